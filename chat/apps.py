@@ -1,0 +1,17 @@
+"""The app's start: system checks, and a notice of which models are simulated."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import register
+
+
+class ChatConfig(AppConfig):
+    name = "chat"
+    verbose_name = "Chat"
+
+    def ready(self) -> None:
+        from chat import catalogue, checks
+
+        register(checks.check_settings)
+        register(catalogue.check_models_file)

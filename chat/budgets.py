@@ -1,0 +1,286 @@
+"""Token budgets: reserve before a provider is asked, settle or release afterwards, reclaim what a dead worker left.
+
+This is the only writer of `BudgetPeriod` and `UsageRecord`. Every step is one short transaction of guarded statements,
+so that no count is ever read and written back. All counts are tokens, all times UTC.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import Error, connection, transaction
+from django.db.models import Count, F, Sum
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from chat.conf import conf
+from chat.exceptions import TokenBudgetExceededError
+from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from chat.providers.base import Usage
+
+SMALLEST_ANSWER = 16
+"""Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
+SETTLE_PAUSES = (0.05, 0.25, 0.7)
+"""Seconds between the tries to write a chat's end while the database is away."""
+
+log = structlog.get_logger(__name__)
+State = UsageRecord.State
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Tokens set aside for one chat. `output_tokens` is how long the answer may be."""
+
+    record_id: int
+    user_id: Any
+    period: str
+    period_start: datetime
+    tokens: int
+    output_tokens: int
+
+    def rows(self) -> Any:
+        """The budget row that admitted the chat."""
+        return BudgetPeriod.objects.filter(user_id=self.user_id, period=self.period, start=self.period_start)
+
+
+def allowance(user: Any) -> TokenBudget:
+    """The user's budget, or (unsaved) the default one. No query where the user was loaded with it."""
+    try:
+        return user.token_budget  # type: ignore[no-any-return]
+    except TokenBudget.DoesNotExist:
+        return TokenBudget(user=user, limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD)
+
+
+def period_start(period: str, now: datetime) -> datetime:
+    """When the hour, day or month that `now` lies in began."""
+    start = now.replace(minute=0, second=0, microsecond=0)
+    if period != "hour":
+        start = start.replace(hour=0)
+    return start.replace(day=1) if period == "month" else start
+
+
+def period_end(period: str, start: datetime) -> datetime:
+    """When the period that began at `start` ends, which is when the next one begins."""
+    if period == "month":
+        return (start + timedelta(days=32)).replace(day=1)
+    return start + (timedelta(hours=1) if period == "hour" else timedelta(days=1))
+
+
+# --- reserve ----------------------------------------------------------------------------------------------------------
+def reserve(
+    user: Any, *, request_id: str, model: str, prompt_tokens: int, max_tokens: int | None, default_tokens: int
+) -> Reservation:
+    """Set aside the tokens of prompt and answer. Without `max_tokens` the answer is `default_tokens`, or what is left.
+
+    Raises `TokenBudgetExceededError` if they do not fit into the user's budget.
+    """
+    _write_pending()
+    budget, now = allowance(user), timezone.now()
+    start = period_start(budget.period, now)
+    asked = Reservation(
+        0, user.pk, budget.period, start, prompt_tokens + (max_tokens or default_tokens), max_tokens or default_tokens
+    )
+    smallest = prompt_tokens + (max_tokens or min(default_tokens, SMALLEST_ANSWER))
+    wanted = asked
+    for attempt in range(10):
+        if taken := _take(wanted, budget.limit, request_id=request_id, model=model, now=now):
+            return taken
+        if attempt == 0:
+            _open_period(asked)
+            reclaim(user_id=user.pk)
+        row = asked.rows().get()
+        left = budget.limit - row.used - row.reserved
+        if left < smallest:
+            break
+        tokens = min(asked.tokens, left)
+        wanted = replace(asked, tokens=tokens, output_tokens=tokens - prompt_tokens)
+    can_ever_fit = smallest <= budget.limit
+    raise TokenBudgetExceededError(
+        user.pk,
+        row.used,
+        budget.limit,
+        min(asked.tokens, budget.limit) if can_ever_fit else smallest,
+        tokens_reserved=row.reserved,
+        resets_at=period_end(budget.period, start),
+        can_ever_fit=can_ever_fit,
+    )
+
+
+def _take(wanted: Reservation, limit: int, *, request_id: str, model: str, now: datetime) -> Reservation | None:
+    """Reserve exactly `wanted.tokens` if they fit; both rows or neither."""
+    with transaction.atomic():
+        fits = wanted.rows().filter(used__lte=limit - wanted.tokens - F("reserved"))
+        if not fits.update(reserved=F("reserved") + wanted.tokens):
+            return None
+        record = UsageRecord.objects.create(
+            user_id=wanted.user_id,
+            period=wanted.period,
+            period_start=wanted.period_start,
+            request_id=request_id,
+            model=model,
+            reserved=wanted.tokens,
+            created_at=now,
+            expires_at=now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN),
+        )
+    return replace(wanted, record_id=record.pk)
+
+
+def _open_period(asked: Reservation) -> None:
+    row = BudgetPeriod(user_id=asked.user_id, period=asked.period, start=asked.period_start)
+    BudgetPeriod.objects.bulk_create([row], ignore_conflicts=True)
+
+
+def release_connection() -> None:
+    """Give the database connection back to its pool, so that none is held while a provider is waited for."""
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()
+
+
+# --- settle and release -----------------------------------------------------------------------------------------------
+_pending: deque[tuple[Reservation, dict[str, Any]]] = deque(maxlen=10_000)
+"""Ends of chats that could not be written; kept by this process until the database is back."""
+
+
+def settle(
+    reservation: Reservation, usage: Usage, *, provider: str, estimated: bool = False, uncharged: int = 0
+) -> None:
+    """Charge what the chat cost, in full even above the reservation (recorded as overrun), and give back the rest.
+
+    Does not raise when the database is away: the end is kept, logged, and written once the database is back.
+    """
+    _finish(
+        reservation,
+        state=State.SETTLED,
+        provider=provider,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        tokens_used=usage.total,
+        overrun=max(0, usage.total - reservation.tokens),
+        estimated=estimated,
+        uncharged_tokens=uncharged,
+    )
+
+
+def release(reservation: Reservation, *, error: str, provider: str = "", uncharged: int = 0) -> None:
+    """Give everything back: the user got no answer. `uncharged` is what providers billed us nevertheless."""
+    _finish(reservation, state=State.RELEASED, error=error, provider=provider, uncharged_tokens=uncharged)
+
+
+def add_uncharged(reservation: Reservation, tokens: int) -> None:
+    """Record that an abandoned provider call turned out to cost `tokens`, which the user does not pay.
+
+    For a thread of its own: it closes that thread's connection.
+    """
+    try:
+        UsageRecord.objects.filter(pk=reservation.record_id).update(uncharged_tokens=F("uncharged_tokens") + tokens)
+    except Error as exc:
+        log.error("uncharged_tokens_not_stored", record_id=reservation.record_id, tokens=tokens, exc_info=exc)
+    finally:
+        connection.close()
+
+
+def _finish(reservation: Reservation, **end: Any) -> None:
+    end["finished_at"] = timezone.now()
+    for pause in (*SETTLE_PAUSES, None):
+        try:
+            _write_end(reservation, end)
+            return
+        except Error as exc:
+            failure = exc
+            if connection.in_atomic_block:
+                break
+            connection.close()
+            if pause is not None:
+                time.sleep(pause)
+    _pending.append((reservation, end))
+    log.critical(
+        "budget_settlement_failed",
+        record_id=reservation.record_id,
+        period=reservation.period,
+        period_start=reservation.period_start.isoformat(),
+        reserved=reservation.tokens,
+        **{key: str(value) if key == "finished_at" else value for key, value in end.items()},
+        exc_info=failure,
+    )
+
+
+def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:
+    """Close the record and move the numbers, exactly once however often it is called."""
+    record = UsageRecord.objects.filter(pk=reservation.record_id)
+    charge = end.get("tokens_used", 0)
+    with transaction.atomic():
+        if record.filter(state=State.RESERVED).update(**end):
+            back = reservation.tokens
+        elif end["state"] == State.SETTLED and record.filter(state=State.RECLAIMED).update(**end):
+            back = 0  # taken for dead and reclaimed, yet it was answered: the bill stands
+        else:
+            return
+        reservation.rows().update(used=F("used") + charge, reserved=F("reserved") - back)
+    log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=charge)
+
+
+def _write_pending() -> None:
+    while _pending:
+        try:
+            reservation, end = _pending.popleft()
+        except IndexError:
+            return  # another thread was quicker
+        try:
+            _write_end(reservation, end)
+        except Error:
+            _pending.appendleft((reservation, end))
+            raise
+        log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])
+
+
+# --- reclaim ----------------------------------------------------------------------------------------------------------
+def reclaim(user_id: Any = None) -> int:
+    """Give back what expired reservations hold (their worker died), of one user or of all; returns how many.
+
+    At most 1,000 at a call: a caller that wants them all calls until it gets 0.
+    """
+    expired = UsageRecord.objects.filter(state=State.RESERVED, expires_at__lte=timezone.now()).order_by("pk")
+    if user_id is not None:
+        expired = expired.filter(user_id=user_id)
+    return sum(_reclaim(record) for record in expired[:1000])
+
+
+def _reclaim(record: UsageRecord) -> bool:
+    with transaction.atomic():
+        mine = UsageRecord.objects.filter(pk=record.pk, state=State.RESERVED)
+        if not mine.update(state=State.RECLAIMED, finished_at=timezone.now(), error="WorkerLost"):
+            return False
+        rows = BudgetPeriod.objects.filter(user_id=record.user_id, period=record.period, start=record.period_start)
+        rows.update(reserved=F("reserved") - record.reserved)
+    log.debug("budget_reclaimed", record_id=record.pk, of_request=record.request_id, reserved=record.reserved)
+    return True
+
+
+# --- read -------------------------------------------------------------------------------------------------------------
+def usage_of(user: Any, days: int = 30) -> dict[str, Any]:
+    """The user's budget, how much of it is used, and the use per day over the last `days` days."""
+    budget, now = allowance(user), timezone.now()
+    start = period_start(budget.period, now)
+    row = BudgetPeriod.objects.filter(user_id=user.pk, period=budget.period, start=start).first() or BudgetPeriod()
+    records = UsageRecord.objects.filter(user_id=user.pk, created_at__gte=now - timedelta(days=days))
+    daily = (
+        records.filter(state=State.SETTLED)
+        .annotate(date=TruncDate("created_at"))
+        .values("date")
+        .annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"))
+        .order_by("date")
+    )
+    return {
+        "limit": budget.limit,
+        "used": row.used,
+        "reserved": row.reserved,
+        "remaining": max(0, budget.limit - row.used - row.reserved),
+        "period": budget.period,
+        "resets_at": period_end(budget.period, start),
+        "daily": list(daily),
+    }

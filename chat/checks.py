@@ -1,0 +1,46 @@
+"""System checks of the settings: a mistake stops the start with an id and a way out, instead of becoming a 500."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+
+from chat.conf import conf
+
+RATE = re.compile(r"[1-9]\d{0,8}/(?:[1-9]\d{0,5})?[smhd]")
+PERIODS = ("hour", "day", "month")
+
+
+def is_rate(rate: str) -> bool:
+    """Whether `rate` is one that django-ratelimit understands as it is meant, such as 10/m or 100/5m."""
+    return RATE.fullmatch(rate) is not None
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """E001 rate, E002 token estimate, E003 budget, E004 several workers without Redis, E005 times and counts."""
+    errors: list[CheckMessage] = []
+
+    def refuse(number: int, message: str, hint: str) -> None:
+        errors.append(Error(message, hint=hint, id=f"chat.E{number:03}"))
+
+    if not is_rate(conf.CHAT_RATE_LIMIT):
+        refuse(1, f"CHAT_RATE_LIMIT is {conf.CHAT_RATE_LIMIT!r}.", "Write it as 10/m, 100/h or 5/10s.")
+    if conf.CHAT_TOKEN_ESTIMATE not in {"natural", "strict"}:
+        refuse(2, f"CHAT_TOKEN_ESTIMATE is {conf.CHAT_TOKEN_ESTIMATE!r}.", "It is natural or strict.")
+    if conf.TOKEN_BUDGET_PERIOD not in PERIODS:
+        refuse(3, f"TOKEN_BUDGET_PERIOD is {conf.TOKEN_BUDGET_PERIOD!r}.", "It is hour, day or month.")
+    if conf.TOKEN_BUDGET_DEFAULT < 0:
+        refuse(3, "TOKEN_BUDGET_DEFAULT is negative.", "It is a number of tokens, 0 or more.")
+    if settings.WEB_CONCURRENCY > 1 and not settings.REDIS_URL:
+        refuse(
+            4,
+            f"WEB_CONCURRENCY is {settings.WEB_CONCURRENCY}, but there is no REDIS_URL.",
+            "Each worker would count the rate limit on its own, so users would get a multiple of it. Set REDIS_URL.",
+        )
+    for name in ("CHAT_DEADLINE", "CHAT_MAX_ATTEMPTS", "PROVIDER_POOL_SIZE"):
+        if not getattr(conf, name) > 0:
+            refuse(5, f"{name} is {getattr(conf, name)}.", "It must be more than 0.")
+    return errors

@@ -1,0 +1,38 @@
+"""A typed, lazy view of the settings this app reads; `genai_site/settings/base.py` has their defaults and meaning.
+
+Nothing is copied at import time, so `override_settings` works in tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+
+class Conf:
+    """`conf.CHAT_DEADLINE` is `settings.CHAT_DEADLINE` with a type."""
+
+    CHAT_MODELS_FILE: str
+    CHAT_SIMULATOR: bool
+    CHAT_DEADLINE: float
+    CHAT_MAX_ATTEMPTS: int
+    CHAT_HEDGE_AFTER: float | None
+    CHAT_MAX_IN_FLIGHT: int
+    CHAT_MAX_IN_FLIGHT_PER_USER: int
+    CHAT_RATE_LIMIT: str
+    CHAT_TOKEN_ESTIMATE: str
+    REPLY_CACHE_TTL: int
+    RESERVATION_MARGIN: float
+    TOKEN_BUDGET_DEFAULT: int
+    TOKEN_BUDGET_PERIOD: str
+    UPGRADE_URL: str | None
+    PROVIDER_POOL_SIZE: int
+    SIMULATOR_LATENCY: float
+    SIMULATOR_FAILURE_RATE: float
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(settings, name)
+
+
+conf = Conf()

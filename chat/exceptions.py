@@ -1,0 +1,201 @@
+"""What can go wrong with a chat, as one tree.
+
+    GenAIException(message)
+    ├── ProviderError(provider, status_code, message, retry_after=None)
+    │   ├── ProviderUnavailableError       the provider is down or unreachable
+    │   ├── ProviderRateLimitError         the provider limits us
+    │   ├── ProviderTimeoutError           the provider was too slow
+    │   ├── InvalidProviderResponseError   the provider answered garbage
+    │   └── ProviderRequestRejectedError   the provider refused this very input
+    ├── BudgetError
+    │   ├── TokenBudgetExceededError(user_id, tokens_used, tokens_limit, tokens_needed=None)
+    │   └── RateLimitExceededError(limit, reset_in, user_id=None)
+    ├── ValidationError
+    │   ├── InvalidMessageFormatError
+    │   └── ModelNotFoundError(model_name, available_models)
+    └── SystemError
+        └── DatabaseUnavailableError
+
+An exception stores facts as attributes and knows nothing of HTTP: `problems.py` decides what a client sees of it.
+Every `message` is for the log. Facts beyond the constructors above are keyword-only and optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+
+class GenAIException(Exception):
+    """The root: everything that this project itself raises while it serves a chat."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ProviderError(GenAIException):
+    """A provider failed. On its own (not as a subclass): a fault on our side of the contract with the provider, that
+    no caller can mend, such as a refused API key, spent credit, or an upstream model that does not exist.
+
+    `status_code` is the provider's HTTP status (None if it gave none), `retry_after` the seconds it asked us to wait
+    (None if it did not say). `details` are further facts for the log: the provider's error type and code, its own
+    request id and an excerpt of its text, already masked. `usage` is what it billed us for the failure, if it said.
+    `unsent` is True when the request certainly never reached the provider, since no connection came about.
+    """
+
+    default_wait = 60
+    """Seconds after which a new try is sensible where the provider did not say."""
+
+    def __init__(
+        self,
+        provider: str,
+        status_code: int | None,
+        message: str,
+        retry_after: float | None = None,
+        *,
+        details: Mapping[str, Any] | None = None,
+        usage: Any = None,
+        unsent: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.status_code = status_code
+        self.retry_after = retry_after
+        self.details = dict(details or {})
+        self.usage = usage
+        self.unsent = unsent
+
+    @property
+    def wait(self) -> float:
+        """Seconds until a new try is sensible."""
+        return self.default_wait if self.retry_after is None else self.retry_after
+
+
+class ProviderUnavailableError(ProviderError):
+    """The provider is down, overloaded for everyone, or cannot be reached."""
+
+
+class ProviderRateLimitError(ProviderError):
+    """The provider limits us and will serve us again after `retry_after`."""
+
+
+class ProviderTimeoutError(ProviderError):
+    """The provider did not finish its answer in time."""
+
+    default_wait = 5
+
+
+class InvalidProviderResponseError(ProviderError):
+    """The provider said success, but its answer cannot be used."""
+
+    default_wait = 5
+
+
+class ProviderRequestRejectedError(ProviderError):
+    """The provider refused this input; sending it again, here or elsewhere, does not help.
+
+    `reason` is `context_length`, `content_policy` or `invalid`.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        status_code: int | None,
+        message: str,
+        retry_after: float | None = None,
+        *,
+        reason: str = "invalid",
+        **facts: Any,
+    ) -> None:
+        super().__init__(provider, status_code, message, retry_after, **facts)
+        self.reason = reason
+
+
+class BudgetError(GenAIException):
+    """The user's allowance does not cover the request."""
+
+
+class TokenBudgetExceededError(BudgetError):
+    """The request needs more tokens than the user's budget has left. All counts are tokens.
+
+    `tokens_used` is what the period has charged, `tokens_reserved` what chats still in flight hold, `resets_at` when
+    the period ends (None where waiting does not help: the request is larger than the whole budget).
+    """
+
+    def __init__(
+        self,
+        user_id: Any,
+        tokens_used: int,
+        tokens_limit: int,
+        tokens_needed: int | None = None,
+        *,
+        tokens_reserved: int = 0,
+        resets_at: datetime | None = None,
+        can_ever_fit: bool = True,
+    ) -> None:
+        message = f"Token budget exceeded. User {user_id} has used {tokens_used}/{tokens_limit} tokens."
+        if tokens_needed is not None:
+            message += f" Current request needs {tokens_needed} more."
+        super().__init__(message)
+        self.user_id = user_id
+        self.tokens_used = tokens_used
+        self.tokens_limit = tokens_limit
+        self.tokens_needed = tokens_needed
+        self.tokens_reserved = tokens_reserved
+        self.resets_at = resets_at
+        self.can_ever_fit = can_ever_fit
+
+    @property
+    def tokens_remaining(self) -> int:
+        """What a request could still reserve; never negative, also after the limit was lowered."""
+        return max(0, self.tokens_limit - self.tokens_used - self.tokens_reserved)
+
+
+class RateLimitExceededError(BudgetError):
+    """More than `limit` requests in this window, which ends in `reset_in` seconds."""
+
+    def __init__(self, limit: int, reset_in: int, user_id: Any = None) -> None:
+        super().__init__(f"Rate limit of {limit} requests exceeded by user {user_id}; resets in {reset_in} s.")
+        self.limit = limit
+        self.reset_in = reset_in
+        self.user_id = user_id
+
+
+class ValidationError(GenAIException):
+    """The request breaks a rule. `fields` names the faulty fields, each with its messages for the client."""
+
+    def __init__(self, message: str, *, fields: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(message)
+        self.fields = dict(fields or {})
+
+
+class InvalidMessageFormatError(ValidationError):
+    """`messages` is not a list of well-formed messages.
+
+    `field` is the place (`messages[3].role`), `received` what stood there; since that may be the user's words, it goes
+    back to the client and never into the log.
+    """
+
+    def __init__(self, message: str, *, field: str = "messages", received: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+        self.received = received
+
+
+class ModelNotFoundError(ValidationError):
+    """No model of that name is on offer."""
+
+    def __init__(self, model_name: str, available_models: Iterable[str]) -> None:
+        self.model_name = model_name
+        self.available_models = list(available_models)
+        super().__init__(f"Model {model_name!r} not found. Available models: {', '.join(self.available_models)}.")
+
+
+class SystemError(GenAIException):
+    """Something that we run ourselves failed."""
+
+
+class DatabaseUnavailableError(SystemError):
+    """The database cannot be reached, so nothing can be metered and nothing is served."""

@@ -1,0 +1,123 @@
+"""From an exception to a response: DRF's EXCEPTION_HANDLER, and JSON for errors that never reach DRF."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import structlog
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from chat.negotiation import PROBLEM_JSON, wants_problem_json
+from chat.problems import CSRFFailed, Description, Problem, describe
+
+NOT_LOGGED = {"message", "details", "usage", "received", "detail", "auth_header"}
+"""Attributes of exceptions that the log gets under another name or, being the user's words, never."""
+
+log = structlog.get_logger(__name__)
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+    """DRF's EXCEPTION_HANDLER: look `exc` up in the problems table, let DRF's own handler set headers and roll back,
+    then give the response the contract's body.
+
+    Never returns None, so that every error has that body; for a bug it sends `got_request_exception` itself.
+    """
+    request: HttpRequest = context["request"]._request
+    description = describe(exc)
+    report(exc, description.problem)
+    if description.problem.traceback:
+        got_request_exception.send(sender=exception_handler, request=request)
+    response = drf_exception_handler(_translated(exc, description), context)
+    assert response is not None
+    response.data = body(description, request)
+    if wants_problem_json(request) and getattr(context["request"].accepted_renderer, "format", "json") == "json":
+        response.content_type = PROBLEM_JSON
+    for name, value in headers(description).items():
+        response[name] = value
+    return response
+
+
+def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
+    """The same response for code outside DRF: middleware, unknown paths, Django's own views."""
+    description = describe(exc)
+    report(exc, description.problem)
+    content_type = PROBLEM_JSON if wants_problem_json(request) else "application/json"
+    response = JsonResponse(
+        body(description, request),
+        status=description.problem.status,
+        headers=headers(description),
+        content_type=content_type,
+    )
+    response["Content-Length"] = str(len(response.content))
+    response.is_problem = True  # type: ignore[attr-defined]
+    return response
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's CSRF_FAILURE_VIEW."""
+    return error_response(CSRFFailed(), request)
+
+
+def report(exc: BaseException, problem: Problem) -> None:
+    """One line: the error's code, with everything that the exception stores."""
+    facts = {name: value for name, value in vars(exc).items() if name not in NOT_LOGGED and not name.startswith("_")}
+    facts |= getattr(exc, "details", {})
+    facts["error_class"] = type(exc).__name__
+    facts["detail"] = str(getattr(exc, "message", "") or getattr(exc, "detail", "") or exc)[:1000]
+    getattr(log, problem.level)(problem.code, **facts, exc_info=exc if problem.traceback else None)
+
+
+def body(description: Description, request: HttpRequest) -> dict[str, Any]:
+    """The error's body: the contract's own shape, or RFC 9457's for a client that asks for it."""
+    problem, request_id = description.problem, getattr(request, "request_id", "")
+    if not wants_problem_json(request):
+        shape = {"error": problem.code, "message": description.message, "request_id": request_id}
+        return shape | description.context
+    shape = {
+        "type": _type_uri(problem.code, request),
+        "title": problem.title,
+        "status": problem.status,
+        "detail": description.message,
+        "instance": f"urn:uuid:{request_id}" if _is_uuid(request_id) else request_id,
+    }
+    return shape | description.context
+
+
+def headers(description: Description) -> dict[str, str]:
+    """`X-Should-Retry`, which the official SDKs obey before the status, and `Retry-After` where waiting can mend it."""
+    result = {"X-Should-Retry": "true" if description.problem.should_retry else "false"}
+    if description.retry_after is not None:
+        result["Retry-After"] = str(description.retry_after)
+    return result
+
+
+def _translated(exc: Exception, description: Description) -> drf.APIException:
+    translated = exc if isinstance(exc, drf.APIException) else drf.APIException()
+    translated.status_code = description.problem.status
+    return translated
+
+
+def _type_uri(code: str, request: HttpRequest) -> str:
+    path = reverse("error", kwargs={"code": code})
+    try:
+        return request.build_absolute_uri(path)
+    except (DisallowedHost, SuspiciousOperation):
+        return path
+
+
+def _is_uuid(text: str) -> bool:
+    if not re.fullmatch(r"[0-9a-fA-F-]{36}", text):
+        return False
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,98 @@
+"""Idempotency-Key: the same request, sent twice, is answered and charged once.
+
+The rules are those of the IETF draft (draft-ietf-httpapi-idempotency-key-header): a replay gets the stored answer, a
+request still running is 409, another request under the same key is 422. Only good answers are kept, since the others
+are meant to be tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.db import Error, IntegrityError, transaction
+from django.utils import timezone
+from rest_framework.request import Request
+
+from chat.conf import conf
+from chat.exceptions import ValidationError
+from chat.models import IdempotentRequest
+from chat.problems import IdempotencyKeyReused, RequestInProgress
+
+VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEPT = timedelta(hours=24)
+
+log = structlog.get_logger(__name__)
+
+
+def key_of(request: Request) -> str | None:
+    """The request's Idempotency-Key; an empty one counts as none. Raises `ValidationError` for a malformed one."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not key:
+        return None
+    if not VALID_KEY.fullmatch(key):
+        complaint = "This must be 1 to 255 visible ASCII characters."
+        raise ValidationError("Malformed Idempotency-Key.", fields={"Idempotency-Key": [complaint]})
+    return key
+
+
+@contextmanager
+def once(user: Any, key: str, data: Any) -> Iterator[IdempotentRequest]:
+    """The stored request. Where its `answer` is set, replay that; otherwise set it, and it is kept for 24 hours.
+
+    If the block raises, nothing is kept. Raises `RequestInProgress` or `IdempotencyKeyReused`.
+    """
+    stored = _claim(user, key, hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest())
+    if stored.answer is not None:
+        yield stored
+        return
+    mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
+    try:
+        yield stored
+    except BaseException:
+        _write(lambda: mine.delete())
+        raise
+    _write(lambda: mine.update(answer=stored.answer, expires_at=timezone.now() + KEPT))
+
+
+def _claim(user: Any, key: str, fingerprint: str) -> IdempotentRequest:
+    """The request as stored, by us now or by an earlier one. A request whose worker died is taken over in its time."""
+    now = timezone.now()
+    fresh = {
+        "fingerprint": fingerprint,
+        "answer": None,
+        "expires_at": now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN),
+    }
+    rows = IdempotentRequest.objects.filter(user=user)
+    rows.filter(expires_at__lte=now).exclude(key=key).delete()
+    try:
+        with transaction.atomic():
+            return IdempotentRequest.objects.create(user=user, key=key, **fresh)
+    except IntegrityError:
+        stored = rows.filter(key=key).first()
+    if stored is None:
+        raise RequestInProgress  # it ended this very moment, without an answer
+    if stored.expires_at <= now:
+        if not rows.filter(pk=stored.pk, expires_at=stored.expires_at).update(**fresh):
+            raise RequestInProgress
+        stored.refresh_from_db()
+        return stored
+    if stored.fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    if stored.answer is None:
+        raise RequestInProgress
+    return stored
+
+
+def _write(write: Any) -> None:
+    """The answer is on its way whether or not it can be kept; a claim that stays behind expires by itself."""
+    try:
+        write()
+    except Error as exc:
+        log.error("idempotency_not_stored", exc_info=exc)

@@ -1,0 +1,123 @@
+"""The outermost layer: an id for every request, its two log lines, and JSON for errors that nothing else caught."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
+from django.core.signals import got_request_exception
+from django.dispatch import receiver
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
+from rest_framework.exceptions import APIException, MethodNotAllowed
+from rest_framework.response import Response
+
+from chat.handlers import error_response
+from chat.problems import find
+
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SECRET_NAMES = re.compile(r"(?i)([^&=]*(?:key|token|passw|secret|auth|session|csrf)[^&=]*)=[^&]*")
+BY_STATUS: dict[int, Callable[[HttpRequest], Exception]] = {
+    400: lambda request: RequestDataTooBig() if is_too_large(request) else BadRequest(),
+    403: lambda request: PermissionDenied(),
+    404: lambda request: Http404(),
+    405: lambda request: MethodNotAllowed(str(request.method)),
+    413: lambda request: RequestDataTooBig(),
+}
+
+log = structlog.get_logger("chat.request")
+
+
+class RequestIDMiddleware:
+    """Gives each request its id: the client's own `X-Request-ID` if it is well-formed, else a new UUID4.
+
+    The id is on `request.request_id`, in every log line until the thread's next request (Django writes some of its
+    own after the response), and in the headers `X-Request-ID` and `Request-Id` of every response.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.monotonic()
+        request_id = request.headers.get("X-Request-ID", "")
+        if not VALID_ID.fullmatch(request_id):
+            request_id = str(uuid.uuid4())
+        request.request_id = request_id  # type: ignore[attr-defined]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(
+            request_id=request_id,
+            method=request.method,
+            path=request.path,
+            client_ip=request.META.get("REMOTE_ADDR", ""),
+            **(
+                {"query": SECRET_NAMES.sub(r"\1=***", request.META["QUERY_STRING"])}
+                if request.META.get("QUERY_STRING")
+                else {}
+            ),
+        )
+        log.info("incoming_request")
+        response = self._respond(request)
+        response["X-Request-ID"] = response["Request-Id"] = request_id
+        duration = round((time.monotonic() - started) * 1000, 1)
+        log.info("response_sent", status_code=response.status_code, duration_ms=duration)
+        return response
+
+    def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
+        """An exception that a view let out, a failure to render included."""
+        if is_admin(request):
+            return None
+        if find(exc).traceback:
+            got_request_exception.send(sender=type(self), request=request)
+        return error_response(exc, request)
+
+    def _respond(self, request: HttpRequest) -> HttpResponse:
+        try:
+            request.get_host()
+        except DisallowedHost as exc:
+            return error_response(exc, request)
+        response = self.get_response(request)
+        if response.status_code < 400 or is_admin(request) or is_ours(response):
+            return response
+        # What is left: a failing middleware's page, DEBUG's technical pages, and bare errors of Django's own views.
+        from_status = BY_STATUS.get(response.status_code, lambda request: APIException())  # type: ignore[no-untyped-call]
+        ours = error_response(getattr(request, "uncaught", None) or from_status(request), request)
+        for name, value in response.headers.items():
+            ours.setdefault(name, value)  # the security headers, Allow, Vary
+        ours.cookies = response.cookies
+        return ours
+
+
+def is_ours(response: HttpResponse) -> bool:
+    """Whether the error already has the contract's shape."""
+    return isinstance(response, Response) or getattr(response, "is_problem", False)
+
+
+def is_admin(request: HttpRequest) -> bool:
+    """Whether the path belongs to the admin, which answers people with its own pages."""
+    try:
+        return bool(request.path_info.startswith(reverse("admin:index")))
+    except NoReverseMatch:
+        return False
+
+
+def is_too_large(request: HttpRequest) -> bool:
+    """Whether the body is over the limit, which Django reports as one more bad request."""
+    try:
+        return bool(int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    except ValueError:
+        return False
+
+
+@receiver(got_request_exception)
+def remember(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> None:
+    """Keep what a failing middleware raised: Django turns it into a page before the outermost middleware sees it."""
+    if request is not None:
+        request.uncaught = sys.exc_info()[1]  # type: ignore[attr-defined]

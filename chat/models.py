@@ -1,0 +1,160 @@
+"""Shapes and constraints of what is stored. Budget rows are written by budgets.py alone (and limits by the admin)."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from chat.checks import is_rate
+
+
+class Period(models.TextChoices):
+    """How long a budget lasts before it starts afresh, in UTC."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+def validate_rate(rate: str) -> None:
+    """Refuse a rate that django-ratelimit would misread or fail on."""
+    if not is_rate(rate):
+        raise ValidationError("Write a rate as 10/m, 100/h or 5/10s.", code="invalid_rate")
+
+
+class TokenBudget(models.Model):
+    """What a user may spend; the one row an operator edits. A user without a row has the default budget."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="token_budget")
+    limit = models.PositiveBigIntegerField(help_text="Tokens a period, prompts and answers together.")
+    period = models.CharField(max_length=5, choices=Period, default=Period.MONTH)
+    rate_limit = models.CharField(
+        max_length=20,
+        blank=True,
+        validators=[validate_rate],
+        help_text="Chats in a time, such as 10/m, 100/h or 5/10s. Empty: the default, CHAT_RATE_LIMIT.",
+    )
+    note = models.CharField(max_length=200, blank=True, help_text="For operators; users never see it.")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["user_id"]
+
+    def __str__(self) -> str:
+        return f"{self.limit} tokens a {self.period} for {self.user}"
+
+
+class BudgetPeriod(models.Model):
+    """What a user used in one period. A new period is a new row, so nothing ever has to be reset. Counts are tokens."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="budget_periods")
+    period = models.CharField(max_length=5, choices=Period)
+    start = models.DateTimeField()
+    used = models.BigIntegerField(default=0)
+    reserved = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-start"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "period", "start"], name="one_row_a_period"),
+            models.CheckConstraint(condition=models.Q(used__gte=0, reserved__gte=0), name="counts_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.period} from {self.start:%Y-%m-%d %H:%M}: {self.used} used, {self.reserved} reserved"
+
+
+class UsageRecord(models.Model):
+    """One chat's reservation and what became of it. Counts are tokens.
+
+    User, period and period start name the `BudgetPeriod` that admitted it (no foreign key: reserving would have to
+    read the row's id first). `request_id` is not unique, since a client may choose it.
+    `tokens_used` is what the user was charged; `uncharged_tokens` is what providers billed for answers that could not
+    be used; `overrun` is how far the charge went beyond the reservation; `estimated` says that no provider reported
+    the usage, so ours is the estimate.
+    """
+
+    class State(models.TextChoices):
+        RESERVED = "reserved"
+        SETTLED = "settled"
+        RELEASED = "released"
+        RECLAIMED = "reclaimed"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage_records")
+    period = models.CharField(max_length=5, choices=Period)
+    period_start = models.DateTimeField()
+    request_id = models.CharField(max_length=128, db_index=True)
+    model = models.CharField(max_length=100)
+    provider = models.CharField(max_length=50, blank=True)
+    state = models.CharField(max_length=9, choices=State, default=State.RESERVED)
+    error = models.CharField(max_length=60, blank=True, help_text="The exception that ended the chat, if one did.")
+    reserved = models.BigIntegerField()
+    prompt_tokens = models.BigIntegerField(default=0)
+    completion_tokens = models.BigIntegerField(default=0)
+    tokens_used = models.BigIntegerField(default=0)
+    uncharged_tokens = models.BigIntegerField(default=0)
+    overrun = models.BigIntegerField(default=0)
+    estimated = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["user", "created_at"], name="record_by_user_and_time"),
+            models.Index(fields=["expires_at"], condition=models.Q(state="reserved"), name="open_reservations"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.request_id}: {self.state}, {self.tokens_used} tokens"
+
+
+class Conversation(models.Model):
+    """A chat's memory: what goes before the new messages."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at", "id"]
+        indexes = [models.Index(fields=["user", "-created_at"], name="conversations_of_a_user")]
+
+    def __str__(self) -> str:
+        return self.title or str(self.id)
+
+
+class Message(models.Model):
+    """One stored turn. Turns are ordered by their id."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    role = models.CharField(max_length=9)
+    content = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.role}, {len(self.content)} characters"
+
+
+class IdempotentRequest(models.Model):
+    """A request sent with an Idempotency-Key: `answer` is None while it runs."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the body.")
+    answer = models.JSONField(null=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="one_request_a_key")]
+
+    def __str__(self) -> str:
+        return f"{self.key}: {'running' if self.answer is None else 'answered'}"

@@ -1,0 +1,32 @@
+"""Which format a client gets: JSON, the browsable API's HTML, or RFC 9457's problem details for errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from rest_framework.exceptions import NotAcceptable
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import JSONRenderer
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class ContentNegotiation(DefaultContentNegotiation):
+    """DRF's, which also serves a client that accepts nothing but `application/problem+json`: errors come as that, and
+    everything else as JSON."""
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
+        try:
+            return super().select_renderer(request, renderers, format_suffix)
+        except NotAcceptable:
+            if not wants_problem_json(request):
+                raise
+            return next((r, r.media_type) for r in renderers if isinstance(r, JSONRenderer))
+
+
+def wants_problem_json(request: HttpRequest) -> bool:
+    """Whether the client names RFC 9457's media type in its Accept header."""
+    return any(
+        f"{kind.main_type}/{kind.sub_type}" == PROBLEM_JSON and kind.quality > 0 for kind in request.accepted_types
+    )

@@ -1,0 +1,74 @@
+"""The body of a request: strict JSON that everything behind it can rely on."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import JSONParser, get_encoding  # type: ignore[attr-defined]
+
+DEEPEST = 32
+"""Levels of nesting that a body may have; nothing in the contract needs more than three."""
+
+
+class StrictJSONParser(JSONParser):
+    """JSON as RFC 8259 has it, and no NUL, no lone surrogate, no number beyond a float, no endless nesting: each would
+    fail only later, in the database, in the answer or in the log."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        encoding = get_encoding(parser_context or {})
+        try:
+            text = codecs.decode(stream.read(), encoding)
+            data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+            _check_text(data)
+        except RecursionError:
+            raise ParseError("The body is nested too deeply.") from None
+        except ValueError as exc:
+            # UnicodeDecodeError quotes the body's bytes, so only a JSON error's own words go out.
+            known = isinstance(exc, json.JSONDecodeError | _Refused)
+            raise ParseError(str(exc) if known else "The body is not text in its charset.") from None
+        return data
+
+
+class _Refused(ValueError):
+    pass
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _Refused(f"{name} is not a JSON number.")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise _Refused("A number is too large.")
+    return number
+
+
+def _check_text(data: Any) -> None:
+    waiting = [(data, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, str):
+            _check_string(value)
+        elif isinstance(value, dict | list):
+            if depth > DEEPEST:
+                raise _Refused("The body is nested too deeply.")
+            if isinstance(value, dict):
+                waiting.extend((key, depth + 1) for key in value)
+                value = value.values()
+            waiting.extend((item, depth + 1) for item in value)
+
+
+def _check_string(value: str) -> None:
+    if "\0" in value:
+        raise _Refused("A string contains a NUL character.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _Refused("A string contains half of a surrogate pair.") from None

@@ -1,0 +1,111 @@
+"""Anthropic's Messages API.
+
+Source: platform.claude.com/docs/en/api/messages, /api/errors and /api/rate-limits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.providers.base import ChatReply, ChatRequest, Usage
+from chat.providers.failures import (
+    CREDIT_SPENT,
+    KEY_REFUSED,
+    TOO_LONG,
+    UNKNOWN_MODEL,
+    ProviderSays,
+    Verdict,
+)
+from chat.providers.http import HTTPProvider, UnusableReply
+from chat.providers.payload import as_object, as_text, count, usage_of
+
+VERSION = "2023-06-01"
+
+WORDS = {
+    "enforced_spend_limit_reached": CREDIT_SPENT,
+    "contract_spend_limit_reached": CREDIT_SPENT,
+    "billing_error": CREDIT_SPENT,
+    "authentication_error": KEY_REFUSED,
+    "permission_error": KEY_REFUSED,
+    "not_found_error": UNKNOWN_MODEL,
+    "request_too_large": TOO_LONG,
+}
+"""Values of `error.details.error_code` and `error.type`."""
+
+PHRASES = {
+    "you have reached your specified api usage limits": CREDIT_SPENT,
+    "your credit balance is too low": CREDIT_SPENT,
+    "prompt is too long": TOO_LONG,
+    "input length and `max_tokens` exceed context limit": TOO_LONG,
+}
+"""How the message of a 400 `invalid_request_error` begins, where nothing else tells these cases from a bad request."""
+
+
+class AnthropicProvider(HTTPProvider):
+    """A server that answers `POST {base_url}/v1/messages`."""
+
+    path = "/v1/messages"
+    words = WORDS
+    finish_reasons = {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "tool_use": "stop",
+        "pause_turn": "stop",
+        "max_tokens": "length",
+        "model_context_window_exceeded": "length",
+        "refusal": "content_filter",
+    }
+
+    def root(self, base_url: str) -> str:
+        # The SDK's base URL has no /v1; who knows OpenAI's writes one.
+        return base_url.strip().rstrip("/").removesuffix("/v1")
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        return {"anthropic-version": VERSION} | ({"x-api-key": api_key} if api_key else {})
+
+    def payload(self, request: ChatRequest, model: str) -> dict[str, Any]:
+        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        # The API itself joins turns of one role and lets the assistant begin, so turns go as they came.
+        turns = [{"role": role, "content": text} for role, text in request.messages if role != "system"]
+        if turns and turns[-1]["role"] == "assistant":
+            turns[-1]["content"] = turns[-1]["content"].rstrip()  # else refused
+        payload: dict[str, Any] = {
+            "model": model,
+            "max_tokens": request.max_tokens,
+            "messages": turns,
+            "temperature": min(request.temperature, 1.0),
+        }
+        return payload | ({"system": system} if system else {})
+
+    def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
+        if status == 400 and says.type == "invalid_request_error":
+            start = says.message.lstrip()[:200].lower()
+            for phrase, verdict in PHRASES.items():
+                if start.startswith(phrase) and not _is_quoted(phrase, request):
+                    return verdict
+        return super().judge(status, says, request)
+
+    def read_reply(self, data: dict[str, Any], request: ChatRequest) -> ChatReply:
+        usage, reason, blocks = _usage(data), data.get("stop_reason"), data.get("content")
+        if not isinstance(blocks, list):
+            raise UnusableReply("no content", usage)
+        parts = [as_object(block) for block in blocks]
+        text = "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
+        if not text.strip() and reason != "refusal":
+            known = reason if isinstance(reason, str) and reason in self.finish_reasons else "unknown"
+            raise UnusableReply(f"no text (stop_reason {known})", usage)
+        return ChatReply(text, self.finish(reason, usage, request), usage)
+
+
+def _is_quoted(phrase: str, request: ChatRequest) -> bool:
+    """Whether the user wrote `phrase`, so that finding it in the provider's message proves nothing."""
+    return any(phrase in message.content.lower() for message in request.messages)
+
+
+def _usage(data: dict[str, Any]) -> Usage | None:
+    usage = as_object(data.get("usage"))
+    # `input_tokens` leaves out what the prompt cache wrote or answered; older servers leave out the two, or send null.
+    cached = [usage.get(name) or 0 for name in ("cache_creation_input_tokens", "cache_read_input_tokens")]
+    counts = [count(value) for value in (usage.get("input_tokens"), *cached)]
+    prompt = None if None in counts else sum(value or 0 for value in counts)
+    return usage_of(count(prompt), count(usage.get("output_tokens")))

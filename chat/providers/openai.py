@@ -1,0 +1,112 @@
+"""OpenAI's Chat Completions API, and the many servers that speak it: Ollama, vLLM, llama.cpp, Groq, Mistral …
+
+Source: platform.openai.com/docs/api-reference/chat and /docs/guides/error-codes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from chat.providers.base import ChatReply, ChatRequest, Usage
+from chat.providers.failures import (
+    AGAINST_POLICY,
+    CREDIT_SPENT,
+    KEY_REFUSED,
+    TOO_LONG,
+    UNKNOWN_MODEL,
+)
+from chat.providers.http import HTTPProvider, UnusableReply
+from chat.providers.payload import as_object, as_text, count, usage_of
+
+WORDS = {
+    "context_length_exceeded": TOO_LONG,
+    "exceed_context_size_error": TOO_LONG,  # llama.cpp
+    "content_policy_violation": AGAINST_POLICY,
+    "content_filter": AGAINST_POLICY,  # Azure
+    "invalid_prompt": AGAINST_POLICY,
+    "invalid_api_key": KEY_REFUSED,
+    "model_not_found": UNKNOWN_MODEL,
+    "insufficient_quota": CREDIT_SPENT,
+    "credit_balance_exhausted": CREDIT_SPENT,
+    "organization_spend_limit_exceeded": CREDIT_SPENT,
+    "project_spend_limit_exceeded": CREDIT_SPENT,
+    "organization_usage_limit_exceeded": CREDIT_SPENT,
+    "billing_hard_limit_reached": CREDIT_SPENT,
+    "billing_not_active": CREDIT_SPENT,
+}
+"""Values of `error.code` and `error.type`."""
+
+
+class OpenAIProvider(HTTPProvider):
+    """A server that answers `POST {base_url}/chat/completions`."""
+
+    path = "/chat/completions"
+    words = WORDS
+    finish_reasons = {
+        "stop": "stop",
+        "length": "length",
+        "content_filter": "content_filter",
+        "tool_calls": "stop",
+        "function_call": "stop",
+    }
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def request_headers(self, request: ChatRequest) -> Mapping[str, str]:
+        # OpenAI keeps it beside its own id, so that its support can find a request that never got an answer.
+        if re.fullmatch(r"[!-~]{1,512}", request.request_id):
+            return {"X-Client-Request-Id": request.request_id}
+        return {}
+
+    def payload(self, request: ChatRequest, model: str) -> dict[str, Any]:
+        return {
+            "model": model,
+            "messages": [{"role": role, "content": content} for role, content in request.messages],
+            self._limit_field: request.max_tokens,
+            "temperature": request.temperature,
+        }
+
+    @property
+    def _limit_field(self) -> str:
+        # OpenAI's newer models refuse `max_tokens`. Several compatible servers (Ollama, LM Studio, older llama.cpp)
+        # ignore its successor in silence, which would leave the output, and so the user's budget, without a bound.
+        host = self.endpoint.host.partition(":")[0]
+        is_openai = host.endswith((".openai.com", ".openai.azure.com"))
+        return "max_completion_tokens" if is_openai else "max_tokens"
+
+    def read_reply(self, data: dict[str, Any], request: ChatRequest) -> ChatReply:
+        usage = _usage(data)
+        choices = data.get("choices")
+        if not isinstance(choices, list) or not choices:
+            raise UnusableReply("no choices", usage)
+        choice = as_object(choices[0])
+        message, reason = as_object(choice.get("message")), choice.get("finish_reason")
+        text, refusal = _text(message.get("content"), "text"), as_text(message.get("refusal"))
+        refusal = refusal or _text(message.get("content"), "refusal")
+        if reason == "error":  # OpenRouter, when the model behind it fails half-way
+            raise UnusableReply("it broke off half-way", usage)
+        if not text.strip() and refusal.strip():
+            return ChatReply(refusal, "content_filter", usage)
+        if not text.strip() and reason != "content_filter":
+            raise UnusableReply(f"no text (finish_reason {_known(reason)})", usage)
+        return ChatReply(text, self.finish(reason, usage, request), usage)
+
+
+def _text(content: Any, kind: str) -> str:
+    """The text of a message's content, which some servers send as a list of parts."""
+    if isinstance(content, list):
+        parts = [as_object(part) for part in content]
+        return "".join(as_text(part.get(kind)) for part in parts if part.get("type") == kind)
+    return as_text(content) if kind == "text" else ""
+
+
+def _usage(data: dict[str, Any]) -> Usage | None:
+    usage = as_object(data.get("usage"))
+    return usage_of(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
+
+
+def _known(reason: Any) -> str:
+    return reason if isinstance(reason, str) and reason in OpenAIProvider.finish_reasons else "unknown"

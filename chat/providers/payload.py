@@ -1,0 +1,51 @@
+"""Reading JSON that a stranger wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from chat.providers.base import Usage
+
+MOST_TOKENS = 10_000_000
+"""No model has so long a context; a larger count is nonsense."""
+
+
+def parse_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object in `body`, or None if it holds anything else."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """`value` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_text(value: Any) -> str:
+    """`value` if it is a string, fit for UTF-8, JSON and PostgreSQL, else ""."""
+    if not isinstance(value, str):
+        return ""
+    text = value.replace("\x00", "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return text
+
+
+def count(value: Any) -> int | None:
+    """`value` if it can be a number of tokens, else None."""
+    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return value if sane else None
+
+
+def usage_of(prompt_tokens: int | None, completion_tokens: int | None) -> Usage | None:
+    """Both counts, or None if either is missing or nothing at all was counted (some servers send only zeros)."""
+    if prompt_tokens is None or completion_tokens is None or prompt_tokens + completion_tokens == 0:
+        return None
+    return Usage(prompt_tokens, completion_tokens)

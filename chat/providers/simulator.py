@@ -1,0 +1,129 @@
+"""A provider that is always at home: it answers without a network, and fails on request.
+
+A last user message `/fault NAME` makes it misbehave on purpose; an unknown NAME is answered with the known ones.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable
+from zlib import crc32
+
+from chat.exceptions import ProviderError, ProviderTimeoutError
+from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
+from chat.providers.failures import NO_ANSWER, provider_error, read_error, verdict_on
+from chat.providers.openai import WORDS
+from chat.providers.transport import Response
+
+CHARS_PER_TOKEN = 4
+
+ERRORS = {
+    "rate_limit": (429, "requests", "rate_limit_exceeded"),
+    "outage": (503, "service_unavailable_error", "server_is_overloaded"),
+    "rejected": (400, "invalid_request_error", "content_policy_violation"),
+    "bad_key": (401, "invalid_request_error", "invalid_api_key"),
+}
+"""Faults that a real provider would report: status, `error.type`, `error.code`."""
+
+FAULTS = (*ERRORS, "timeout", "garbage", "crash")
+RANDOM_FAULTS = ("outage", "timeout", "rate_limit")
+
+COMMON_WORDS = """
+about after also because before between could does explain from have help into know like make more need please should
+some tell than that their them then there these they thing this want what when where which will with would write your
+"""
+
+COMMON = frozenset(re.findall(r"\w+", COMMON_WORDS))
+
+OPENINGS = (
+    "Good question about {topic}.",
+    "Here is a short take on {topic}.",
+    "Let us look at {topic} step by step.",
+)
+MIDDLES = (
+    "The first thing to settle is what you want to achieve, because that decides which details matter.",
+    "It usually helps to separate what is known from what is assumed, and to check the assumptions first.",
+    "In practice most of the difficulty lies in a few corner cases, and the rest follows from them.",
+)
+ENDINGS = (
+    "Start small, measure, and change one thing at a time.",
+    "If you tell me more about your situation, I can be more specific.",
+    "A good next step is to try it on a small example and see where it breaks.",
+)
+NOTICE = "(This is the built-in simulator; no language model was asked.)"
+
+
+class SimulatorProvider:
+    """Answers after `latency` seconds; `failure_rate`, from 0 to 1, is the share of calls that fail as a provider's
+    would. The same conversation gets the same answer."""
+
+    sleep: Callable[[float], None] = staticmethod(time.sleep)
+    random = random.Random()
+
+    def __init__(self, *, key: str, latency: float, failure_rate: float) -> None:
+        self.key = key
+        self.latency = latency
+        self.failure_rate = failure_rate
+
+    def complete(self, request: ChatRequest, *, model: str, timeout: float) -> ChatReply:
+        """See `Provider.complete`. Also raises `RuntimeError`, a bug of our own, for `/fault crash`."""
+        self.sleep(max(0.0, min(self.latency, timeout)))
+        if self.latency > timeout:
+            raise self._timed_out(timeout)
+        last = next((m.content.strip() for m in reversed(request.messages) if m.role == "user"), "")
+        command, _, name = last.partition(" ")
+        if command == "/fault":
+            if name.strip() in FAULTS:
+                raise self._failure(name.strip(), retry_after=7)
+            return _reply(f"Known faults: {', '.join(FAULTS)}. Send one as /fault NAME.", request)
+        if self.random.random() < self.failure_rate:
+            raise self._failure(self.random.choice(RANDOM_FAULTS), retry_after=self.random.randint(1, 5))
+        return _reply(_answer(last), request)
+
+    def _failure(self, name: str, retry_after: int) -> Exception:
+        if name == "crash":
+            return RuntimeError("The simulator was asked to crash.")
+        if name == "timeout":
+            return self._timed_out(self.latency)
+        return self._answered(name, retry_after)
+
+    def _answered(self, name: str, retry_after: int) -> ProviderError:
+        """What a real provider's answer would have become, by the same tables."""
+        if name == "garbage":
+            page = Response(200, {"content-type": "text/html"}, b"<html>Simulated garbage.</html>")
+            return provider_error(self.key, page, NO_ANSWER, read_error(page.body))
+        status, kind, code = ERRORS[name]
+        error = {"message": f"Simulated: {name}.", "type": kind, "param": None, "code": code}
+        headers = {"retry-after": str(retry_after)} if status == 429 else {}
+        response = Response(status, headers, json.dumps({"error": error}).encode())
+        says = read_error(response.body)
+        return provider_error(self.key, response, verdict_on(status, says, WORDS), says)
+
+    def _timed_out(self, seconds: float) -> ProviderTimeoutError:
+        return ProviderTimeoutError(self.key, None, f"no complete answer from {self.key} after {seconds:.1f} s")
+
+
+def _answer(message: str) -> str:
+    seed = crc32(message.encode("utf-8", "replace"))
+    parts = (OPENINGS[seed % 3].format(topic=_topic(message)), MIDDLES[seed // 3 % 3], ENDINGS[seed // 9 % 3], NOTICE)
+    return " ".join(parts)
+
+
+def _topic(message: str) -> str:
+    """Two words of the message that may be what it is about, in its order."""
+    words = dict.fromkeys(re.findall(r"[^\W\d_]{4,20}", message[:2_000].lower()))
+    telling = [word for word in words if word not in COMMON]
+    longest = sorted(telling, key=len, reverse=True)[:2]
+    return " and ".join(word for word in telling if word in longest) or "that"
+
+
+def _reply(text: str, request: ChatRequest) -> ChatReply:
+    words = text.split(" ")
+    cut = len(words) > request.max_tokens
+    finish_reason: FinishReason = "length" if cut else "stop"
+    said = words[: request.max_tokens]
+    prompt = sum(len(message.content) // CHARS_PER_TOKEN + 1 for message in request.messages)
+    return ChatReply(" ".join(said), finish_reason, Usage(prompt, len(said)))

@@ -1,0 +1,224 @@
+"""Sockets that keep a deadline.
+
+`requests` and `urllib3` bound each wait for bytes, so a server that sends one byte a second holds a thread for as long
+as it likes. Here a `Call` bounds all that one request does, from the look-up of the name to the last byte, whoever is
+reading: the status line, headers, a proxy's CONNECT, the TLS handshake or the body.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import certifi
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.ssl_ import create_urllib3_context
+
+NEVER = float("inf")
+POOLS_KEPT = 32
+
+
+class Call(threading.local):
+    """What the request that this thread is sending may still take. Times are `time.monotonic()` seconds.
+
+    A thread serves one request at a time, and urllib3 has no way to hand a deadline down to a connection's handshake
+    or to a pooled socket; hence thread-local.
+    """
+
+    ends: float = NEVER
+    connect_timeout: float = NEVER
+    connected: bool = False
+
+    @contextmanager
+    def within(self, timeout: float, connect_timeout: float) -> Iterator[None]:
+        """Bound everything this thread does on our sockets to `timeout` seconds from now."""
+        self.ends, self.connect_timeout, self.connected = time.monotonic() + timeout, connect_timeout, False
+        try:
+            yield
+        finally:
+            self.ends, self.connect_timeout = NEVER, NEVER
+
+
+call = Call()
+
+
+class DeadlineMixin:
+    """Makes a socket's timeout a total since the last `settimeout()`, and never later than the end of the call."""
+
+    _ends: float = NEVER
+
+    def settimeout(self, value: float | None) -> None:
+        self._ends = NEVER if value is None else time.monotonic() + value
+        super().settimeout(value)  # type: ignore[misc]
+
+    def gettimeout(self) -> float | None:
+        """What is left, so that a TLS socket made from this one inherits the deadline and not a fresh timeout."""
+        ends = min(self._ends, call.ends)
+        return None if ends == NEVER else max(ends - time.monotonic(), 0.001)
+
+    def _rearm(self) -> None:
+        ends = min(self._ends, call.ends)
+        if ends == NEVER:
+            return
+        left = ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        super().settimeout(left)  # type: ignore[misc]
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self._rearm()
+        return super().recv_into(*args, **kwargs)  # type: ignore[misc, no-any-return]
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        self._rearm()
+        return super().recv(*args, **kwargs)  # type: ignore[misc, no-any-return]
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self._rearm()
+        return super().send(*args, **kwargs)  # type: ignore[misc, no-any-return]
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self._rearm()
+        super().sendall(*args, **kwargs)  # type: ignore[misc]
+
+
+class DeadlineSocket(DeadlineMixin, socket.socket):
+    """A plain socket with a deadline."""
+
+
+class DeadlineSSLSocket(DeadlineMixin, ssl.SSLSocket):
+    """A TLS socket with a deadline."""
+
+
+class ConnectionMixin:
+    """Connects within the call's connect timeout, which covers name, TCP, CONNECT and TLS together."""
+
+    def _new_conn(self: Any) -> socket.socket:
+        ends = min(time.monotonic() + call.connect_timeout, call.ends)
+        try:
+            return _connect(self._dns_host, self.port, ends, self.socket_options)
+        except socket.gaierror as exc:
+            raise NameResolutionError(self.host, self, exc) from exc
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, "connecting took too long") from exc
+        except OSError as exc:
+            raise NewConnectionError(self, f"no connection: {exc}") from exc
+
+    def connect(self: Any) -> None:
+        super().connect()  # type: ignore[misc]
+        call.connected = True
+        self.sock.settimeout(self.timeout)
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            call.connected = True
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+class DeadlineHTTPConnection(ConnectionMixin, HTTPConnection):
+    """An HTTP connection on a deadline socket."""
+
+
+class DeadlineHTTPSConnection(ConnectionMixin, HTTPSConnection):
+    """An HTTPS connection on a deadline socket."""
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = DeadlineHTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = DeadlineHTTPSConnection
+
+
+POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """A `requests` adapter whose connections keep the deadline of the `Call` they are used in."""
+
+    def __init__(self, pool_size: int) -> None:
+        self.tls = _tls_context()
+        super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=pool_size)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self.tls, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, ssl_context=self.tls, proxy_ssl_context=self.tls, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = POOLS
+        return manager
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: our context verifies already, and `requests` would load all authorities again per connection."""
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
+    authorities = next(filter(None, named), certifi.where())
+    if os.path.isdir(authorities):
+        context.load_verify_locations(capath=authorities)
+    else:
+        context.load_verify_locations(cafile=authorities)
+    context.sslsocket_class = DeadlineSSLSocket
+    return context
+
+
+def _connect(host: str, port: int, ends: float, options: Any) -> socket.socket:
+    """Try each address of `host` in turn, each with its fair share of the time, so that one dead address (an IPv6
+    route to nowhere) cannot use up what another would need."""
+    addresses = _resolve(host.strip("[]"), port, ends)
+    failure: OSError = OSError("the name has no address")
+    for tried, (family, kind, proto, _, address) in enumerate(addresses):
+        left = ends - time.monotonic()
+        sock = DeadlineSocket(family, kind, proto)
+        try:
+            for option in options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(None if left == NEVER else max(left / (len(addresses) - tried), min(left, 1.0), 0.001))
+            sock.connect(address)
+        except OSError as exc:
+            sock.close()
+            failure = exc
+            if ends <= time.monotonic():
+                break
+            continue
+        sock.settimeout(None if ends == NEVER else max(ends - time.monotonic(), 0.001))
+        return sock
+    raise failure
+
+
+def _resolve(host: str, port: int, ends: float) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    found: list[Any] = []
+
+    def look_up() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as exc:
+            found.append(exc if isinstance(exc, OSError) else socket.gaierror(f"not a host name: {host!r}"))
+
+    # The resolver takes no timeout, and a dead name server would hold this thread for half a minute.
+    thread = threading.Thread(target=look_up, name=f"resolve {host}", daemon=True)
+    thread.start()
+    thread.join(None if ends == NEVER else max(ends - time.monotonic(), 0))
+    if not found:
+        raise TimeoutError(f"no answer for the name {host}")
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return list(found[0])

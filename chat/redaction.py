@@ -1,0 +1,126 @@
+"""What must not be read by others, taken out of text before it is logged: secrets, and the users' own words.
+
+Every function here takes any string, never raises, and works in time linear in its arguments, since part of the text
+is a stranger's.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+MASK = "***"
+CUT = "[…]"
+EXAMINED = 4_000
+"""Characters of a provider's text that `excerpt` looks at."""
+SHORTEST_QUOTE = 8
+"""Characters that text and a message must share in a row to count as a quotation."""
+
+_NAMES = (
+    r"(?:[\w-]{0,40}[_-])?(?:api[_-]?key|key|token|secret|password|passwd|pwd|signature|credential)"
+    r"|apikey|accesstoken|authtoken|sessionid|csrftoken"
+)
+_SPELT_OUT = r"(?:[\w-]{0,40}[_-])?(?:api[_-]?key|token|secret|password|passwd)|apikey|accesstoken|authtoken"
+
+_PATTERNS = [
+    (re.compile(pattern, re.IGNORECASE), replacement)
+    for pattern, replacement in [
+        (r"\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>]{1,512}@", rf"\1{MASK}@"),
+        (r"\b((?:set-)?cookie[\"']?\s*:\s*)[^\r\n]+", rf"\1{MASK}"),
+        (r"\b(authorization[\"']?\s*[:=]\s*[\"']?)(?:[a-z]+\s+)?[^\s\"',;]+", rf"\1{MASK}"),
+        (r"\b(bearer\s+)[^\s\"',;]+", rf"\1{MASK}"),
+        # "Token" is an English word, too: what follows counts as a key only if it cannot be one of English.
+        (r"\b((?:token|basic)\s+)(?=[^\s\"',;]*\d|[^\s\"',;]{16})[\w.~+/=-]{6,}", rf"\1{MASK}"),
+        (rf"(?<![\w-])((?:{_NAMES})[\"']?\s*=\s*[\"']?)[^\s\"'&,;#}}]+", rf"\1{MASK}"),
+        (rf"(?<![\w-])((?:{_SPELT_OUT})[\"']?\s*:\s*[\"']?)[^\s\"'&,;}}]+", rf"\1{MASK}"),
+        (r"\b(key(?:\s+provided)?:\s*[\"']?)[^\s\"',;]+", rf"\1{MASK}"),
+        (r"\b(?:sk|pk|rk|gsk|xai|pplx|nvapi|hf|r8|ghp|gho|ghs|glpat|github_pat)[-_][\w*.…-]{3,}", MASK),
+        (r"\bAIza[\w*.…-]{4,}", MASK),
+        (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", MASK),
+        (r"\b[0-9a-f]{64,}\b", MASK),
+        (r"[\w-]*(?:\*{3,}[\w-]+)+", MASK),
+    ]
+]
+
+
+def mask_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+    """`text` with each credential replaced by `***`: what looks like one, and each of `secrets`, whole or in part."""
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = text.replace(secret, MASK)
+            text = _replace_spans(text, _shared_runs(text, [secret]), MASK)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def cut_quotes(text: str, contents: Iterable[str]) -> str:
+    """`text` with everything that it quotes from `contents` replaced by `[…]`.
+
+    A quotation is a run of 8 or more characters that both share, in any case and as JSON or HTML would escape it. A
+    content that is itself shorter counts where it stands as a whole word.
+    """
+    kept = [content.strip() for content in contents]
+    long = [form for content in kept if len(content) >= SHORTEST_QUOTE for form in _written_forms(content)]
+    text = _replace_spans(text, _shared_runs(text, long), CUT)
+    short = sorted({content for content in kept if 0 < len(content) < SHORTEST_QUOTE}, key=len, reverse=True)
+    if short:
+        words = "|".join(map(re.escape, short))
+        text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", CUT, text, flags=re.IGNORECASE)
+    return text
+
+
+def excerpt(text: str, contents: Iterable[str], secrets: Iterable[str] = (), limit: int = 500) -> str:
+    """At most `limit` characters from the start of a provider's text that may go into the log: no quotes of
+    `contents`, no credentials."""
+    text = mask_secrets(cut_quotes(text[:EXAMINED], contents), secrets)
+    text = text.encode("utf-8", "replace").decode().replace("\x00", "")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _written_forms(content: str) -> set[str]:
+    return {
+        content,
+        json.dumps(content)[1:-1],
+        json.dumps(content, ensure_ascii=False)[1:-1],
+        html.escape(content),
+    }
+
+
+def _fold(text: str) -> str:
+    # The two letters whose lower case is longer than themselves, or depends on their neighbours, would shift or hide
+    # what follows them.
+    return text.replace("İ", "i").lower().replace("ς", "σ")
+
+
+def _shared_runs(text: str, contents: Iterable[str]) -> list[tuple[int, int]]:
+    """Where `text` has a run of 8 or more characters in common with any of `contents`, as (start, end)."""
+    width = SHORTEST_QUOTE
+    folded = _fold(text)
+    windows = {folded[i : i + width] for i in range(len(folded) - width + 1)}
+    found: set[str] = set()
+    for content in contents:
+        # Collecting the content's windows, not the text's, keeps one pass over a content of megabytes at one set
+        # look-up a character.
+        found |= windows.intersection(_windows(_fold(content), width))
+    spans: list[tuple[int, int]] = []
+    for i in range(len(folded) - width + 1) if found else ():
+        if folded[i : i + width] not in found:
+            continue
+        if spans and i <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], i + width)
+        else:
+            spans.append((i, i + width))
+    return spans
+
+
+def _windows(text: str, width: int) -> Iterator[str]:
+    return (text[i : i + width] for i in range(len(text) - width + 1))
+
+
+def _replace_spans(text: str, spans: list[tuple[int, int]], replacement: str) -> str:
+    for start, end in reversed(spans):
+        text = text[:start] + replacement + text[end:]
+    return text

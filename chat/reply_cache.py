@@ -1,0 +1,32 @@
+"""The last good answer to an identical request of the same user, for the time when every provider fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from django.core.cache import cache
+
+from chat.conf import conf
+from chat.providers.base import ChatRequest
+
+
+def key(user_id: Any, model: str, request: ChatRequest) -> str:
+    """Identical means: the same user, model, messages, temperature and max_tokens."""
+    canonical = json.dumps([str(user_id), model, request.messages, float(request.temperature), request.max_tokens])
+    return "reply:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def put(reply_key: str, answer: dict[str, Any]) -> None:
+    """Keep `answer` for REPLY_CACHE_TTL seconds; 0 keeps nothing."""
+    if conf.REPLY_CACHE_TTL > 0:
+        cache.set(reply_key, answer, timeout=conf.REPLY_CACHE_TTL)
+
+
+def get(reply_key: str) -> dict[str, Any] | None:
+    """The kept answer, if there is one."""
+    if conf.REPLY_CACHE_TTL <= 0:
+        return None
+    answer: dict[str, Any] | None = cache.get(reply_key)
+    return answer

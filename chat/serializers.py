@@ -1,0 +1,193 @@
+"""What a request's body must look like. Everything is checked here, before anything costs money."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from rest_framework import serializers
+
+from chat import catalogue
+from chat.exceptions import InvalidMessageFormatError, ValidationError
+from chat.models import Conversation, Message
+from chat.problems import EXAMPLE_MESSAGES, LONGEST_ECHO
+from chat.providers.base import ChatMessage
+
+ROLES = ("system", "user", "assistant")
+MOST_MESSAGES = 256
+MOST_COMPLAINTS = 20
+
+
+class StrictSerializer(serializers.Serializer):
+    """A serializer that refuses fields it does not know: a misspelt option must not pass silently."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            refuse(unknown_fields(data, self.fields))
+            data = {name: value for name, value in data.items() if value is not None}
+        return super().to_internal_value(data)
+
+
+class StrictCharField(serializers.CharField):
+    """A string and nothing else; DRF's own takes a number for one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text: str = super().to_internal_value(data)
+        return text
+
+
+class ChatMessageSerializer(serializers.Serializer):
+    role = serializers.ChoiceField(choices=ROLES)
+    content = serializers.CharField(trim_whitespace=False)
+
+
+class ChatSerializer(serializers.Serializer):
+    """The body of `POST /chat`. The fields are declared for the browsable API and for reading; the contract's order
+    (model, messages, then all others at once) and its strictness are in `to_internal_value`."""
+
+    model = serializers.CharField(help_text="One of GET /models.")
+    messages = ChatMessageSerializer(many=True, help_text="1 to 256, at least one of them from the user.")
+    temperature = serializers.FloatField(min_value=0, max_value=2, required=False, help_text="0 to 2; default 0.7.")
+    max_tokens = serializers.IntegerField(min_value=1, required=False, help_text="Up to the model's own limit.")
+    conversation_id = serializers.CharField(required=False, help_text="A conversation to continue.")
+
+    DEFAULT_TEMPERATURE = 0.7
+
+    def get_initial(self) -> dict[str, Any]:
+        """The request that the browsable API's box is filled with."""
+        return {
+            "model": next(iter(sorted(catalogue.current().models)), ""),
+            "messages": EXAMPLE_MESSAGES,
+            "temperature": self.DEFAULT_TEMPERATURE,
+            "max_tokens": 100,
+        }
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The checked request, with a `catalogue.Model` and `ChatMessage`s.
+
+        Raises `ModelNotFoundError`, `InvalidMessageFormatError` or `ValidationError`, in this order.
+        """
+        if not isinstance(data, dict):
+            raise ValidationError("The body is not an object.", fields={"body": ["Send one JSON object."]})
+        model = check_model(data.get("model"))
+        messages = check_messages(data.get("messages"))
+        given = {name: value for name, value in data.items() if value is not None}
+        complaints = unknown_fields(data, self.fields)
+        temperature = given.get("temperature", self.DEFAULT_TEMPERATURE)
+        if not is_number(temperature) or not 0 <= temperature <= 2:
+            complaints["temperature"] = ["This must be a number from 0 to 2."]
+        max_tokens = given.get("max_tokens")
+        if max_tokens is not None and not (is_integer(max_tokens) and 1 <= max_tokens <= model.max_output_tokens):
+            complaints["max_tokens"] = [f"This must be an integer from 1 to {model.max_output_tokens}."]
+        if not isinstance(given.get("conversation_id", ""), str):
+            complaints["conversation_id"] = ["This must be a string."]
+        refuse(complaints)
+        return {
+            "model": model,
+            "messages": messages,
+            "temperature": float(temperature),
+            "max_tokens": max_tokens,
+            "conversation_id": given.get("conversation_id"),
+        }
+
+
+class MessageSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Message
+        fields = ["role", "content", "created_at"]
+
+
+class ConversationSerializer(StrictSerializer, serializers.ModelSerializer):
+    title = StrictCharField(required=False, max_length=200, allow_blank=True, help_text="Optional.")
+
+    class Meta:
+        model = Conversation
+        fields = ["id", "title", "created_at"]
+        read_only_fields = ["id", "created_at"]
+
+
+class ConversationDetailSerializer(ConversationSerializer):
+    messages = MessageSerializer(many=True, read_only=True)
+
+    class Meta(ConversationSerializer.Meta):
+        fields = ["id", "title", "created_at", "messages"]
+
+
+def check_model(name: Any) -> catalogue.Model:
+    """The model of that exact name. Raises `ValidationError` or `ModelNotFoundError`."""
+    if name is None:
+        refuse({"model": ["This field is required."]})
+    if not isinstance(name, str):
+        refuse({"model": ["This must be a string."]})
+    return catalogue.current().get(name)
+
+
+def check_messages(value: Any) -> tuple[ChatMessage, ...]:
+    """The messages, checked. Raises `InvalidMessageFormatError` for the first fault."""
+    if value is None:
+        raise InvalidMessageFormatError("This field is required.", received="null")
+    if not isinstance(value, list):
+        raise InvalidMessageFormatError("This must be a list of messages.", received=echo(value))
+    if not 1 <= len(value) <= MOST_MESSAGES:
+        message = f"There must be 1 to {MOST_MESSAGES} messages, not {len(value)}."
+        raise InvalidMessageFormatError(message, received=echo(value))
+    messages = tuple(_check_message(item, f"messages[{number}]") for number, item in enumerate(value))
+    if not any(message.role == "user" for message in messages):
+        raise InvalidMessageFormatError("At least one message must have the role user.", received=echo(value))
+    return messages
+
+
+def _check_message(item: Any, place: str) -> ChatMessage:
+    def fault(message: str, received: Any, field: str = "") -> InvalidMessageFormatError:
+        return InvalidMessageFormatError(message, field=place + field, received=echo(received))
+
+    if not isinstance(item, dict):
+        raise fault("A message is an object with a role and a content.", item)
+    if extra := item.keys() - {"role", "content"}:
+        raise fault("A message has a role and a content, and nothing else.", sorted(extra))
+    role, content = item.get("role"), item.get("content")
+    if role not in ROLES:
+        raise fault(f"The role must be one of {', '.join(ROLES)}.", role, ".role")
+    if not isinstance(content, str):
+        raise fault("The content must be a string.", content, ".content")
+    if not content.strip():
+        raise fault("The content must not be blank.", content, ".content")
+    return ChatMessage(str(role), content)
+
+
+def echo(value: Any) -> str:
+    """What was received, as JSON, cut short."""
+    return json.dumps(value, ensure_ascii=False)[:LONGEST_ECHO]
+
+
+def unknown_fields(data: dict[str, Any], known: Any) -> dict[str, list[str]]:
+    """A complaint for each field that is not known, up to a number that an answer can hold."""
+    strange = [name for name in data if name not in known]
+    return {name[:LONGEST_ECHO]: ["This field is not known."] for name in strange[:MOST_COMPLAINTS]}
+
+
+def refuse(complaints: dict[str, list[str]]) -> None:
+    """Raise a `ValidationError` with the complaints, if there are any."""
+    if complaints:
+        raise ValidationError(f"Invalid fields: {', '.join(complaints)}.", fields=complaints)
+
+
+def is_number(value: Any) -> bool:
+    """A JSON number; Python's bool is an int, JSON's is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    """The UUID in its canonical form, else None."""
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return None
+    return parsed if str(parsed) == text.lower() else None

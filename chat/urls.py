@@ -1,0 +1,21 @@
+"""The API's addresses. Each also answers with a trailing slash, but no redirect: a redirected POST loses its body."""
+
+from __future__ import annotations
+
+from django.urls import re_path
+
+from chat import views
+
+urlpatterns = [
+    re_path(r"^$", views.RootView.as_view(), name="root"),
+    re_path(r"^chat/?$", views.ChatView.as_view(), name="chat"),
+    re_path(r"^models/?$", views.ModelsView.as_view(), name="models"),
+    re_path(r"^models/(?P<name>.+?)/?$", views.ModelView.as_view(), name="model"),
+    re_path(r"^conversations/?$", views.ConversationsView.as_view(), name="conversations"),
+    re_path(r"^conversations/(?P<conversation_id>[^/]+)/?$", views.ConversationView.as_view(), name="conversation"),
+    re_path(r"^usage/?$", views.UsageView.as_view(), name="usage"),
+    re_path(r"^errors/?$", views.ErrorsView.as_view(), name="errors"),
+    re_path(r"^errors/(?P<code>[^/]+)/?$", views.ErrorView.as_view(), name="error"),
+    re_path(r"^health/?$", views.HealthView.as_view(), name="health"),
+    re_path(r"^health/ready/?$", views.ReadyView.as_view(), name="ready"),
+]

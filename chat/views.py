@@ -1,0 +1,259 @@
+"""The endpoints. The docstrings are what the browsable API shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.cache import cache
+from django.db import Error, connection
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from rest_framework import generics, pagination
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+from chat import budgets, catalogue, cooldown, idempotency
+from chat.admission import admitted
+from chat.authentication import BrowserAuthentication
+from chat.completion import Answer, complete_chat
+from chat.models import Conversation
+from chat.problems import BY_CODE, Problem, describe
+from chat.serializers import ChatSerializer, ConversationDetailSerializer, ConversationSerializer, parse_uuid
+from chat.throttling import ChatRateThrottle
+
+
+class ChatView(generics.GenericAPIView):
+    """Send messages to a model and get its answer.
+
+    `POST` a JSON object with `model` (see [/models](/models)) and `messages`. Optional: `temperature`, `max_tokens`,
+    `conversation_id`. Every way this can fail is listed in [/errors](/errors).
+    """
+
+    serializer_class = ChatSerializer
+    throttle_classes = [ChatRateThrottle]
+
+    def post(self, request: Request) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        key = idempotency.key_of(request)
+        chat = dict(serializer.validated_data)
+        conversation_id = chat.pop("conversation_id")
+        chat["conversation"] = None if conversation_id is None else own_conversation(request, conversation_id)
+        if key is None:
+            return Response(self.complete(request, chat))
+        with idempotency.once(request.user, key, request.data) as stored:
+            if stored.answer is not None:
+                return Response(stored.answer, headers={"Idempotent-Replayed": "true"})
+            stored.answer = self.complete(request, chat)
+        return Response(stored.answer)
+
+    def complete(self, request: Request, chat: dict[str, Any]) -> dict[str, Any]:
+        """The body of the answer to a checked request."""
+        request_id = request._request.request_id  # type: ignore[attr-defined]
+        with admitted(request.user.pk):
+            answer = complete_chat(
+                user=request.user, **chat, request_id=request_id, max_attempts=attempts_allowed(request)
+            )
+        return chat_body(answer, chat["model"].name, request_id)
+
+
+def chat_body(answer: Answer, model: str, request_id: str) -> dict[str, Any]:
+    """The answer as the contract has it."""
+    body = {
+        "response": answer.text,
+        "model": model,
+        "tokens_used": answer.tokens_used,
+        "usage": answer.usage._asdict(),
+        "finish_reason": answer.finish_reason,
+        "provider": answer.provider,
+        "cached": answer.cached,
+        "request_id": request_id,
+    }
+    return body | ({"message": answer.message} if answer.cached else {})
+
+
+def attempts_allowed(request: Request) -> int | None:
+    """One where the caller is itself on its second retry (the official SDKs say so), else the default (None)."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    return 1 if count.isdecimal() and int(count[:9]) >= 2 else None
+
+
+class OpenView(APIView):
+    """For everyone. No key is looked at, so a wrong one does no harm; a browser's session shows who is logged in."""
+
+    authentication_classes = [BrowserAuthentication]
+    permission_classes = [AllowAny]
+
+
+class RootView(OpenView):
+    """A chat back end that says what went wrong.
+
+    Log in at the top right to try [the chat](/chat) from here, or send a key:
+    `Authorization: Token <key>`.
+    """
+
+    def get_view_name(self) -> str:
+        return "Chat API"
+
+    def get(self, request: Request) -> Response:
+        names = ("chat", "models", "conversations", "usage", "errors", "health", "ready")
+        return Response({name: reverse(name, request=request) for name in names})
+
+
+class ModelsView(OpenView):
+    """The models on offer, by name."""
+
+    def get(self, request: Request) -> Response:
+        return Response({"models": sorted(catalogue.current().models)})
+
+
+class ModelView(OpenView):
+    """One model and its limits, in tokens."""
+
+    def get(self, request: Request, name: str) -> Response:
+        model = catalogue.current().get(name)
+        fields = ("name", "max_output_tokens", "default_output_tokens")
+        return Response({field: getattr(model, field) for field in fields})
+
+
+class Pagination(pagination.PageNumberPagination):
+    page_size = 20
+    page_size_query_param = "page_size"
+    max_page_size = 100
+
+
+class ConversationsView(generics.ListCreateAPIView):
+    """Your conversations, the newest first. `POST` an optional `title` to begin one, then name its `id` as
+    `conversation_id` in a chat."""
+
+    serializer_class = ConversationSerializer
+    pagination_class = Pagination
+
+    def get_queryset(self) -> Any:
+        return Conversation.objects.filter(user=self.request.user)  # type: ignore[misc]
+
+    def perform_create(self, serializer: Any) -> None:
+        serializer.save(user=self.request.user)
+
+
+class ConversationView(generics.RetrieveDestroyAPIView):
+    """One of your conversations, with its messages. `DELETE` removes both."""
+
+    serializer_class = ConversationDetailSerializer
+
+    def get_object(self) -> Conversation:
+        return own_conversation(self.request, self.kwargs["conversation_id"])
+
+
+def own_conversation(request: Request, conversation_id: str) -> Conversation:
+    """The user's own conversation; `Http404` for another's, an unknown and a malformed id alike."""
+    conversation: Conversation = get_object_or_404(Conversation, pk=parse_uuid(conversation_id), user=request.user)
+    return conversation
+
+
+class UsageView(APIView):
+    """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
+
+    def get(self, request: Request) -> Response:
+        return Response(budgets.usage_of(request.user))
+
+
+class ErrorsView(OpenView):
+    """Every error that this API can answer with, and what to do about it."""
+
+    def get(self, request: Request) -> Response:
+        return Response({"errors": [error_entry(problem) for problem in BY_CODE.values()]})
+
+
+class ErrorView(OpenView):
+    """One error: what it means and what to do about it."""
+
+    def get(self, request: Request, code: str) -> Response:
+        if code not in BY_CODE:
+            raise Http404
+        return Response(error_entry(BY_CODE[code]))
+
+
+def error_entry(problem: Problem) -> dict[str, Any]:
+    """A row of the problems table as the catalogue of errors shows it, with the body that its example gives."""
+    description = describe(problem.example)
+    request_id = "3f8e1c52-6d0b-4c7a-9a53-0d8c5b1f2e64"
+    return {
+        "code": problem.code,
+        "status": problem.status,
+        "title": problem.title,
+        "meaning": problem.meaning,
+        "what_to_do": problem.what_to_do,
+        "should_retry": problem.should_retry,
+        "example": {"error": problem.code, "message": description.message, "request_id": request_id}
+        | description.context,
+    }
+
+
+class HealthView(OpenView):
+    """Liveness: this process answers. Touches nothing else."""
+
+    authentication_classes = []
+
+    def get(self, request: Request) -> Response:
+        return Response({"status": "healthy"})
+
+
+class ReadyView(APIView):
+    """Readiness: whether a chat could be served now (503 if not). A cache that is away alone does not prevent one.
+
+    Staff also see the state of each provider.
+    """
+
+    permission_classes = [AllowAny]
+
+    def perform_authentication(self, request: Request) -> None:
+        """Answer everyone, even while the database that knows the keys is away."""
+        try:
+            request.user  # noqa: B018 - authenticates
+        except (AuthenticationFailed, Error):
+            request._not_authenticated()  # type: ignore[attr-defined]
+
+    def get(self, request: Request) -> Response:
+        states = provider_states()
+        checks = {
+            "database": database_answers(),
+            "cache": getattr(cache, "healthy", lambda: True)(),
+            "providers": can_serve(states),
+        }
+        ready = checks["database"] and checks["providers"]
+        body: dict[str, Any] = {
+            "status": "ready" if ready else "unavailable",
+            "checks": {name: "ok" if fine else "unavailable" for name, fine in checks.items()},
+        }
+        if request.user.is_staff:
+            body["providers"] = states
+        return Response(body, status=200 if ready else 503)
+
+
+def database_answers() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Error:
+        return False
+    return True
+
+
+def provider_states() -> dict[str, dict[str, Any]]:
+    """What operators see of each provider in models.toml."""
+    entries = catalogue.current().providers.values()
+    return {
+        entry.key: {"state": "not_configured", "missing": entry.missing} if entry.missing else cooldown.state(entry.key)
+        for entry in entries
+    }
+
+
+def can_serve(states: dict[str, dict[str, Any]]) -> bool:
+    """Whether at least one model has a route that would be asked."""
+    routes = [route for model in catalogue.current().models.values() for route in model.routes]
+    return any(states.get(route.provider.key, {}).get("state") != "resting" for route in routes)

@@ -1,0 +1,92 @@
+"""The log: structlog and the standard library's loggers through one chain, one JSON object a line."""
+
+from __future__ import annotations
+
+import logging.config
+from collections.abc import Sequence
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from chat.redaction import mask_secrets
+
+
+def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Mask keys, tokens and cookies in every string of the event, the traceback included, at any depth.
+
+    What a reader looks for comes first.
+    """
+    first = {key: event.pop(key) for key in FIRST if key in event}
+    return {key: _masked(value) for key, value in (first | dict(event)).items()}
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, str):
+        return mask_secrets(value) if len(value) > 7 else value
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return value
+
+
+FIRST = ("timestamp", "level", "event", "request_id")
+SHARED: Sequence[Processor] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure_logging(*, format: str, level: str, file: str) -> None:
+    """Send every line to standard output, as JSON or (`format="console"`) for people, and as JSON to `file` if named.
+
+    Tracebacks are plain text without local variables, which would hold prompts and keys.
+    """
+    formatters: dict[str, Processor] = {"json": structlog.processors.JSONRenderer(), "console": _console_renderer()}
+    handlers: dict[str, dict[str, object]] = {
+        "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": format}
+    }
+    if file:
+        # Watched, so that logrotate may move the file away.
+        handlers["file"] = {"class": "logging.handlers.WatchedFileHandler", "filename": file, "formatter": "json"}
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {name: _formatter(renderer) for name, renderer in formatters.items()},
+            "handlers": handlers,
+            "root": {"handlers": list(handlers), "level": level},
+            "loggers": {
+                # runserver's access lines say again, without the request id, what response_sent says.
+                "django.server": {"level": "CRITICAL", "propagate": True},
+            },
+        }
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _console_renderer() -> Processor:
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
+def _formatter(renderer: Processor) -> dict[str, object]:
+    return {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": list(SHARED),
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            mask,
+            renderer,
+        ],
+    }

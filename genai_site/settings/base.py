@@ -1,0 +1,162 @@
+"""Settings that every environment shares. Each value that an operator may change is read from the environment here,
+with its default beside it; the README's table says what each one means."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from genai_site.logging import configure_logging
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parents[2]
+
+# --- Django ---------------------------------------------------------------------------------------------------------
+DEBUG = False
+ROOT_URLCONF = "genai_site.urls"
+WSGI_APPLICATION = "genai_site.wsgi.application"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+LOGIN_URL = "rest_framework:login"
+LOGIN_REDIRECT_URL = "/"
+CSRF_FAILURE_VIEW = "chat.handlers.csrf_failure"
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 2_621_440)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "knox",
+    "chat",
+]
+
+MIDDLEWARE = [
+    "chat.middleware.RequestIDMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+
+# --- database and cache -----------------------------------------------------------------------------------------------
+def database(url: str) -> dict[str, Any]:
+    """Django's entry for a database URL, with the options under which budgets hold and no connection is hogged."""
+    config: dict[str, Any] = env.db_url_config(url)
+    options = config.setdefault("OPTIONS", {})
+    if config["ENGINE"].endswith("sqlite3"):
+        # IMMEDIATE takes the write lock at BEGIN, where SQLite waits for it; taken later, it fails at once instead.
+        options |= {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    else:
+        config["CONN_MAX_AGE"] = 0
+        options.setdefault("pool", {"min_size": 2, "max_size": env.int("DATABASE_POOL", 10), "timeout": 1.5})
+        options.setdefault("connect_timeout", 2)
+    return config
+
+
+def cache(url: str | None) -> dict[str, Any]:
+    """Redis when there is a URL, else this process's own memory. Redis going away is survived by `FallbackCache`."""
+    # At Django's default of 300 entries the in-process cache would forget rate limit counters.
+    local = {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "local",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+    if not url:
+        return {"default": local}
+    redis = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": url,
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25},
+    }
+    return {"default": {"BACKEND": "chat.cache.FallbackCache"}, "redis": redis, "local": local}
+
+
+REDIS_URL = env.str("REDIS_URL", "")
+DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
+CACHES = cache(REDIS_URL)
+
+# --- the API ----------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "EXCEPTION_HANDLER": "chat.handlers.exception_handler",
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "chat.authentication.KeyAuthentication",
+        "chat.authentication.BrowserAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["chat.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chat.negotiation.ContentNegotiation",
+    "URL_FORMAT_OVERRIDE": None,
+}
+REST_KNOX = {"TOKEN_TTL": timedelta(days=env.int("KEY_TTL_DAYS", 365))}
+
+# --- chats ------------------------------------------------------------------------------------------------------------
+CHAT_MODELS_FILE = env.str("CHAT_MODELS_FILE", str(BASE_DIR / "genai_site" / "models.toml"))
+CHAT_SIMULATOR = True
+CHAT_DEADLINE = env.float("CHAT_DEADLINE", 60.0)
+CHAT_MAX_ATTEMPTS = env.int("CHAT_MAX_ATTEMPTS", 3)
+CHAT_HEDGE_AFTER = env.float("CHAT_HEDGE_AFTER", 0.0) or None
+CHAT_MAX_IN_FLIGHT = env.int("CHAT_MAX_IN_FLIGHT", 600)
+CHAT_MAX_IN_FLIGHT_PER_USER = env.int("CHAT_MAX_IN_FLIGHT_PER_USER", 300)
+CHAT_TOKEN_ESTIMATE = env.str("CHAT_TOKEN_ESTIMATE", "natural")
+CHAT_RATE_LIMIT = env.str("CHAT_RATE_LIMIT", "10/m")
+TOKEN_BUDGET_DEFAULT = env.int("TOKEN_BUDGET_DEFAULT", 10_000)
+TOKEN_BUDGET_PERIOD = env.str("TOKEN_BUDGET_PERIOD", "month")
+RESERVATION_MARGIN = env.float("RESERVATION_MARGIN", 30.0)
+REPLY_CACHE_TTL = env.int("REPLY_CACHE_TTL", 86_400)
+UPGRADE_URL = env.str("UPGRADE_URL", "") or None
+PROVIDER_POOL_SIZE = env.int("PROVIDER_POOL_SIZE", 64)
+SIMULATOR_LATENCY = env.float("SIMULATOR_LATENCY", 0.3)
+SIMULATOR_FAILURE_RATE = env.float("SIMULATOR_FAILURE_RATE", 0.1)
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1)
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+LOGGING_CONFIG = None
+LOG_FORMAT = env.str("LOG_FORMAT", "json")
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOG_FILE = env.str("LOG_FILE", "")
+configure_logging(format=LOG_FORMAT, level=LOG_LEVEL, file=LOG_FILE)

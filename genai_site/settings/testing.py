@@ -1,0 +1,12 @@
+"""For pytest. SQLite in a file and the in-process cache, unless DATABASE_URL and REDIS_URL name real servers."""
+
+from genai_site.settings.base import *  # noqa: F403
+
+SECRET_KEY = "a key that is only ever used by the tests, long enough for every check"
+ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+SIMULATOR_LATENCY = 0.0
+SIMULATOR_FAILURE_RATE = 0.0
+# A file, since threads of a concurrency test would share one connection to a database in memory.
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    DATABASES["default"]["TEST"] = {"NAME": BASE_DIR / ".test.sqlite3"}  # noqa: F405

@@ -1,0 +1,146 @@
+"""What every test starts from: none of the developer's own settings, empty caches, and the fixtures that many share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+import structlog
+from django.conf import settings
+from django.core.cache import caches
+from psycopg import sql
+
+from chat import budgets, catalogue, cooldown
+from tests import servers
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from rest_framework.test import APIClient
+
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+# A provider's key or address, or a proxy, in the shell must not send a test's chat to a real provider. The rest of the
+# shell's settings is ignored by genai_site.settings.testing, which is read before this file.
+FOREIGN = re.compile(r"\w+_(API_KEY|BASE_URL)|(https?|all|no)_proxy", re.IGNORECASE)
+for variable in [name for name in os.environ if FOREIGN.fullmatch(name)]:
+    del os.environ[variable]
+
+
+def own_redis_database(url: str) -> str:
+    """`url` with this worker's own database number: one worker must not empty another's cache."""
+    parts = urlsplit(url)
+    return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + WORKER}").geturl()
+
+
+if settings.REDIS_URL:
+    settings.REDIS_URL = os.environ["REDIS_URL"] = own_redis_database(settings.REDIS_URL)
+    for entry in settings.CACHES.values():
+        if str(entry.get("LOCATION", "")).startswith("redis"):
+            entry["LOCATION"] = settings.REDIS_URL
+
+
+@pytest.fixture(autouse=True)
+def _clean_start() -> None:
+    """Nothing that a process remembers of one test reaches the next."""
+    for alias in settings.CACHES:
+        caches[alias].clear()
+        del caches[alias]  # and with it what it noticed of an outage
+    structlog.contextvars.clear_contextvars()
+    catalogue.load.cache_clear()
+    cooldown._seen.clear()
+    budgets._pending.clear()
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip where a server cannot be had, except where everything is meant to be tested."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _shared_server() -> Iterator[Callable[[type[servers.Server]], str]]:
+    """Starts one server of a kind for the whole run, when the first test asks, and gives its URL."""
+    with ExitStack() as stack:
+
+        def url(kind: type[servers.Server]) -> str:
+            try:
+                return stack.enter_context(kind()).url
+            except servers.ServerUnavailableError as exc:
+                unavailable(str(exc))
+
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_url(_shared_server: Callable[[type[servers.Server]], str]) -> Iterator[str]:
+    """An empty PostgreSQL database: on TEST_DATABASE_URL's server if that is set, else on a private one."""
+    server = os.environ.get("TEST_DATABASE_URL") or _shared_server(servers.Postgres)
+    name = f"chat_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def redis_url(_shared_server: Callable[[type[servers.Server]], str]) -> str:
+    """A Redis database that tests may empty: on TEST_REDIS_URL's server if that is set, else on a private one."""
+    return own_redis_database(os.environ.get("TEST_REDIS_URL") or _shared_server(servers.Redis))
+
+
+@pytest.fixture
+def private_server() -> Iterator[Callable[[type[servers.Server]], servers.Server]]:
+    """`private_server(servers.Redis)` starts a server for one test alone, which may stop, kill and pause it."""
+    with ExitStack() as stack:
+
+        def start(kind: type[servers.Server]) -> servers.Server:
+            try:
+                return stack.enter_context(kind())
+            except servers.ServerUnavailableError as exc:
+                unavailable(str(exc))
+
+        yield start
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def user(db: None, django_user_model: type[User]) -> User:
+    return django_user_model.objects.create_user("ada", password="a password for tests")
+
+
+@pytest.fixture
+def token(user: User) -> str:
+    """A key of `user`'s, as a client sends it."""
+    from knox.models import get_token_model
+
+    return str(get_token_model().objects.create(user=user)[1])
+
+
+@pytest.fixture
+def api_client() -> APIClient:
+    """A client without credentials, which gets an error's answer as the world does instead of the exception."""
+    from rest_framework.test import APIClient
+
+    client = APIClient()
+    client.raise_request_exception = False
+    return client
+
+
+@pytest.fixture
+def auth_client(api_client: APIClient, token: str) -> Any:
+    """`api_client` with the key of `user`."""
+    api_client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+    return api_client
