@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,8 +18,11 @@ from django.conf import settings
 from django.core.cache import caches
 from psycopg import sql
 
-from chat import budgets, catalogue, cooldown
+from chat import budgets, cache, catalogue, cooldown
+from chat.redaction import keep_private
 from tests import servers
+from tests.contract import Log
+from tests.loopback import LoopbackProvider
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -51,8 +55,10 @@ def _clean_start() -> None:
     """Nothing that a process remembers of one test reaches the next."""
     for alias in settings.CACHES:
         caches[alias].clear()
-        del caches[alias]  # and with it what it noticed of an outage
+        del caches[alias]
+    cache.outage = cache.Outage()
     structlog.contextvars.clear_contextvars()
+    keep_private(())
     catalogue.load.cache_clear()
     cooldown._seen.clear()
     budgets._pending.clear()
@@ -144,3 +150,44 @@ def auth_client(api_client: APIClient, token: str) -> Any:
     """`api_client` with the key of `user`."""
     api_client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
     return api_client
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """What is logged from now on, as JSON lines."""
+    log = Log()
+    logging.getLogger().addHandler(log.handler)
+    yield log
+    logging.getLogger().removeHandler(log.handler)
+
+
+MODELS_FILE = """
+[providers.claude]
+protocol = "anthropic"
+name = "Claude"
+base_url = "{url}"
+api_key_env = "CLAUDE_API_KEY"
+status_page = "https://status.example/claude"
+[providers.gpt]
+protocol = "openai"
+name = "GPT"
+base_url = "{url}/v1"
+api_key_env = "GPT_API_KEY"
+[models]
+claude = {{ routes = ["claude:c-1"], max_output_tokens = 4096, default_output_tokens = 1024 }}
+gpt = {{ routes = ["gpt:g-1"], max_output_tokens = 4096, default_output_tokens = 1024 }}
+both = {{ routes = ["claude:c-1", "gpt:g-1"], max_output_tokens = 4096, default_output_tokens = 1024 }}
+"""
+
+
+@pytest.fixture
+def upstream(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[LoopbackProvider]:
+    """A real HTTP provider behind the models `claude`, `gpt` and `both`, each asked once."""
+    with LoopbackProvider() as server:
+        path = tmp_path / "models.toml"
+        path.write_text(MODELS_FILE.format(url=server.url))
+        monkeypatch.setenv("CLAUDE_API_KEY", "planted-provider-key-claude")
+        monkeypatch.setenv("GPT_API_KEY", "planted-provider-key-gpt")
+        settings.CHAT_MODELS_FILE = str(path)
+        settings.CHAT_MAX_ATTEMPTS = 2
+        yield server
