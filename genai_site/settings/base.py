@@ -28,6 +28,7 @@ CSRF_FAILURE_VIEW = "chat.handlers.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 2_621_440)
 
 INSTALLED_APPS = [
+    "chat",  # first, for its templates and its runserver
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -36,7 +37,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "knox",
-    "chat",
 ]
 
 MIDDLEWARE = [

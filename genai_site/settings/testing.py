@@ -1,6 +1,13 @@
 """For pytest. SQLite in a file and the in-process cache, unless DATABASE_URL and REDIS_URL name real servers."""
 
-from genai_site.settings.base import *  # noqa: F403
+import os
+
+import environ
+
+# Of the shell's settings only these two count, or the tests would fail on a machine that is set up for real use.
+environ.Env.ENVIRON = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if name in os.environ}
+
+from genai_site.settings.base import *  # noqa: E402, F403
 
 SECRET_KEY = "a key that is only ever used by the tests, long enough for every check"
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]

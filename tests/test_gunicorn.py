@@ -1,0 +1,120 @@
+"""The production server: one chat through it, and a SIGTERM while another one is in flight."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.loopback import Fault, LoopbackProvider, Recorded
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def provider() -> Iterator[LoopbackProvider]:
+    with LoopbackProvider() as server:
+        yield server
+
+
+@pytest.fixture
+def environment(tmp_path: Path, provider: LoopbackProvider) -> dict[str, str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return os.environ | {
+        "DJANGO_SETTINGS_MODULE": "genai_site.settings.production",
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
+        "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
+        "SECURE_SSL_REDIRECT": "false",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        "REDIS_URL": "",
+        "STATIC_ROOT": str(tmp_path / "static"),
+        "OPENAI_API_KEY": "sk-loopback",
+        "OPENAI_BASE_URL": provider.openai_url,
+        "BIND": f"127.0.0.1:{port}",
+    }
+
+
+def manage(environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    manage(environment, "migrate", "-v0")
+    manage(environment, "collectstatic", "--noinput", "-v0")
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:genai_site.gunicorn", "genai_site.wsgi"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://{environment['BIND']}"
+    while not _accepts(url):
+        assert process.poll() is None
+    yield process, url
+    process.kill()
+    process.wait()
+
+
+def test_a_chat_in_flight_is_finished_before_the_server_stops(server: Any, environment: Any, provider: Any) -> None:
+    process, url = server
+    key = manage(environment, "issue_key", "ada", "--create").strip()
+    go_on = threading.Event()
+
+    def held(recorded: Recorded) -> Fault:
+        go_on.wait(30)
+        return Fault("ok", text="late but whole")
+
+    provider.always = held
+    answers: list[requests.Response] = []
+
+    def chat() -> None:
+        body = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}]}
+        headers = {"Authorization": f"Token {key}"}
+        answers.append(requests.post(f"{url}/chat", json=body, headers=headers, timeout=30))
+
+    client = threading.Thread(target=chat)
+    client.start()
+    assert provider.arrived.wait(20)
+    process.send_signal(signal.SIGTERM)
+    while _accepts(url):
+        pass
+    go_on.set()
+    client.join(20)
+    assert (answers[0].status_code, answers[0].json()["response"]) == (200, "late but whole")
+    assert process.wait(20) == 0
+
+
+def test_the_admin_has_its_style_sheet_and_a_broken_model_file_stops_the_start(
+    server: Any, environment: Any, tmp_path: Path
+) -> None:
+    _, url = server
+    page = requests.get(f"{url}/admin/login/", timeout=20).text
+    sheet = page.split('<link rel="stylesheet" href="')[1].split('"')[0]
+    assert requests.get(url + sheet, timeout=20).headers["Content-Type"].startswith("text/css")
+
+    broken = tmp_path / "models.toml"
+    broken.write_text("[models.x]\nroutes = []\n")
+    command = [sys.executable, "-c", "import genai_site.wsgi"]
+    failed = subprocess.run(
+        command, cwd=ROOT, env=environment | {"CHAT_MODELS_FILE": str(broken)}, capture_output=True, text=True
+    )
+    assert failed.returncode != 0
+    assert f"{broken}, line 1" in failed.stderr
+
+
+def _accepts(url: str) -> bool:
+    host, port = url.removeprefix("http://").split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
