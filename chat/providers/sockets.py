@@ -25,6 +25,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 NEVER = float("inf")
 POOLS_KEPT = 32
+SHORTEST_TRY = 1.0
+"""Seconds that a single address gets at least, however many there are, as long as the connect timeout allows."""
 
 
 class Call(threading.local):
@@ -187,7 +189,8 @@ def _connect(host: str, port: int, ends: float, options: Any) -> socket.socket:
         try:
             for option in options or ():
                 sock.setsockopt(*option)
-            sock.settimeout(None if left == NEVER else max(left / (len(addresses) - tried), min(left, 1.0), 0.001))
+            share = max(left / (len(addresses) - tried), min(left, SHORTEST_TRY), 0.001)
+            sock.settimeout(None if left == NEVER else share)
             sock.connect(address)
         except OSError as exc:
             sock.close()

@@ -87,7 +87,7 @@ class Transport:
 
     def __init__(self, pool_size: int = 10) -> None:
         self.pool_size = pool_size
-        self._opened: tuple[int, requests.Session] | None = None
+        self._sessions: dict[int, requests.Session] = {}
 
     def post(
         self,
@@ -118,9 +118,9 @@ class Transport:
 
     def close(self) -> None:
         """Close this process's idle connections; the next `post` opens new ones."""
-        opened, self._opened = self._opened, None
-        if opened is not None and opened[0] == os.getpid():
-            opened[1].close()
+        session = self._sessions.pop(os.getpid(), None)
+        if session is not None:
+            session.close()
 
     def _exchange(self, request: requests.PreparedRequest, endpoint: Endpoint, timeout: float) -> Response:
         # The adapter and not `session.send`, which keeps cookies, and reads the whole body of a redirect, however
@@ -138,11 +138,14 @@ class Transport:
             response.close()
 
     def _session(self) -> requests.Session:
-        # Two threads may both find none and open one: the last stays, the other ends with its request.
-        opened = self._opened
-        if opened is None or opened[0] != os.getpid():
-            opened = self._opened = (os.getpid(), self._open())
-        return opened[1]
+        pid = os.getpid()
+        session = self._sessions.get(pid)
+        if session is None:
+            for parent in set(self._sessions) - {pid}:
+                self._sessions.pop(parent, None)
+            # Threads that come at once may each make one, but all use the first; a lock could be held during a fork.
+            session = self._sessions.setdefault(pid, self._open())
+        return session
 
     def _open(self) -> requests.Session:
         session = requests.Session()
