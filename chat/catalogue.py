@@ -17,10 +17,14 @@ from django.core.signals import setting_changed
 
 from chat.conf import conf
 from chat.exceptions import ModelNotFoundError
+from chat.toml_lines import line_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+URL = re.compile(r"https?://[^/\s?#]+(/[^\s?#]*)?")
+API_KEY = re.compile(r"[\x21-\x7e]*")
 SIMULATOR = "simulator"
+RESERVED = {SIMULATOR, "all_providers"}
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,11 @@ def current() -> Catalogue:
 @cache
 def load(path: str, simulate: bool) -> Catalogue:
     """Parse and validate the file at `path`. With `simulate`, a model with no live route gets simulated ones."""
-    text = _read(path)
     try:
+        text = Path(path).read_text(encoding="utf-8")
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise ImproperlyConfigured(f"{path}: {exc}") from exc
+    except (OSError, ValueError) as exc:  # not there, not UTF-8, not TOML
+        raise ImproperlyConfigured(f"{path}: {exc}.") from exc
     return _Reader(path, text, simulate).read(data)
 
 
@@ -125,13 +129,6 @@ def _reset(*, setting: str, **kwargs: Any) -> None:
 setting_changed.connect(_reset)
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ImproperlyConfigured(f"{path}: cannot be read ({exc}).") from exc
-
-
 PROVIDER_FIELDS: dict[str, type | tuple[type, ...]] = {
     "protocol": str,
     "name": str,
@@ -153,12 +150,12 @@ class _Reader:
     """Turns the parsed file into a `Catalogue`; every complaint names the file, the line and the reason."""
 
     def __init__(self, path: str, text: str, simulate: bool) -> None:
-        self.path, self.lines, self.simulate = path, text.splitlines(), simulate
+        self.path, self.text, self.simulate = path, text, simulate
 
     def read(self, data: dict[str, Any]) -> Catalogue:
         for section in data:
             if section not in {"providers", "models"}:
-                raise self.error(section, "", "unknown section; there are [providers.KEY] and [models.NAME]")
+                raise self.error("unknown section; there are [providers.KEY] and [models.NAME]", section)
         providers = {key: self.provider(key, table) for key, table in self.tables(data, "providers")}
         models, unavailable = {}, {}
         for name, table in self.tables(data, "models"):
@@ -171,82 +168,89 @@ class _Reader:
         return Catalogue(models, providers, unavailable)
 
     def provider(self, key: str, table: dict[str, Any]) -> ProviderEntry:
-        header = f"providers.{key}"
-        if not KEY.fullmatch(key) or key == SIMULATOR:
-            raise self.error(header, "", f"{key!r} cannot name a provider")
-        self.fields(header, table, PROVIDER_FIELDS, required=("protocol",))
+        here = ("providers", key)
+        if not KEY.fullmatch(key) or key in RESERVED:
+            raise self.error(f"{key!r} cannot name a provider", *here)
+        self.fields(here, table, PROVIDER_FIELDS, required=("protocol",))
         if table["protocol"] not in {"openai", "anthropic"}:
-            raise self.error(header, "protocol", 'protocol must be "openai" or "anthropic"')
+            raise self.error('protocol must be "openai" or "anthropic"', *here, "protocol")
         for name in ("timeout", "connect_timeout"):
             if not 0 < table.get(name, 1) <= 3600:
-                raise self.error(header, name, f"{name} must be more than 0 and at most 3600 seconds")
-        base_url = os.environ.get(table.get("base_url_env", ""), "") or table.get("base_url", "")
-        if base_url and not re.match(r"https?://[^/\s]+", base_url):
-            raise self.error(header, "base_url", f"the base URL {base_url!r} must start with http:// or https://")
-        if not base_url and "base_url_env" not in table:
-            raise self.error(header, "", "needs base_url or base_url_env")
-        known = {name: value for name, value in table.items() if name != "base_url"}
-        api_key = os.environ.get(table.get("api_key_env", ""), "").strip()
-        return ProviderEntry(key, base_url=base_url.rstrip("/"), api_key=api_key, **{"name": key} | known)
+                raise self.error(f"{name} must be more than 0 and at most 3600 seconds", *here, name)
+        if not table.get("base_url") and "base_url_env" not in table:
+            raise self.error("needs base_url or base_url_env", *here)
+        resolved = {"base_url": self.base_url(here, table), "api_key": self.api_key(here, table)}
+        return ProviderEntry(**{"key": key, "name": key} | table | resolved)
+
+    def base_url(self, here: tuple[str, str], table: dict[str, Any]) -> str:
+        variable = table.get("base_url_env", "")
+        from_env = os.environ.get(variable, "").strip()
+        url = from_env or table.get("base_url", "")
+        if url and not URL.fullmatch(url):
+            source = variable if from_env else "base_url"
+            raise self.error(
+                f"{source} is {url!r}, but must be an http:// or https:// URL without a query",
+                *here,
+                "base_url_env" if from_env else "base_url",
+            )
+        return url.rstrip("/")
+
+    def api_key(self, here: tuple[str, str], table: dict[str, Any]) -> str:
+        variable = table.get("api_key_env", "")
+        key = os.environ.get(variable, "").strip()
+        if not API_KEY.fullmatch(key):
+            reason = f"{variable} holds something other than visible ASCII characters, which no HTTP header can carry"
+            raise self.error(reason, *here, "api_key_env")
+        return key
 
     def model(self, name: str, table: dict[str, Any], providers: dict[str, ProviderEntry]) -> Model:
-        header = f"models.{name}"
+        here = ("models", name)
         if not NAME.fullmatch(name):
-            raise self.error(header, "", f"{name!r} cannot name a model")
-        self.fields(header, table, MODEL_FIELDS, required=tuple(MODEL_FIELDS))
+            raise self.error(f"{name!r} cannot name a model", *here)
+        self.fields(here, table, MODEL_FIELDS, required=tuple(MODEL_FIELDS))
         for limit in ("max_output_tokens", "default_output_tokens"):
             if not 1 <= table[limit] <= 10_000_000:
-                raise self.error(header, limit, f"{limit} must be a positive number of tokens")
+                raise self.error(f"{limit} must be from 1 to 10000000 tokens", *here, limit)
         if table["default_output_tokens"] > table["max_output_tokens"]:
-            raise self.error(header, "default_output_tokens", "default_output_tokens is above max_output_tokens")
-        routes = [self.route(header, route, providers) for route in table["routes"]]
+            raise self.error("default_output_tokens is above max_output_tokens", *here, "default_output_tokens")
+        routes = [self.route(here, route, providers) for route in table["routes"]]
         if not routes:
-            raise self.error(header, "routes", "routes must name at least one provider and model")
+            raise self.error("routes must name at least one provider and model", *here, "routes")
         live = [route for route in routes if not route.provider.missing]
         if not live and self.simulate:
             live = [Route(ProviderEntry(SIMULATOR, SIMULATOR, "The simulator"), r.upstream_model) for r in routes]
         return Model(name, tuple(live), table["max_output_tokens"], table["default_output_tokens"])
 
-    def route(self, header: str, route: object, providers: dict[str, ProviderEntry]) -> Route:
+    def route(self, here: tuple[str, str], route: object, providers: dict[str, ProviderEntry]) -> Route:
         key, colon, upstream = route.partition(":") if isinstance(route, str) else ("", "", "")
         if not (key and colon and upstream):
-            raise self.error(header, "routes", f'a route reads "provider:upstream-model", not {route!r}')
+            raise self.error(f'a route reads "provider:upstream-model", not {route!r}', *here, "routes")
         if key not in providers:
-            raise self.error(header, "routes", f"there is no [providers.{key}]")
+            raise self.error(f"there is no [providers.{key}]", *here, "routes")
         return Route(providers[key], upstream)
 
     def tables(self, data: dict[str, Any], section: str) -> list[tuple[str, dict[str, Any]]]:
         tables = data.get(section)
         if not isinstance(tables, dict) or not tables:
-            raise self.error(section, "", f"at least one [{section}.NAME] is needed")
+            raise self.error(f"at least one [{section}.NAME] is needed", section)
         for name, table in tables.items():
             if not isinstance(table, dict):
-                raise self.error(section, name, f"{name} must be a table, [{section}.{name}]")
+                raise self.error(f"{name} must be a table, [{section}.{name}]", section, name)
         return list(tables.items())
 
-    def fields(self, header: str, table: dict[str, Any], known: dict[str, Any], required: tuple[str, ...]) -> None:
+    def fields(
+        self, here: tuple[str, str], table: dict[str, Any], known: dict[str, Any], required: tuple[str, ...]
+    ) -> None:
         for name, value in table.items():
             if name not in known:
-                raise self.error(header, name, f"unknown field {name!r}; known are {', '.join(known)}")
+                quotes = " (a name with a dot in it needs quotes)" if isinstance(value, dict) else ""
+                raise self.error(f"unknown field {name!r}{quotes}; known are {', '.join(known)}", *here, name)
             if not isinstance(value, known[name]) or isinstance(value, bool):
-                raise self.error(header, name, f"{name} has the wrong type ({type(value).__name__})")
+                raise self.error(f"{name} has the wrong type ({type(value).__name__})", *here, name)
         for name in required:
             if name not in table:
-                raise self.error(header, "", f"{name} is missing")
+                raise self.error(f"{name} is missing", *here)
 
-    def error(self, header: str, name: str, reason: str) -> ImproperlyConfigured:
-        return ImproperlyConfigured(f"{self.path}, line {self.line(header, name)}: [{header}] {reason}.")
-
-    def line(self, header: str, name: str) -> int:
-        """Where `name` stands below `[header]`, else the header's line; tomllib does not keep positions."""
-        start = 0
-        for number, line in enumerate(self.lines, 1):
-            heading = line.split("#")[0].strip()
-            if heading.startswith("["):
-                if start and name:
-                    break
-                if heading.strip("[]").replace('"', "").replace("'", "").strip() == header:
-                    start = number
-            elif start and name and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
-                return number
-        return start or 1
+    def error(self, reason: str, *path: str) -> ImproperlyConfigured:
+        line, header = line_of(self.text, *path), ".".join(path[:2])
+        return ImproperlyConfigured(f"{self.path}, line {line}: [{header}] {reason}.")

@@ -12,6 +12,24 @@ from chat.conf import conf
 
 RATE = re.compile(r"[1-9]\d{0,8}/(?:[1-9]\d{0,5})?[smhd]")
 PERIODS = ("hour", "day", "month")
+COUNT = (1, 10**6)
+SECONDS = (0.01, 3600)
+RANGES: dict[str, tuple[float, float]] = {
+    "CHAT_DEADLINE": SECONDS,
+    "CHAT_HEDGE_AFTER": SECONDS,
+    "CHAT_MAX_ATTEMPTS": COUNT,
+    "CHAT_MAX_IN_FLIGHT": COUNT,
+    "CHAT_MAX_IN_FLIGHT_PER_USER": COUNT,
+    "DATABASE_POOL": COUNT,
+    "KEY_TTL_DAYS": COUNT,
+    "MAX_BODY_BYTES": (1, 10**9),
+    "PROVIDER_POOL_SIZE": COUNT,
+    "REPLY_CACHE_TTL": (0, 10**9),
+    "RESERVATION_MARGIN": (0, 86_400),
+    "SIMULATOR_FAILURE_RATE": (0, 1),
+    "SIMULATOR_LATENCY": (0, 3600),
+    "TOKEN_BUDGET_DEFAULT": (0, 10**15),
+}
 
 
 def is_rate(rate: str) -> bool:
@@ -20,7 +38,7 @@ def is_rate(rate: str) -> bool:
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """E001 rate, E002 token estimate, E003 budget, E004 several workers without Redis, E005 times and counts."""
+    """E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis, E005 numbers."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
@@ -32,15 +50,14 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         refuse(2, f"CHAT_TOKEN_ESTIMATE is {conf.CHAT_TOKEN_ESTIMATE!r}.", "It is natural or strict.")
     if conf.TOKEN_BUDGET_PERIOD not in PERIODS:
         refuse(3, f"TOKEN_BUDGET_PERIOD is {conf.TOKEN_BUDGET_PERIOD!r}.", "It is hour, day or month.")
-    if conf.TOKEN_BUDGET_DEFAULT < 0:
-        refuse(3, "TOKEN_BUDGET_DEFAULT is negative.", "It is a number of tokens, 0 or more.")
     if settings.WEB_CONCURRENCY > 1 and not settings.REDIS_URL:
         refuse(
             4,
             f"WEB_CONCURRENCY is {settings.WEB_CONCURRENCY}, but there is no REDIS_URL.",
             "Each worker would count the rate limit on its own, so users would get a multiple of it. Set REDIS_URL.",
         )
-    for name in ("CHAT_DEADLINE", "CHAT_MAX_ATTEMPTS", "PROVIDER_POOL_SIZE"):
-        if not getattr(conf, name) > 0:
-            refuse(5, f"{name} is {getattr(conf, name)}.", "It must be more than 0.")
+    for name, (least, most) in RANGES.items():
+        value = getattr(conf, name)
+        if value is not None and not least <= value <= most:  # NaN is in no range
+            refuse(5, f"{name} is {value}.", f"It is a number from {least} to {most}.")
     return errors

@@ -8,14 +8,19 @@ from collections.abc import Sequence
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from chat.redaction import mask_secrets
+from chat.redaction import cut_private, mask_secrets
 
 
 def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Mask keys, tokens and cookies in every string of the event, the traceback included, at any depth.
+    """Mask keys, tokens and cookies in every string of the event, at any depth, and cut what a traceback and its
+    exception's own words quote from the chat being served.
 
     What a reader looks for comes first.
     """
+    if "exception" in event:  # no other line has words that are not our own, and the cut of a long chat is slow
+        for key in MAY_QUOTE:
+            if isinstance(event.get(key), str):
+                event[key] = cut_private(event[key])
     first = {key: event.pop(key) for key in FIRST if key in event}
     return {key: _masked(value) for key, value in (first | dict(event)).items()}
 
@@ -27,9 +32,12 @@ def _masked(value: object) -> object:
         return {key: _masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_masked(item) for item in value]
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    return _masked(str(value))
 
 
+MAY_QUOTE = ("exception", "detail")
 FIRST = ("timestamp", "level", "event", "request_id")
 SHARED: Sequence[Processor] = (
     structlog.contextvars.merge_contextvars,
@@ -60,6 +68,9 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
             "loggers": {
                 # runserver's access lines say again, without the request id, what response_sent says.
                 "django.server": {"level": "CRITICAL", "propagate": True},
+                # Their debug lines hold SQL with its values and whole template contexts: messages and answers.
+                "django.db.backends": {"level": "INFO"},
+                "django.template": {"level": "INFO"},
             },
         }
     )

@@ -1,13 +1,41 @@
-"""The WSGI entry point of a production server."""
+"""The WSGI entry point, of runserver as of a production server."""
 
 import os
+from io import BytesIO
+from typing import Any
 
+import django
+from django.conf import settings
 from django.core import checks
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
-from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
-application = get_wsgi_application()
+
+
+class Request(WSGIRequest):
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            super()._set_content_type_params(meta)  # type: ignore[misc]
+        except ValueError:
+            # Parameters that Django cannot decode would end in a bare 500 before any middleware runs.
+            plain = meta["CONTENT_TYPE"].partition(";")[0]
+            super()._set_content_type_params(meta | {"CONTENT_TYPE": plain})  # type: ignore[misc]
+
+
+class Handler(WSGIHandler):
+    request_class = Request
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
+            # A chunked body has no length, which Django takes for no body. One byte more than may be tells a long one.
+            body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        return super().__call__(environ, start_response)
+
+
+django.setup(set_prefix=False)
+application = Handler()
 
 # A server other than runserver would not run the system checks, and a mistake would come up in some user's request.
 if errors := [str(message) for message in checks.run_checks() if message.is_serious(checks.ERROR)]:

@@ -5,11 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import environ
+from django.core.exceptions import ImproperlyConfigured
 
+from genai_site.environment import Environment
 from genai_site.logging import configure_logging
 
-env = environ.Env()
+env = Environment()
 BASE_DIR = Path(__file__).resolve().parents[2]
 
 # --- Django ---------------------------------------------------------------------------------------------------------
@@ -25,7 +26,7 @@ STATIC_URL = "static/"
 LOGIN_URL = "rest_framework:login"
 LOGIN_REDIRECT_URL = "/"
 CSRF_FAILURE_VIEW = "chat.handlers.csrf_failure"
-DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 2_621_440)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440)
 
 INSTALLED_APPS = [
     "chat",  # first, for its templates and its runserver
@@ -78,7 +79,14 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- database and cache -----------------------------------------------------------------------------------------------
 def database(url: str) -> dict[str, Any]:
     """Django's entry for a database URL, with the options under which budgets hold and no connection is hogged."""
-    config: dict[str, Any] = env.db_url_config(url)
+    try:
+        if not url.startswith(("sqlite://", "postgres://", "postgresql://")):
+            raise ValueError
+        config: dict[str, Any] = env.db_url_config(url)
+    except ValueError:  # without the URL, which holds a password
+        raise ImproperlyConfigured(
+            "DATABASE_URL must read postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH."
+        ) from None
     options = config.setdefault("OPTIONS", {})
     if config["ENGINE"].endswith("sqlite3"):
         # IMMEDIATE takes the write lock at BEGIN, where SQLite waits for it; taken later, it fails at once instead.
@@ -89,7 +97,7 @@ def database(url: str) -> dict[str, Any]:
         }
     else:
         config["CONN_MAX_AGE"] = 0
-        options.setdefault("pool", {"min_size": 2, "max_size": env.int("DATABASE_POOL", 10), "timeout": 1.5})
+        options.setdefault("pool", {"min_size": min(2, DATABASE_POOL), "max_size": DATABASE_POOL, "timeout": 1.5})
         options.setdefault("connect_timeout", 2)
     return config
 
@@ -104,6 +112,8 @@ def cache(url: str | None) -> dict[str, Any]:
     }
     if not url:
         return {"default": local}
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured("REDIS_URL must read redis://:PASSWORD@HOST:PORT/NUMBER.")
     redis = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": url,
@@ -112,6 +122,7 @@ def cache(url: str | None) -> dict[str, Any]:
     return {"default": {"BACKEND": "chat.cache.FallbackCache"}, "redis": redis, "local": local}
 
 
+DATABASE_POOL = env.int("DATABASE_POOL", 10)
 REDIS_URL = env.str("REDIS_URL", "")
 DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
 CACHES = cache(REDIS_URL)
@@ -132,7 +143,8 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chat.negotiation.ContentNegotiation",
     "URL_FORMAT_OVERRIDE": None,
 }
-REST_KNOX = {"TOKEN_TTL": timedelta(days=env.int("KEY_TTL_DAYS", 365))}
+KEY_TTL_DAYS = env.int("KEY_TTL_DAYS", 365)
+REST_KNOX = {"TOKEN_TTL": timedelta(days=KEY_TTL_DAYS)}
 
 # --- chats ------------------------------------------------------------------------------------------------------------
 CHAT_MODELS_FILE = env.str("CHAT_MODELS_FILE", str(BASE_DIR / "genai_site" / "models.toml"))
@@ -156,7 +168,12 @@ WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1)
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = None
-LOG_FORMAT = env.str("LOG_FORMAT", "json")
-LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOG_FORMAT = env.str("LOG_FORMAT", "json").lower()
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
 LOG_FILE = env.str("LOG_FILE", "")
-configure_logging(format=LOG_FORMAT, level=LOG_LEVEL, file=LOG_FILE)
+try:
+    configure_logging(format=LOG_FORMAT, level=LOG_LEVEL, file=LOG_FILE)
+except ValueError as exc:
+    raise ImproperlyConfigured(
+        f"{LOG_FORMAT=}, {LOG_LEVEL=}, {LOG_FILE=}: the log cannot be set up so ({exc.__cause__ or exc})."
+    ) from None

@@ -1,0 +1,91 @@
+"""Every mistake in the settings stops the start with an id, the setting's name and a way out."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.checks import run_checks
+from django_ratelimit.core import _split_rate
+
+from chat.checks import RANGES, check_settings, is_rate
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.fixture(autouse=True)
+def _sound(settings):
+    settings.REDIS_URL, settings.WEB_CONCURRENCY = "", 1
+
+
+@pytest.mark.parametrize("rate", ["1/s", "10/m", "100/h", "5/10s", "1/2d", "999999999/m"])
+def test_rates_that_mean_what_they_say(rate, settings):
+    settings.CHAT_RATE_LIMIT = rate
+    assert is_rate(rate)
+    assert check_settings() == []
+    count, seconds = _split_rate(rate)
+    assert count >= 1
+    assert seconds >= 1
+
+
+BAD_RATES = [
+    "",
+    "10",
+    "10/",
+    "/m",
+    "abc",
+    "10/minute",
+    "5/5x",
+    "5/5",
+    "0/m",
+    "-1/m",
+    "1/0s",
+    "1.5/m",
+    "10/m ",
+    "10/m\n",
+]
+MISTAKES = [
+    *(("E001", "CHAT_RATE_LIMIT", rate) for rate in BAD_RATES),
+    ("E002", "CHAT_TOKEN_ESTIMATE", "exact"),
+    ("E003", "TOKEN_BUDGET_PERIOD", "week"),
+    ("E003", "TOKEN_BUDGET_PERIOD", ""),
+    ("E004", "WEB_CONCURRENCY", 2),
+    *(("E005", name, value) for name in RANGES for value in (-1, NAN, INFINITY)),
+    *(("E005", name, 0) for name, (least, _) in RANGES.items() if least),
+]
+
+
+@pytest.mark.parametrize(("number", "name", "value"), MISTAKES)
+def test_a_mistake_is_an_error_that_names_the_setting(settings, number, name, value):
+    setattr(settings, name, value)
+    (error,) = check_settings()
+    assert (error.id, error.is_serious()) == (f"chat.{number}", True)
+    assert name in error.msg
+    assert error.hint
+    assert error in run_checks()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHAT_HEDGE_AFTER", None),
+        ("CHAT_HEDGE_AFTER", 0.2),
+        ("TOKEN_BUDGET_DEFAULT", 0),
+        ("REPLY_CACHE_TTL", 0),
+        ("RESERVATION_MARGIN", 0),
+        ("SIMULATOR_FAILURE_RATE", 1.0),
+        ("CHAT_TOKEN_ESTIMATE", "strict"),
+        ("TOKEN_BUDGET_PERIOD", "hour"),
+    ],
+)
+def test_unusual_values_that_work_are_taken(settings, name, value):
+    setattr(settings, name, value)
+    assert check_settings() == []
+
+
+def test_several_workers_are_fine_with_redis(settings):
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = 8, "redis://127.0.0.1:1/0"
+    assert check_settings() == []
+
+
+def test_several_mistakes_are_told_together(settings):
+    settings.CHAT_RATE_LIMIT, settings.CHAT_DEADLINE = "often", 0
+    assert [error.id for error in check_settings()] == ["chat.E001", "chat.E005"]

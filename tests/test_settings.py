@@ -1,0 +1,106 @@
+"""The settings as an operator meets them: from the environment, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from genai_site.environment import Environment
+
+SOUND = {
+    "DJANGO_SETTINGS_MODULE": "genai_site.settings.production",
+    "DJANGO_SECRET_KEY": "$" + "a-b_c" * 20,  # as Django's own generator makes them, one in fifty begins with a dollar
+    "DJANGO_ALLOWED_HOSTS": "chat.example.org, api.example.org",
+    "OPENAI_API_KEY": "k",
+    "ANTHROPIC_API_KEY": "k",
+    "LLAMA_BASE_URL": "http://127.0.0.1/v1",
+}
+
+
+def python(*arguments, **changes):
+    """Run Python in production's environment with `changes` (None: unset); its status and all it printed."""
+    variables = {name: value for name, value in (SOUND | changes).items() if value is not None}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=settings.BASE_DIR,
+        env={"PATH": os.environ["PATH"]} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_production_passes_every_deployment_check_without_a_warning():
+    status, output = python("manage.py", "check", "--deploy", "--fail-level", "WARNING")
+    assert (status, "no issues" in output) == (0, True), output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("DJANGO_SECRET_KEY", None, "Set the environment variable DJANGO_SECRET_KEY"),
+        ("DJANGO_ALLOWED_HOSTS", None, "Set the environment variable DJANGO_ALLOWED_HOSTS"),
+        ("DJANGO_ALLOWED_HOSTS", " , ", "Set the environment variable DJANGO_ALLOWED_HOSTS"),
+        ("CHAT_DEADLINE", "abc", "CHAT_DEADLINE is 'abc'; it must be a number"),
+        ("CHAT_RATE_LIMIT", "10/minute", "chat.E001"),
+        ("OPENAI_API_KEY", "two\nlines", "chat.E010"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL='LOUD'"),
+        ("LOG_FILE", "/no/such/directory/log", "LOG_FILE='/no/such/directory/log'"),
+        ("DATABASE_URL", "mysql://u:planted@h/d", "DATABASE_URL must read"),
+        ("DATABASE_URL", "postgresql://u:planted@h:port/d", "DATABASE_URL must read"),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL must read"),
+    ],
+)
+def test_a_server_does_not_start_on_a_mistake_and_says_which(name, value, complaint):
+    status, output = python("-c", "import genai_site.wsgi", **{name: value})
+    assert status != 0
+    assert complaint in output
+    assert "planted" not in output
+
+
+def test_a_sound_server_starts_with_the_settings_of_its_environment(tmp_path):
+    words = "from django.conf import settings as s; print(s.ALLOWED_HOSTS, s.SECRET_KEY[:6], s.CHAT_SIMULATOR, s.DEBUG)"
+    status, output = python("-W", "error", "-c", f"import genai_site.wsgi; {words}", STATIC_ROOT=str(tmp_path))
+    assert (status, output) == (0, "['chat.example.org', 'api.example.org'] $a-b_c False False\n")
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "value"),
+    [
+        ("int", "7", 7),
+        ("int", " 7\n", 7),
+        ("int", "", 5),
+        ("int", "7.5", None),
+        ("int", "seven", None),
+        ("float", "1e3", 1000.0),
+        ("float", "60s", None),
+        ("float", "1,5", None),
+        ("bool", "Yes", True),
+        ("bool", "off", False),
+        ("bool", "perhaps", None),
+        ("str", "$HOME", "$HOME"),
+        ("list", "a, b,,", ["a", "b"]),
+        ("list", "", 5),
+    ],
+)
+def test_a_variable_is_read_as_meant_or_refused_by_name(monkeypatch, read, text, value):
+    environment = Environment()
+    monkeypatch.setattr(environment, "ENVIRON", {"SOME_NAME": text})
+    if value is None:
+        with pytest.raises(ImproperlyConfigured, match="SOME_NAME is "):
+            getattr(environment, read)("SOME_NAME", default=5)
+    else:
+        assert getattr(environment, read)("SOME_NAME", default=5) == value
+
+
+def test_the_tests_do_not_depend_on_the_developers_settings():
+    words = "from django.conf import settings as s; print(s.CHAT_DEADLINE)"
+    environment = {"DJANGO_SETTINGS_MODULE": "genai_site.settings.testing", "CHAT_DEADLINE": "1"}
+    assert python("-c", words, **environment) == (0, "60.0\n")
