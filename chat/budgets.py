@@ -13,20 +13,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import Error, connection, transaction
-from django.db.models import Count, F, Sum
-from django.db.models.functions import TruncDate
+from django.db import DataError, Error, IntegrityError, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from chat.conf import conf
 from chat.exceptions import TokenBudgetExceededError
-from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from chat.models import BudgetPeriod, UsageRecord
 from chat.providers.base import Usage
+from chat.usage import allowance, period_end, period_start
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
 SETTLE_PAUSES = (0.05, 0.25, 0.7)
 """Seconds between the tries to write a chat's end while the database is away."""
+NEVER_WRITABLE = (IntegrityError, DataError)
+"""Refusals that no later try can mend, unlike those of a database that is away."""
 
 log = structlog.get_logger(__name__)
 State = UsageRecord.State
@@ -48,29 +50,6 @@ class Reservation:
         return BudgetPeriod.objects.filter(user_id=self.user_id, period=self.period, start=self.period_start)
 
 
-def allowance(user: Any) -> TokenBudget:
-    """The user's budget, or (unsaved) the default one. No query where the user was loaded with it."""
-    try:
-        return user.token_budget  # type: ignore[no-any-return]
-    except TokenBudget.DoesNotExist:
-        return TokenBudget(user=user, limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD)
-
-
-def period_start(period: str, now: datetime) -> datetime:
-    """When the hour, day or month that `now` lies in began."""
-    start = now.replace(minute=0, second=0, microsecond=0)
-    if period != "hour":
-        start = start.replace(hour=0)
-    return start.replace(day=1) if period == "month" else start
-
-
-def period_end(period: str, start: datetime) -> datetime:
-    """When the period that began at `start` ends, which is when the next one begins."""
-    if period == "month":
-        return (start + timedelta(days=32)).replace(day=1)
-    return start + (timedelta(hours=1) if period == "hour" else timedelta(days=1))
-
-
 # --- reserve ----------------------------------------------------------------------------------------------------------
 def reserve(
     user: Any, *, request_id: str, model: str, prompt_tokens: int, max_tokens: int | None, default_tokens: int
@@ -82,23 +61,23 @@ def reserve(
     _write_pending()
     budget, now = allowance(user), timezone.now()
     start = period_start(budget.period, now)
-    asked = Reservation(
-        0, user.pk, budget.period, start, prompt_tokens + (max_tokens or default_tokens), max_tokens or default_tokens
+    output_tokens = max_tokens or default_tokens
+    asked = Reservation(0, user.pk, budget.period, start, prompt_tokens + output_tokens, output_tokens)
+    if taken := _take(asked, budget.limit, request_id=request_id, model=model, now=now):
+        return taken
+    # The period's first chat, or not all of it fits: settle what there is, then take what is left under a lock.
+    BudgetPeriod.objects.bulk_create(
+        [BudgetPeriod(user_id=user.pk, period=budget.period, start=start)], ignore_conflicts=True
     )
+    reclaim(user_id=user.pk)
     smallest = prompt_tokens + (max_tokens or min(default_tokens, SMALLEST_ANSWER))
-    wanted = asked
-    for attempt in range(10):
-        if taken := _take(wanted, budget.limit, request_id=request_id, model=model, now=now):
-            return taken
-        if attempt == 0:
-            _open_period(asked)
-            reclaim(user_id=user.pk)
-        row = asked.rows().get()
-        left = budget.limit - row.used - row.reserved
-        if left < smallest:
-            break
-        tokens = min(asked.tokens, left)
-        wanted = replace(asked, tokens=tokens, output_tokens=tokens - prompt_tokens)
+    with transaction.atomic():
+        row = asked.rows().select_for_update().get()
+        tokens = min(asked.tokens, budget.limit - row.used - row.reserved)
+        if tokens >= smallest:
+            wanted = replace(asked, tokens=tokens, output_tokens=tokens - prompt_tokens)
+            if taken := _take(wanted, budget.limit, request_id=request_id, model=model, now=now):
+                return taken
     can_ever_fit = smallest <= budget.limit
     raise TokenBudgetExceededError(
         user.pk,
@@ -128,11 +107,6 @@ def _take(wanted: Reservation, limit: int, *, request_id: str, model: str, now: 
             expires_at=now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN),
         )
     return replace(wanted, record_id=record.pk)
-
-
-def _open_period(asked: Reservation) -> None:
-    row = BudgetPeriod(user_id=asked.user_id, period=asked.period, start=asked.period_start)
-    BudgetPeriod.objects.bulk_create([row], ignore_conflicts=True)
 
 
 def release_connection() -> None:
@@ -186,37 +160,34 @@ def add_uncharged(reservation: Reservation, tokens: int) -> None:
 
 def _finish(reservation: Reservation, **end: Any) -> None:
     end["finished_at"] = timezone.now()
+    give_up_at = time.monotonic() + sum(SETTLE_PAUSES)  # a try may itself have waited long for a connection
     for pause in (*SETTLE_PAUSES, None):
         try:
             _write_end(reservation, end)
             return
         except Error as exc:
             failure = exc
-            if connection.in_atomic_block:
-                break
-            connection.close()
-            if pause is not None:
-                time.sleep(pause)
-    _pending.append((reservation, end))
-    log.critical(
-        "budget_settlement_failed",
-        record_id=reservation.record_id,
-        period=reservation.period,
-        period_start=reservation.period_start.isoformat(),
-        reserved=reservation.tokens,
-        **{key: str(value) if key == "finished_at" else value for key, value in end.items()},
-        exc_info=failure,
-    )
+        if connection.in_atomic_block or isinstance(failure, NEVER_WRITABLE):
+            break
+        connection.close()
+        if pause is None or time.monotonic() > give_up_at:
+            break
+        time.sleep(pause)
+    if not isinstance(failure, NEVER_WRITABLE):
+        _pending.append((reservation, end))
+    _log_unwritten(reservation, end, failure)
 
 
 def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:
     """Close the record and move the numbers, exactly once however often it is called."""
     record = UsageRecord.objects.filter(pk=reservation.record_id)
     charge = end.get("tokens_used", 0)
+    # Added, since a hedged call that was abandoned may have written its own tokens already.
+    end = end | {"uncharged_tokens": F("uncharged_tokens") + end.get("uncharged_tokens", 0)}
     with transaction.atomic():
         if record.filter(state=State.RESERVED).update(**end):
             back = reservation.tokens
-        elif end["state"] == State.SETTLED and record.filter(state=State.RECLAIMED).update(**end):
+        elif end["state"] == State.SETTLED and record.filter(state=State.RECLAIMED).update(**end | {"overrun": charge}):
             back = 0  # taken for dead and reclaimed, yet it was answered: the bill stands
         else:
             return
@@ -232,10 +203,27 @@ def _write_pending() -> None:
             return  # another thread was quicker
         try:
             _write_end(reservation, end)
+        except NEVER_WRITABLE as exc:
+            _log_unwritten(reservation, end, exc)
+            continue  # or it would stand in the way of every chat to come
         except Error:
             _pending.appendleft((reservation, end))
             raise
         log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])
+
+
+def _log_unwritten(reservation: Reservation, end: dict[str, Any], failure: Error) -> None:
+    """Everything that somebody needs who has to write it by hand."""
+    log.critical(
+        "budget_settlement_failed",
+        record_id=reservation.record_id,
+        user_id=reservation.user_id,
+        period=reservation.period,
+        period_start=reservation.period_start.isoformat(),
+        reserved=reservation.tokens,
+        **end | {"finished_at": end["finished_at"].isoformat()},
+        exc_info=failure,
+    )
 
 
 # --- reclaim ----------------------------------------------------------------------------------------------------------
@@ -244,7 +232,7 @@ def reclaim(user_id: Any = None) -> int:
 
     At most 1,000 at a call: a caller that wants them all calls until it gets 0.
     """
-    expired = UsageRecord.objects.filter(state=State.RESERVED, expires_at__lte=timezone.now()).order_by("pk")
+    expired = UsageRecord.objects.filter(state=State.RESERVED, expires_at__lte=timezone.now()).order_by("expires_at")
     if user_id is not None:
         expired = expired.filter(user_id=user_id)
     return sum(_reclaim(record) for record in expired[:1000])
@@ -259,28 +247,3 @@ def _reclaim(record: UsageRecord) -> bool:
         rows.update(reserved=F("reserved") - record.reserved)
     log.debug("budget_reclaimed", record_id=record.pk, of_request=record.request_id, reserved=record.reserved)
     return True
-
-
-# --- read -------------------------------------------------------------------------------------------------------------
-def usage_of(user: Any, days: int = 30) -> dict[str, Any]:
-    """The user's budget, how much of it is used, and the use per day over the last `days` days."""
-    budget, now = allowance(user), timezone.now()
-    start = period_start(budget.period, now)
-    row = BudgetPeriod.objects.filter(user_id=user.pk, period=budget.period, start=start).first() or BudgetPeriod()
-    records = UsageRecord.objects.filter(user_id=user.pk, created_at__gte=now - timedelta(days=days))
-    daily = (
-        records.filter(state=State.SETTLED)
-        .annotate(date=TruncDate("created_at"))
-        .values("date")
-        .annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"))
-        .order_by("date")
-    )
-    return {
-        "limit": budget.limit,
-        "used": row.used,
-        "reserved": row.reserved,
-        "remaining": max(0, budget.limit - row.used - row.reserved),
-        "period": budget.period,
-        "resets_at": period_end(budget.period, start),
-        "daily": list(daily),
-    }

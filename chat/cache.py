@@ -6,6 +6,7 @@ Redis costs one time-out in `RETRY_AFTER` seconds instead of several in every re
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -19,46 +20,76 @@ WARN_EVERY = 60.0
 """Seconds between two log lines about it."""
 
 log = structlog.get_logger(__name__)
+clock = time.monotonic
 
 
-class FallbackCache(BaseCache):
-    """Django's cache over the aliases `redis` and `local`."""
+class Outage:
+    """What this process knows of Redis; one for all threads, while Django gives each thread a cache of its own."""
 
-    clock = staticmethod(time.monotonic)
-
-    def __init__(self, location: str, params: dict[str, Any]) -> None:
-        super().__init__(params)
-        self.down_until = 0.0
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.ask_at: float | None = None
         self.warned_at: float | None = None
 
-    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        now = self.clock()
-        if now >= self.down_until:
-            try:
-                return getattr(caches["redis"], method)(*args, **kwargs)
-            except ValueError:
-                raise  # incr of a key that is not there: an answer, not a failure
-            except Exception as exc:  # whatever the client raises, a chat must not fail for want of a cache
-                self._failed(now, exc)
-        return getattr(caches["local"], method)(*args, **kwargs)
+    def over(self) -> None:
+        self.ask_at = None
 
-    def _failed(self, now: float, exc: Exception) -> None:
-        self.down_until = now + RETRY_AFTER
-        if self.warned_at is None or now - self.warned_at >= WARN_EVERY:
-            self.warned_at = now
+    def may_ask(self) -> bool:
+        """Whether to ask Redis now. In an outage one thread in `RETRY_AFTER` seconds may, and pays the time-out."""
+        ask_at = self.ask_at
+        if ask_at is None:
+            return True
+        with self.lock:
+            if clock() < (self.ask_at or ask_at):
+                return False
+            self.ask_at = clock() + RETRY_AFTER
+            return True
+
+    def noticed(self, exc: Exception) -> None:
+        with self.lock:
+            self.ask_at = clock() + RETRY_AFTER
+            warn = self.warned_at is None or clock() - self.warned_at >= WARN_EVERY
+            if warn:
+                self.warned_at = clock()
+        if warn:
             log.warning(
                 "cache_unavailable",
                 detail="Redis does not answer; rate limits, cooldowns and stored replies are per process meanwhile.",
                 exc_info=exc,
             )
 
+
+outage = Outage()
+
+
+class FallbackCache(BaseCache):
+    """Django's cache over the aliases `redis` and `local`."""
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        if outage.may_ask():
+            try:
+                answer = getattr(caches["redis"], method)(*args, **kwargs)
+            except Exception as exc:  # whatever the client raises, a chat must not fail for want of a cache
+                if method == "incr" and isinstance(exc, ValueError):
+                    outage.over()
+                    raise  # the key is not there: an answer, not a failure
+                outage.noticed(exc)
+            else:
+                outage.over()
+                return answer
+        return getattr(caches["local"], method)(*args, **kwargs)
+
     def healthy(self) -> bool:
         """Whether Redis itself answers now."""
         try:
             caches["redis"].get("health")
         except Exception as exc:  # see _call
-            self._failed(self.clock(), exc)
+            outage.noticed(exc)
             return False
+        outage.over()
         return True
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
@@ -77,7 +108,15 @@ class FallbackCache(BaseCache):
         return bool(self._call("delete", key, version=version))
 
     def incr(self, key: Any, delta: int = 1, version: Any = None) -> int:
-        return int(self._call("incr", key, delta, version=version))
+        unsettled = outage.ask_at is not None
+        try:
+            return int(self._call("incr", key, delta, version=version))
+        except ValueError:
+            if not unsettled and outage.ask_at is None:
+                raise
+            # The counter is in the other cache, which answered until just now; a new one begins here.
+            self.set(key, delta, version=version)
+            return delta
 
     def get_many(self, keys: Any, version: Any = None) -> dict[Any, Any]:
         return dict(self._call("get_many", list(keys), version=version))

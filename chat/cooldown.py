@@ -96,8 +96,13 @@ def state(provider: str) -> dict[str, Any]:
 
 
 def succeeded(provider: str) -> None:
-    """The provider answered: forget its failures and end its rest."""
+    """The provider answered: forget its failures, and end a rest whose time is over.
+
+    A rest that lasts is not ended by a chat that had begun before it: a provider that named its wait still means it.
+    """
     rest, failures = _read(provider)
+    if rest and rest.left() > 0:
+        return
     if rest or failures:
         cache.delete_many(_keys(provider))
         _seen.pop(provider, None)
@@ -110,13 +115,18 @@ def failed(exc: ProviderError) -> None:
     if isinstance(exc, ProviderRequestRejectedError):
         succeeded(exc.provider)
         return
+    rest_key, _, probe_key = _keys(exc.provider)
     seconds = _rest_after(exc)
     if seconds is None:
+        if _read(exc.provider)[0]:
+            cache.delete(probe_key)  # a probe that decided nothing: the next chat may try
         return
     if type(exc) is ProviderError:
         exc.retry_after = seconds
     rest = Rest(type(exc).__name__, exc.status_code, exc.details.get("kind", ""), time.time() + seconds)
-    rest_key, _, probe_key = _keys(exc.provider)
+    current, _ = _read(exc.provider)
+    if current and current.until >= rest.until:
+        return
     cache.set(rest_key, rest, timeout=int(seconds) + MEMORY)
     cache.delete(probe_key)
     _seen[exc.provider] = (time.monotonic(), rest, FAILURES_IN_A_ROW)
@@ -131,9 +141,11 @@ def _rest_after(exc: ProviderError) -> float | None:
         return LONG_REST
     if type(exc) is ProviderError:
         return None  # an upstream model that does not exist says nothing of the provider's health
-    rest, failures = _read(exc.provider, fresh=True)
+    rest, _ = _read(exc.provider, fresh=True)
     if isinstance(exc, ProviderRateLimitError) and exc.retry_after is not None:
         return exc.retry_after
+    if rest and rest.left() > 0:
+        return None  # this chat had begun before the rest, which is no reason to prolong it
     failures = _count(exc.provider)
     return REST if rest or failures >= FAILURES_IN_A_ROW else None
 

@@ -73,8 +73,8 @@ class UsageRecord(models.Model):
     User, period and period start name the `BudgetPeriod` that admitted it (no foreign key: reserving would have to
     read the row's id first). `request_id` is not unique, since a client may choose it.
     `tokens_used` is what the user was charged; `uncharged_tokens` is what providers billed for answers that could not
-    be used; `overrun` is how far the charge went beyond the reservation; `estimated` says that no provider reported
-    the usage, so ours is the estimate.
+    be used; `overrun` is how far the charge went beyond what was still reserved (all of it, where the reservation had
+    been reclaimed); `estimated` says that no provider reported the usage, so ours is the estimate.
     """
 
     class State(models.TextChoices):

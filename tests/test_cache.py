@@ -1,0 +1,168 @@
+"""The cache of a site with Redis, while Redis answers, hangs, is gone and comes back."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+from time import monotonic
+
+import pytest
+from django.core.cache import cache, caches
+from django.core.cache.backends.locmem import LocMemCache
+from structlog.testing import capture_logs
+
+import chat.cache
+from tests import servers
+
+
+def configure(settings, redis):
+    settings.CACHES = {
+        "default": {"BACKEND": "chat.cache.FallbackCache"},
+        "redis": redis,
+        "local": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "fallback"},
+    }
+    caches["local"].clear()
+
+
+def django_redis(url):
+    options = {"SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25}
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """`clock.now` is the time by which outages are counted."""
+
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(chat.cache, "clock", lambda: Clock.now)
+    return Clock
+
+
+class Broken(LocMemCache):
+    """Stands for a Redis that fails after a time-out as long as `failing`, and counts how often it was asked."""
+
+    asked, failing, timeout = 0, True, 0.0
+
+    def get(self, *args, **kwargs):
+        type(self).asked += 1
+        if self.failing:
+            Event().wait(self.timeout)
+            raise ConnectionError("gone")
+        return super().get(*args, **kwargs)
+
+
+@pytest.fixture
+def broken(settings):
+    Broken.asked, Broken.failing, Broken.timeout = 0, True, 0.0
+    configure(settings, {"BACKEND": "tests.test_cache.Broken", "LOCATION": "broken"})
+    return Broken
+
+
+def check_everything():
+    """What the rate limit, the cooldown and the stored replies need of a cache."""
+    assert cache.get("missing", "default") == "default"
+    assert [cache.add("count", 1, timeout=60), cache.add("count", 1, timeout=60)] == [True, False]
+    assert [cache.incr("count"), cache.incr("count", 5), cache.decr("count")] == [2, 7, 6]
+    cache.set("reply", {"text": "é"}, timeout=60)
+    assert cache.get_many(["reply", "count", "missing"]) == {"reply": {"text": "é"}, "count": 6}
+    assert [cache.touch("reply", 5), cache.touch("missing", 5), "reply" in cache] == [True, False, True]
+    assert [cache.delete("reply"), cache.delete("reply"), cache.get("reply")] == [True, False, None]
+    cache.set_many({"a": 1, "b": 2})
+    cache.delete_many(["a", "count"])
+    assert [cache.get("a"), cache.get("b"), cache.get_or_set("c", 3)] == [None, 2, 3]
+    cache.clear()
+    assert cache.get("b") is None
+
+
+def test_redis_is_used_while_it_answers(settings, redis_url):
+    configure(settings, django_redis(redis_url))
+    check_everything()
+    cache.set("shared", 1)
+    assert (caches["redis"].get("shared"), caches["local"].get("shared"), cache.healthy()) == (1, None, True)
+
+
+def test_a_missing_counter_is_an_answer_and_no_outage(settings, redis_url):
+    configure(settings, django_redis(redis_url))
+    with capture_logs() as logs, pytest.raises(ValueError, match="not found"):
+        cache.incr("missing")
+    cache.set("after", 1)
+    assert (caches["redis"].get("after"), logs) == (1, [])
+
+
+@pytest.mark.parametrize("end", ["kill", "pause"])
+def test_without_redis_everything_goes_on_in_memory_and_redis_is_used_once_it_is_back(
+    settings, private_server, clock, end
+):
+    redis = private_server(servers.Redis)
+    configure(settings, django_redis(redis.url))
+    cache.set("before", 1)
+    getattr(redis, end)()
+    began = monotonic()
+    check_everything()
+    for _ in range(100):
+        cache.get("x")
+    assert monotonic() - began < 5  # one time-out of 0.25 s; with one for each of 120 calls it would be 30 s
+    assert cache.healthy() is False
+    cache.set("local", 2)
+    redis.resume() if end == "pause" else redis.start()
+    assert (cache.get("local"), cache.get("before")) == (2, None)  # not asked again so soon
+    clock.now += chat.cache.RETRY_AFTER
+    cache.set("back", 3)
+    assert (caches["redis"].get("back"), caches["local"].get("back")) == (3, None)
+    assert cache.healthy() is True
+
+
+def test_an_outage_costs_one_call_in_a_second_whatever_the_number_of_threads(broken, clock):
+    broken.timeout = 0.05
+    barrier = Barrier(8)
+
+    def work(number):
+        barrier.wait()
+        return [cache.get("x") for _ in range(20)]
+
+    cache.get("x")
+    for seconds, asked in [(0, 1), (0.9, 1), (0.1, 2), (1.0, 3)]:
+        clock.now += seconds
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+        assert broken.asked == asked
+    broken.failing = False
+    clock.now += 1
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert broken.asked > 8 * 19
+
+
+def test_an_outage_is_told_once_a_minute(broken, clock):
+    with capture_logs() as logs:
+        for _ in range(121):
+            cache.get("x")
+            clock.now += 1
+    assert [(line["event"], line["log_level"]) for line in logs] == [("cache_unavailable", "warning")] * 3
+    assert str(logs[0]["exc_info"]) == "gone"
+
+
+def test_health_asks_redis_itself_and_ends_an_outage(broken, clock):
+    cache.get("x")
+    assert [cache.healthy(), broken.asked] == [False, 2]
+    broken.failing = False
+    caches["redis"].set("x", "from Redis")
+    assert [cache.get("x"), cache.healthy(), cache.get("x")] == [None, True, "from Redis"]
+
+
+@pytest.mark.parametrize("lost", ["the way out", "the way back"])
+def test_a_counter_goes_on_when_redis_goes_or_comes_between_two_calls(settings, private_server, clock, lost):
+    redis = private_server(servers.Redis)
+    configure(settings, django_redis(redis.url))
+    if lost == "the way back":
+        redis.kill()
+    cache.add("count", 1, timeout=60)
+    assert cache.add("count", 1, timeout=60) is False
+    if lost == "the way back":
+        redis.start()
+        clock.now += chat.cache.RETRY_AFTER
+    else:
+        redis.kill()
+    assert [cache.incr("count"), cache.incr("count")] == [1, 2]  # instead of a ValueError, which would limit the user

@@ -1,0 +1,214 @@
+"""Which provider rests, for how long, and who finds out that it is back."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from threading import Barrier
+
+import pytest
+from django.core.cache import cache
+from structlog.testing import capture_logs
+
+from chat import cooldown
+from chat.exceptions import (
+    InvalidProviderResponseError,
+    ProviderError,
+    ProviderRateLimitError,
+    ProviderRequestRejectedError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
+
+PROBE_SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def clock(time_machine):
+    time_machine.move_to(datetime(2026, 11, 23, 12, tzinfo=UTC), tick=False)
+    return time_machine
+
+
+@pytest.fixture
+def in_memory(settings):
+    """A cache that forgets by the test's clock; Redis has its own."""
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "cooldown"}}
+    yield
+    cache.clear()
+
+
+def outage(provider="p"):
+    return ProviderUnavailableError(provider, 503, "down")
+
+
+def limited(seconds=None):
+    return ProviderRateLimitError("p", 429, "slow down", seconds)
+
+
+def fault(kind):
+    return ProviderError("p", 401, "refused", details={"kind": kind})
+
+
+def fail(exc=None, times=1):
+    for _ in range(times):
+        cooldown.failed(exc or outage())
+
+
+def resting(provider="p"):
+    """What another process would be told."""
+    cooldown._seen.clear()
+    return cooldown.resting(provider, PROBE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        outage(),
+        ProviderTimeoutError("p", None, "slow"),
+        InvalidProviderResponseError("p", 200, "garbage"),
+        limited(),
+    ],
+    ids=lambda exc: type(exc).__name__,
+)
+def test_five_failures_in_a_row_put_a_provider_to_rest(exc, clock):
+    fail(exc, 4)
+    assert resting() is None
+    fail(exc)
+    told = resting()
+    assert (type(told), told.provider, told.status_code) == (type(exc), "p", exc.status_code)
+    assert (told.wait, told.unsent, resting("q")) == (30, True, None)
+    clock.shift(29.5)
+    assert resting().wait == 1
+    clock.shift(0.5)
+    assert resting() is None
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda: cooldown.succeeded("p"),
+        lambda: cooldown.failed(ProviderRequestRejectedError("p", 400, "too long")),
+    ],
+    ids=["a success", "a rejected request"],
+)
+def test_they_must_be_in_a_row(between):
+    fail(times=4)
+    between()
+    fail(times=4)
+    assert resting() is None
+    fail()
+    assert resting() is not None
+
+
+def test_failures_long_ago_are_forgotten(clock, in_memory):
+    fail(times=4)
+    clock.shift(cooldown.MEMORY + 1)
+    fail(times=4)
+    assert resting() is None
+
+
+@pytest.mark.parametrize(
+    ("exc", "seconds"), [(limited(7.5), 7.5), (limited(120), 120), (fault("key"), 300), (fault("credit"), 300)]
+)
+def test_a_named_wait_and_a_fault_that_only_an_operator_mends_rest_at_once(exc, seconds, clock):
+    fail(exc)
+    told = resting()
+    assert (type(told), told.wait, told.details.get("kind")) == (type(exc), seconds, exc.details.get("kind"))
+    assert exc.wait == seconds
+    clock.shift(seconds - 0.25)
+    assert resting() is not None
+    clock.shift(0.25)
+    assert resting() is None
+
+
+@pytest.mark.parametrize("kind", ["model", "other"])
+def test_an_upstream_model_that_does_not_exist_says_nothing_of_the_providers_health(kind, clock):
+    fail(fault(kind), 10)
+    assert resting() is None
+    fail(times=5)
+    clock.shift(cooldown.REST)
+    assert [resting() is None, resting() is None] == [True, False]
+    fail(fault(kind))  # the probe decided nothing, so the next chat may be one
+    assert [resting() is None, resting() is None] == [True, False]
+
+
+@pytest.mark.parametrize("news", [limited(3), outage(), None], ids=["a shorter wait", "an outage", "a success"])
+def test_a_rest_is_neither_cut_short_nor_prolonged_by_a_chat_that_had_begun_before_it(news, clock):
+    fail(limited(60))
+    clock.shift(45)
+    for _ in range(6):
+        cooldown.succeeded("p") if news is None else cooldown.failed(news)
+    assert (type(resting()), resting().wait) == (ProviderRateLimitError, 15)
+
+
+def test_a_longer_wait_prolongs_it(clock):
+    fail(times=5)
+    fail(limited(90))
+    assert resting().wait == 90
+
+
+def test_exactly_one_of_many_callers_is_the_probe(clock):
+    fail(times=5)
+    clock.shift(cooldown.REST)
+    barrier = Barrier(16)
+
+    def ask(number):
+        barrier.wait()
+        return cooldown.resting("p", PROBE_SECONDS)
+
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(ask, range(16)))
+    assert sorted(type(exc).__name__ for exc in told) == ["NoneType"] + ["ProviderUnavailableError"] * 15
+    assert {exc.wait for exc in told if exc} == {1}
+
+
+def test_a_probe_that_is_served_ends_the_rest_for_all(clock):
+    fail(times=5)
+    clock.shift(cooldown.REST)
+    assert resting() is None
+    with capture_logs() as logs:
+        cooldown.succeeded("p")
+    assert [(line["event"], line["state"]) for line in logs] == [("provider_cooldown", "over")]
+    assert [resting(), resting(), cooldown.state("p")["state"]] == [None, None, "available"]
+    fail(times=4)
+    assert resting() is None
+
+
+@pytest.mark.parametrize(("exc", "seconds"), [(outage(), 30), (limited(5), 5), (fault("key"), 300)])
+def test_a_probe_that_fails_makes_it_rest_again(clock, exc, seconds):
+    fail(times=5)
+    clock.shift(cooldown.REST)
+    assert resting() is None
+    fail(exc)
+    assert resting().wait == seconds
+    clock.shift(seconds)
+    assert [resting() is None, resting() is None] == [True, False]
+
+
+def test_a_probe_that_is_never_decided_is_followed_by_another(clock, in_memory):
+    fail(times=5)
+    clock.shift(cooldown.REST)
+    assert resting() is None
+    clock.shift(PROBE_SECONDS)
+    assert resting() is not None
+    clock.shift(1.5)
+    assert [resting() is None, resting() is None] == [True, False]
+
+
+def test_a_rest_nobody_asked_about_is_forgotten(clock, in_memory):
+    fail(times=5)
+    clock.shift(cooldown.REST + cooldown.MEMORY + 1)
+    assert [resting(), resting()] == [None, None]
+
+
+def test_operators_see_why_and_how_long(clock):
+    fail(times=3)
+    assert cooldown.state("p") == {"state": "available", "failures_in_a_row": 3}
+    with capture_logs() as logs:
+        fail(times=2)
+    facts = {"provider": "p", "cause": "ProviderUnavailableError", "seconds": 30.0}
+    assert [line.items() >= facts.items() for line in logs] == [True]
+    seen = {"state": "resting", "failures_in_a_row": 5, "cause": "ProviderUnavailableError"}
+    assert cooldown.state("p") == seen | {"seconds_left": 30.0}
+    clock.shift(31)
+    assert cooldown.state("p") == seen | {"state": "probing", "seconds_left": 0.0}
