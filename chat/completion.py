@@ -13,9 +13,10 @@ from django.db import Error, transaction
 from chat import budgets, failover, reply_cache, tokens
 from chat.catalogue import Model
 from chat.conf import conf
-from chat.exceptions import ProviderError, ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
+from chat.exceptions import ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
 from chat.models import Conversation, Message
 from chat.providers.base import ChatMessage, ChatRequest, FinishReason, Usage
+from chat.redaction import keep_private
 
 CACHED_BECAUSE: dict[type[BaseException], str] = {
     ProviderTimeoutError: "LLM is slow, showing cached response",
@@ -59,6 +60,7 @@ def complete_chat(
     """
     started = time.monotonic()
     prompt = (*_history(conversation), *messages)
+    keep_private(message.content for message in prompt)
     prompt_tokens = tokens.estimate_prompt(prompt, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
     identity = ChatRequest(prompt, max_tokens or model.default_output_tokens, temperature)
     reservation = budgets.reserve(
@@ -88,13 +90,14 @@ def complete_chat(
             provider=getattr(exc, "provider", ""),
             uncharged=course.uncharged_tokens,
         )
-        if isinstance(exc, ProviderError):
-            exc.details |= _effort(course, started)
-        answer = _cached(exc, user, model, identity)
+        answer = _cached(exc, course, reply_cache.key(user.pk, model.name, identity))
         if answer is None:
+            # For the error's own line, which is written further up.
+            structlog.contextvars.bind_contextvars(**_effort(course, started))
             raise
     else:
         usage = reply.usage or Usage(prompt_tokens, tokens.estimate_text(reply.text))
+        keep_private((*(message.content for message in prompt), reply.text))
         budgets.settle(
             reservation,
             usage,
@@ -124,10 +127,11 @@ def _history(conversation: Conversation | None) -> list[ChatMessage]:
     return [ChatMessage(role, content) for role, content in conversation.messages.values_list("role", "content")]
 
 
-def _cached(exc: BaseException, user: Any, model: Model, identity: ChatRequest) -> Answer | None:
-    """The last answer to an identical request, where `exc` is a failure that one may stand in for."""
+def _cached(exc: BaseException, course: failover.Course, key: str) -> Answer | None:
+    """The last answer to an identical request, where every failure that led to `exc` is one it may stand in for."""
     message = CACHED_BECAUSE.get(type(exc))
-    kept = reply_cache.get(reply_cache.key(user.pk, model.name, identity)) if message else None
+    excused = all(type(failure) in CACHED_BECAUSE for failure in course.last_failures())
+    kept = reply_cache.get(key) if message and excused else None
     if kept is None:
         return None
     kept["usage"] = Usage(*kept["usage"])

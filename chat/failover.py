@@ -6,13 +6,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 from typing import Any
 
 import structlog
 
-from chat import cooldown
-from chat.catalogue import SIMULATOR, ProviderEntry, Route
+from chat.attempts import Attempt, at_rest, call, log_failure
+from chat.catalogue import Route
 from chat.conf import conf
 from chat.exceptions import (
     InvalidProviderResponseError,
@@ -23,11 +23,7 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.hedging import race
-from chat.providers.anthropic import AnthropicProvider
-from chat.providers.base import ChatReply, ChatRequest, Provider
-from chat.providers.openai import OpenAIProvider
-from chat.providers.simulator import SimulatorProvider
-from chat.providers.transport import Transport
+from chat.providers.base import ChatReply, ChatRequest
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0
 """Seconds: the n-th retry waits a random time up to base x 2^n, at most the cap (full jitter)."""
@@ -63,8 +59,9 @@ clock = time.monotonic
 
 @dataclass
 class Course:
-    """What became of one chat: who answered and what it took. `provider_seconds` were spent waiting for providers;
-    `abandoned` is called with the tokens of a hedged call that turned out to cost something after all."""
+    """What became of one chat: who answered and what it took. `provider_seconds` were spent waiting for providers, also
+    between two tries; `abandoned` is called, in a thread of its own, with the tokens of a hedged call that turned out
+    to cost something after all."""
 
     abandoned: Callable[[int], None] = lambda tokens: None
     provider: str = ""
@@ -73,24 +70,10 @@ class Course:
     uncharged_tokens: int = 0
     failures: list[Attempt] = field(default_factory=list)
 
-
-@dataclass
-class Attempt:
-    """One call to one provider, or the decision not to make it; either `reply` or `failure` is set once it is over."""
-
-    route: Route
-    reply: ChatReply | None = None
-    failure: ProviderError | None = None
-    crash: BaseException | None = None
-
-    @property
-    def provider(self) -> str:
-        return self.route.provider.key
-
-    def usage(self) -> int:
-        """The tokens that the provider says it billed."""
-        usage = self.reply.usage if self.reply else self.failure.usage if self.failure else None
-        return usage.total if usage else 0
+    def last_failures(self) -> list[ProviderError]:
+        """The last failure of each route that was asked or found at rest."""
+        last = {id(attempt.route): attempt.failure for attempt in self.failures}
+        return [failure for failure in last.values() if failure]
 
 
 def run(
@@ -101,180 +84,147 @@ def run(
     `deadline` is on `time.monotonic()`'s scale. Raises the `ProviderError` that tells the client most, with the
     provider `all_providers` where every one of several routes failed.
     """
-    waiting = list(routes)
-    while waiting:
-        route = waiting.pop(0)
-        while True:
-            attempts = _ask(request, route, waiting, deadline=deadline, max_attempts=max_attempts, course=course)
-            if reply := next((attempt.reply for attempt in attempts if attempt.reply), None):
-                return reply
-            failure = attempts[-1].failure
-            assert failure is not None
-            wait = None
-            if len(attempts) == 1:
-                wait = _retry_wait(failure, course.attempts, len(waiting), deadline=deadline, max_attempts=max_attempts)
-            _log_failures(attempts, wait, len(waiting), course)
-            if wait is None:
-                break
-            sleep(wait)
-        if _decision(failure) == END or course.attempts >= max_attempts or clock() + SHORTEST_ATTEMPT > deadline:
+    # Copies, since a model may list one route twice, and each entry counts for itself.
+    routes = [Route(route.provider, route.upstream_model) for route in routes]
+    chat = _Chat(request, list(routes), deadline, max_attempts, course)
+    route, waited = chat.waiting.pop(0), False
+    while chat.has_time():
+        attempts = chat.ask(route, waited=waited)
+        step, wait = chat.next_step(attempts)
+        answered = next((attempt for attempt in attempts if attempt.reply), None)
+        for attempt in attempts:
+            retry = f"retry in {wait:.2f} s" if step == RETRY else step
+            log_failure(attempt, "answered" if answered else END if attempt.crash else retry)
+        if answered and answered.reply:
+            course.provider = answered.provider
+            return answered.reply
+        if crash := next((attempt.crash for attempt in attempts if attempt.crash), None):
+            raise crash
+        if step == END:
             break
-        if waiting:
-            log.warning("provider_failover", failed=failure.provider, to=waiting[0].provider.key)
+        waited = step == RETRY and isinstance(attempts[0].failure, ProviderRateLimitError)
+        if step == RETRY:
+            started = clock()
+            sleep(wait)
+            course.provider_seconds += clock() - started
+        else:
+            failed, route = route, chat.waiting.pop(0)
+            log.warning("provider_failover", failed=failed.provider.key, to=route.provider.key)
     raise _verdict(course, routes)
 
 
-def _ask(
-    request: ChatRequest, route: Route, waiting: list[Route], *, deadline: float, max_attempts: int, course: Course
-) -> list[Attempt]:
-    """Ask one route, and the next one beside it when CHAT_HEDGE_AFTER is set and this one is silent that long.
+@dataclass
+class _Chat:
+    """One chat on its way; `waiting` are the routes that it has not come to yet."""
 
-    The attempts that are over, a success last; a route that was asked beside is taken from `waiting`.
-    """
-    if failure := _at_rest(route):
-        course.failures.append(Attempt(route, failure=failure))
-        return course.failures[-1:]
-    started = clock()
-    course.attempts += 1
-    after, others = conf.CHAT_HEDGE_AFTER, [other for other in waiting if other.provider.key != route.provider.key]
-    if after is None or not others or course.attempts >= max_attempts:
-        attempts = [_call(request, route, deadline)]
-    else:
+    request: ChatRequest
+    waiting: list[Route]
+    deadline: float
+    max_attempts: int
+    course: Course
 
-        def beside() -> Attempt:
-            if failure := _at_rest(others[0]):
-                return Attempt(others[0], failure=failure)
-            waiting.remove(others[0])
-            course.attempts += 1
-            log.info("provider_hedge", silent=route.provider.key, to=others[0].provider.key, after=after)
-            return _call(request, others[0], deadline)
+    def has_time(self) -> bool:
+        return clock() + SHORTEST_ATTEMPT <= self.deadline
 
-        attempts = race(
-            lambda: _call(request, route, deadline),
-            beside,
-            after=after,
-            won=lambda attempt: attempt.reply is not None,
-            abandoned=lambda attempt: course.abandoned(attempt.usage()) if attempt.usage() else None,
-        )
-    course.provider_seconds += clock() - started
-    for attempt in attempts:
-        if attempt.crash:
-            raise attempt.crash
-        if attempt.reply:
-            course.provider = attempt.provider
-        else:
-            course.uncharged_tokens += attempt.usage()
-            course.failures.append(attempt)
-    return attempts
+    def ask(self, route: Route, *, waited: bool) -> list[Attempt]:
+        """The attempts that are over: one of `route`, and of the next one beside it when CHAT_HEDGE_AFTER is set and
+        this one is silent that long. A route that was asked beside is taken from `waiting`.
 
+        With `waited`, the wait that the provider itself asked for is over, and no rest is in the way.
+        """
+        failure = None if waited else at_rest(route)
+        attempts = [Attempt(route, failure=failure)] if failure else self._ask(route)
+        answered = next((attempt for attempt in attempts if attempt.reply), None)
+        self.course.uncharged_tokens += sum(attempt.tokens for attempt in attempts if attempt is not answered)
+        self.course.failures += [attempt for attempt in attempts if attempt.failure]
+        return attempts
 
-def _at_rest(route: Route) -> ProviderError | None:
-    """The failure that put the route's provider to rest, if it rests. The simulator never does: it is asked to fail."""
-    if route.provider.protocol == SIMULATOR:
+    def _ask(self, route: Route) -> list[Attempt]:
+        started, first = clock(), self._begin(route)
+        try:
+            if conf.CHAT_HEDGE_AFTER is None or self.course.attempts >= self.max_attempts or not self._others(route):
+                return [first()]
+            return race(
+                first,
+                lambda: self._beside(route),
+                after=conf.CHAT_HEDGE_AFTER,
+                decides=lambda attempt: bool(attempt.reply or (attempt.failure and _decision(attempt.failure) == END)),
+                abandoned=self._abandon,
+            )
+        finally:
+            self.course.provider_seconds += clock() - started
+
+    def _begin(self, route: Route) -> Callable[[], Attempt]:
+        self.course.attempts += 1
+        return partial(call, Attempt(route, self.course.attempts), self.request, self.deadline - clock())
+
+    def _others(self, route: Route) -> list[Route]:
+        return [other for other in self.waiting if other.provider.key != route.provider.key]
+
+    def _beside(self, route: Route) -> Callable[[], Attempt] | None:
+        """The call to make beside a silent one. A route at rest is passed over, and stays in `waiting`."""
+        for other in self._others(route) if self.has_time() else []:
+            if not at_rest(other):
+                self.waiting.remove(other)
+                log.info("provider_hedge", silent=route.provider.key, to=other.provider.key)
+                return self._begin(other)
         return None
-    return cooldown.resting(route.provider.key, route.provider.timeout)
 
-
-def _call(request: ChatRequest, route: Route, deadline: float) -> Attempt:
-    """One provider call. Never raises, since it may run in a thread of its own."""
-    attempt, started = Attempt(route), clock()
-    try:
-        attempt.reply = provider(route.provider).complete(
-            request, model=route.upstream_model, timeout=deadline - started
+    def _abandon(self, attempt: Attempt) -> None:
+        log.info(
+            "provider_attempt_abandoned",
+            provider=attempt.provider,
+            attempt=attempt.number,
+            duration_ms=attempt.duration_ms,
+            tokens=attempt.tokens,
         )
-    except ProviderError as exc:
-        exc.details["duration_ms"] = round((clock() - started) * 1000, 1)
-        attempt.failure = exc
-    except BaseException as exc:  # raised again by the thread that serves the chat
-        attempt.crash = exc
-    if route.provider.protocol != SIMULATOR:
-        if attempt.failure:
-            cooldown.failed(attempt.failure)
-        elif attempt.reply:
-            cooldown.succeeded(attempt.provider)
-    return attempt
+        log_failure(attempt, "abandoned")
+        if attempt.tokens:
+            self.course.abandoned(attempt.tokens)
+
+    def next_step(self, attempts: list[Attempt]) -> tuple[str, float]:
+        """What to do if `attempts` brought no answer, and the seconds to wait before a retry."""
+        failures = [attempt.failure for attempt in attempts if attempt.failure]
+        ended = any(_decision(failure) == END for failure in failures)
+        if ended or self.course.attempts >= self.max_attempts or not self.has_time():
+            return END, 0.0
+        if len(attempts) == 1 and attempts[0].number and failures:
+            wait = self._retry_wait(attempts[0].route, failures[0])
+            if wait is not None:
+                return RETRY, wait
+        return (NEXT if self.waiting else END), 0.0
+
+    def _retry_wait(self, route: Route, failure: ProviderError) -> float | None:
+        """Seconds after which to ask the same route again; None where that is not worth it.
+
+        One call is kept for each route that was not asked yet, and a wait that does not fit the deadline is not begun.
+        """
+        made, others = self.course.attempts, len(self.waiting)
+        asked = failure.retry_after or 0.0
+        if self.max_attempts - made <= others or asked > LONGEST_WAIT:
+            return None
+        if _decision(failure) == RETRY and not at_rest(route):
+            wait = max(asked, random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2**made)))
+        elif isinstance(failure, ProviderRateLimitError) and asked and not others:
+            wait = asked
+        else:
+            return None
+        return wait if clock() + wait + SHORTEST_ATTEMPT < self.deadline else None
 
 
 def _decision(failure: ProviderError) -> str:
     return next(row[2] for row in DECISIONS if isinstance(failure, row[0]) and row[1](failure))
 
 
-def _retry_wait(
-    failure: ProviderError, attempts: int, others: int, *, deadline: float, max_attempts: int
-) -> float | None:
-    """Seconds after which to ask the same route again; None where that is not worth it.
-
-    One call is kept for each route that was not asked yet, and a wait that does not fit the deadline is not begun.
-    """
-    if attempts == 0 or max_attempts - attempts <= others:
-        return None
-    asked = failure.retry_after or 0.0
-    if _decision(failure) == RETRY:
-        wait = max(asked, random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2**attempts)))
-    elif isinstance(failure, ProviderRateLimitError) and asked and not others:
-        wait = asked
-    else:
-        return None
-    return wait if asked <= LONGEST_WAIT and clock() + wait + SHORTEST_ATTEMPT < deadline else None
-
-
-def _log_failures(attempts: list[Attempt], wait: float | None, others: int, course: Course) -> None:
-    for failure in (attempt.failure for attempt in attempts):
-        if failure is None or "duration_ms" not in failure.details:
-            continue  # it rests and was not asked
-        critical = failure.details.get("kind") in {"key", "credit"}
-        next_step = END if _decision(failure) == END or not others else NEXT
-        (log.critical if critical else log.warning)(
-            "provider_attempt_failed",
-            provider=failure.provider,
-            attempt=course.attempts,
-            reason=type(failure).__name__,
-            status_code=failure.status_code,
-            retry_after=failure.retry_after,
-            detail=failure.message,
-            decision=f"retry in {wait:.2f} s" if wait is not None else next_step,
-            **failure.details,
-        )
-
-
 def _verdict(course: Course, routes: Sequence[Route]) -> ProviderError:
     """The failure to tell the client of; its wait is the earliest of all."""
-    last = {attempt.route: attempt.failure for attempt in course.failures}
-    failures = [exc for exc in last.values() if exc]
+    failures = course.last_failures()
     if not failures:
         return ProviderTimeoutError(
             routes[0].provider.key, None, "The deadline had passed before a provider was asked."
         )
-    best = min(failures, key=lambda exc: TELLS_MOST.index(type(exc)))
-    if len(routes) > 1 and len(last) == len(routes):
+    best = min(failures, key=lambda exc: next(i for i, kind in enumerate(TELLS_MOST) if isinstance(exc, kind)))
+    best.retry_after = min(exc.wait for exc in failures)
+    if len(failures) == len(routes) > 1:
         best.provider = ALL_PROVIDERS
-    if len(failures) > 1:
-        best.retry_after = min(exc.wait for exc in failures)
     return best
-
-
-@cache
-def _transport(pool_size: int) -> Transport:
-    return Transport(pool_size=pool_size)
-
-
-def provider(entry: ProviderEntry) -> Provider:
-    """The client for an entry of models.toml; kept for the life of the process, as are its connections."""
-    if entry.protocol == SIMULATOR:
-        return SimulatorProvider(
-            key=SIMULATOR, latency=conf.SIMULATOR_LATENCY, failure_rate=conf.SIMULATOR_FAILURE_RATE
-        )
-    return _client(entry, conf.PROVIDER_POOL_SIZE)
-
-
-@cache
-def _client(entry: ProviderEntry, pool_size: int) -> Provider:
-    protocol = AnthropicProvider if entry.protocol == "anthropic" else OpenAIProvider
-    return protocol(
-        key=entry.key,
-        base_url=entry.base_url,
-        api_key=entry.api_key or None,
-        timeout=entry.timeout,
-        connect_timeout=entry.connect_timeout,
-        transport=_transport(pool_size),
-    )

@@ -13,17 +13,18 @@ T = TypeVar("T")
 
 def race(
     first: Callable[[], T],
-    second: Callable[[], T] | None,
+    second: Callable[[], Callable[[], T] | None],
     *,
     after: float,
-    won: Callable[[T], bool],
+    decides: Callable[[T], bool],
     abandoned: Callable[[T], None],
 ) -> list[T]:
-    """The results that came in, in the order in which they did, up to the first that `won`.
+    """The results that came in before the race was decided, in their order.
 
-    `second` is begun when `first` has been silent for `after` seconds; None means there is nobody to ask. The result
-    of a call that was still running when the race was decided goes to `abandoned`, in that call's own thread. The
-    calls must not raise.
+    When `first` has been silent for `after` seconds, `second` is asked, in the caller's own thread, for another call
+    to begin beside it; None means there is nobody to ask. The race ends with a result that `decides` it, or when all
+    are in. The result of a call that is still running then goes to `abandoned`, in that call's own thread. The calls
+    must not raise.
     """
     finish: SimpleQueue[T] = SimpleQueue()
     lock, decided = threading.Lock(), threading.Event()
@@ -39,22 +40,24 @@ def race(
 
     def start(call: Callable[[], T]) -> None:
         # A thread starts with an empty context, so the log would lose the request's id.
-        threading.Thread(target=contextvars.copy_context().run, args=(run, call), daemon=True).start()
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run, call), name="provider call", daemon=True).start()
 
+    results: list[T] = []
     start(first)
-    running, results = 1, []
+    running = 1
     try:
-        results.append(finish.get(timeout=after))
-        running -= 1
-    except Empty:
-        if second is not None:
-            start(second)
-            running += 1
-    while running and not any(won(result) for result in results):
-        results.append(finish.get())
-        running -= 1
-    with lock:
-        decided.set()
+        try:
+            results.append(finish.get(timeout=after))
+        except Empty:
+            if (call := second()) is not None:
+                start(call)
+                running += 1
+        while len(results) < running and not any(map(decides, results)):
+            results.append(finish.get())
+    finally:
+        with lock:
+            decided.set()
     while not finish.empty():  # crossed the line while the race was being decided
-        abandoned(finish.get())
+        results.append(finish.get())
     return results

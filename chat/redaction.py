@@ -10,6 +10,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 
 MASK = "***"
 CUT = "[…]"
@@ -17,6 +18,8 @@ EXAMINED = 4_000
 """Characters of a provider's text that `excerpt` looks at."""
 SHORTEST_QUOTE = 8
 """Characters that text and a message must share in a row to count as a quotation."""
+
+_private: ContextVar[tuple[str, ...]] = ContextVar("private", default=())
 
 _NAMES = (
     r"(?:[\w-]{0,40}[_-])?(?:api[_-]?key|key|token|secret|password|passwd|pwd|signature|credential)"
@@ -40,7 +43,7 @@ _PATTERNS = [
         (r"\bAIza[\w*.…-]{4,}", MASK),
         (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", MASK),
         (r"\b[0-9a-f]{64,}\b", MASK),
-        (r"[\w-]*(?:\*{3,}[\w-]+)+", MASK),
+        (r"(?:[\w-]{1,64}\*{3,}|(?<!\*)\*{3,}(?=[\w-]))[\w*-]*", MASK),
     ]
 ]
 
@@ -70,6 +73,17 @@ def cut_quotes(text: str, contents: Iterable[str]) -> str:
         words = "|".join(map(re.escape, short))
         text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", CUT, text, flags=re.IGNORECASE)
     return text
+
+
+def keep_private(contents: Iterable[str]) -> None:
+    """Make `contents` what `cut_private` cuts, for this request and the threads that it starts."""
+    _private.set(tuple(contents))
+
+
+def cut_private(text: str) -> str:
+    """`text` without quotations of what the current request's chat says."""
+    contents = _private.get()
+    return cut_quotes(text, contents) if contents else text
 
 
 def excerpt(text: str, contents: Iterable[str], secrets: Iterable[str] = (), limit: int = 500) -> str:

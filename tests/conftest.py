@@ -23,6 +23,7 @@ from chat.redaction import keep_private
 from tests import servers
 from tests.contract import Log
 from tests.loopback import LoopbackProvider
+from tests.rig import rig  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -1,0 +1,180 @@
+"""The same request, sent twice under one Idempotency-Key, is answered and charged once."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.utils import timezone
+from knox.models import get_token_model
+
+from chat import idempotency
+from chat.models import IdempotentRequest
+from tests.loopback import status
+
+pytestmark = pytest.mark.django_db
+KEY = {"Idempotency-Key": "order-7"}
+
+
+def test_a_repeated_request_is_answered_again_and_charged_once(rig):
+    first, second = rig.chat(headers=KEY), rig.chat(headers=KEY)
+    assert (second.status_code, second.json(), second["Idempotent-Replayed"]) == (200, first.json(), "true")
+    assert "Idempotent-Replayed" not in first
+    assert second["X-Request-ID"] != first["X-Request-ID"]
+    assert (rig.calls, rig.tokens()) == ((1, 0), (21, 0))
+
+
+def test_the_order_of_fields_does_not_matter(rig):
+    rig.chat(headers=KEY, temperature=1, max_tokens=5)
+    assert "Idempotent-Replayed" in rig.chat(headers=KEY, max_tokens=5, temperature=1)
+
+
+@pytest.mark.parametrize("change", [{"content": "Bye!"}, {"temperature": 0.7}, {"model": "pair"}])
+def test_another_body_under_the_same_key_is_refused(rig, change):
+    rig.chat(headers=KEY)
+    response = rig.chat(headers=KEY, **change)
+    assert (response.status_code, response.json()["error"]) == (422, "idempotency_key_reused")
+    assert (response["X-Should-Retry"], "Retry-After" in response, rig.calls) == ("false", False, (1, 0))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_first_still_runs_the_second_is_told_so(rig):
+    release = threading.Event()
+    rig.first.always = lambda request: (release.wait(20), "ok")[1]
+    running = rig.begin(headers=KEY)
+    assert rig.first.arrived.wait(5)
+    same, other = rig.chat(headers=KEY), rig.chat(headers=KEY, content="Bye!")
+    assert (same.status_code, same.json()["error"]) == (409, "request_in_progress")
+    assert (same["Retry-After"], same["X-Should-Retry"]) == ("1", "true")
+    assert other.status_code == 422
+    release.set()
+    assert running.result(10).status_code == 200
+    assert rig.chat(headers=KEY)["Idempotent-Replayed"] == "true"
+    assert (rig.calls, rig.tokens()) == ((1, 0), (21, 0))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_one_is_served(rig):
+    answers = [chat.result(20) for chat in [rig.begin(headers=KEY) for _ in range(8)]]
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert (rig.calls, rig.tokens(), IdempotentRequest.objects.count()) == ((1, 0), (21, 0), 1)
+    assert sum("Idempotent-Replayed" not in answer for answer in answers if answer.status_code == 200) == 1
+
+
+@pytest.mark.parametrize("fault", [status(400), status(501), status(504), "rate_limit", "html", "bad_key"], ids=str)
+def test_errors_are_not_kept_so_a_retry_runs_again(rig, fault, monkeypatch):
+    monkeypatch.setattr("chat.attempts.cooldown.failed", lambda exc: None)
+    rig.first.then(fault)
+    assert rig.chat(headers=KEY).status_code >= 400
+    response = rig.chat(headers=KEY)
+    assert (response.status_code, "Idempotent-Replayed" in response, rig.calls) == (200, False, (2, 0))
+
+
+def test_neither_is_a_spent_budget_or_a_bug(rig, settings, monkeypatch):
+    settings.TOKEN_BUDGET_DEFAULT = 1
+    assert rig.chat(headers=KEY).status_code == 429
+    settings.TOKEN_BUDGET_DEFAULT = 1000
+    with monkeypatch.context() as patch:
+        patch.setattr("chat.failover.call", lambda *args: 1 / 0)
+        assert rig.chat(headers=KEY).status_code == 500
+    assert rig.chat(headers=KEY).status_code == 200
+
+
+def test_a_cached_answer_counts_as_the_answer(rig):
+    rig.chat()
+    rig.first.always = status(501)
+    assert rig.chat(headers=KEY).json()["cached"] is True
+    rig.first.always = "ok"
+    assert rig.chat(headers=KEY).json()["cached"] is True
+
+
+def test_an_empty_header_is_none(rig):
+    for _ in range(2):
+        assert "Idempotent-Replayed" not in rig.chat(headers={"Idempotency-Key": ""})
+    assert rig.calls == (2, 0)
+
+
+@pytest.mark.parametrize("key", ["k" * 256, "a b", "ключ", "a\tb", "\x7f"])
+def test_a_malformed_key_is_refused_before_anything_costs_money(rig, key):
+    response = rig.chat(headers={"Idempotency-Key": key.encode().decode("latin-1")})
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+    assert list(response.json()["fields"]) == ["Idempotency-Key"]
+    assert rig.calls == (0, 0)
+
+
+@pytest.mark.parametrize("key", ["k" * 255, '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "!~"])
+def test_every_other_key_is_taken(rig, key):
+    rig.chat(headers={"Idempotency-Key": key})
+    assert "Idempotent-Replayed" in rig.chat(headers={"Idempotency-Key": key})
+
+
+def test_keys_belong_to_a_user(rig):
+    rig.chat(headers=KEY)
+    stranger = str(get_token_model().objects.create(user=User.objects.create_user("eve"))[1])
+    response = rig.chat(headers=KEY, content="Bye!", token=stranger)
+    assert (response.status_code, "Idempotent-Replayed" in response) == (200, False)
+
+
+@pytest.mark.parametrize(("hours", "replayed"), [(23.9, True), (24.1, False)])
+def test_an_answer_is_kept_for_a_day(rig, hours, replayed):
+    with time_machine.travel(timezone.now(), tick=True) as clock:
+        rig.chat(headers=KEY)
+        clock.shift(timedelta(hours=hours))
+        assert ("Idempotent-Replayed" in rig.chat(headers=KEY)) is replayed
+        assert rig.calls == ((1, 0) if replayed else (2, 0))
+
+
+def test_what_is_over_is_cleared_away(rig):
+    with time_machine.travel(timezone.now(), tick=True) as clock:
+        rig.chat(headers=KEY)
+        clock.shift(timedelta(hours=25))
+        rig.chat(headers={"Idempotency-Key": "another"})
+        assert list(IdempotentRequest.objects.values_list("key", flat=True)) == ["another"]
+
+
+def test_the_claim_of_a_killed_worker_is_taken_over_once_it_is_over(rig, settings, monkeypatch):
+    with monkeypatch.context() as killed:  # a killed worker writes nothing more
+        killed.setattr(idempotency, "_write", lambda write: None)
+        rig.first.then(status(501))
+        rig.chat(headers=KEY)
+    assert rig.chat(headers=KEY).status_code == 409
+    with time_machine.travel(timezone.now(), tick=True) as clock:
+        clock.shift(settings.CHAT_DEADLINE + settings.RESERVATION_MARGIN + 1)
+        response = rig.chat(headers=KEY)
+        assert (response.status_code, "Idempotent-Replayed" in response) == (200, False)
+        assert "Idempotent-Replayed" in rig.chat(headers=KEY)
+
+
+def test_an_answer_that_cannot_be_kept_still_goes_out(rig, monkeypatch):
+    def away(*args, **kwargs):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr("django.db.models.query.QuerySet.update", Mine(away))
+    response = rig.chat(headers=KEY)
+    assert response.status_code == 200
+    assert len(rig.events("idempotency_not_stored")) == 1
+
+
+class Mine:
+    """`QuerySet.update` that fails for stored requests alone."""
+
+    def __init__(self, fail):
+        from django.db.models.query import QuerySet
+
+        self.fail, self.real = fail, QuerySet.update
+
+    def __get__(self, queryset, owner=None):
+        return self.fail if queryset.model is IdempotentRequest else self.real.__get__(queryset, owner)
+
+
+def test_the_rate_limit_comes_first(rig, settings):
+    settings.CHAT_RATE_LIMIT = "1/h"
+    rig.chat(headers=KEY)
+    assert rig.chat(headers=KEY).json()["error"] == "rate_limit_exceeded"
+
+
+def test_the_body_is_checked_first(rig):
+    rig.chat(headers=KEY)
+    assert rig.chat("unknown", headers=KEY).status_code == 404
