@@ -75,6 +75,7 @@ class BrowserAuthentication(SessionAuthentication):
 
     def enforce_csrf(self, request: Request) -> None:
         try:
-            super().enforce_csrf(request)
+            # Django's request: to look for a token in DRF's would parse the body, before its time.
+            super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except PermissionDenied:
             raise CSRFFailed() from None

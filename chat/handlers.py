@@ -10,13 +10,16 @@ import structlog
 from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
+from django.utils.cache import patch_vary_headers
+from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from chat.exceptions import GenAIException
 from chat.negotiation import PROBLEM_JSON, wants_problem_json
-from chat.problems import CSRFFailed, Description, Problem, describe
+from chat.problems import LONGEST_ECHO, CSRFFailed, Description, Problem, describe
 
 NOT_LOGGED = {"message", "details", "usage", "received", "detail", "auth_header"}
 """Attributes of exceptions that the log gets under another name or, being the user's words, never."""
@@ -55,24 +58,43 @@ def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
         status=description.problem.status,
         headers=headers(description),
         content_type=content_type,
+        json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
     )
     response["Content-Length"] = str(len(response.content))
+    patch_vary_headers(response, ["Accept"])
     response.is_problem = True  # type: ignore[attr-defined]
     return response
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
+    if is_admin(request):
+        return django_csrf_failure(request, reason)
     return error_response(CSRFFailed(), request)
+
+
+def is_admin(request: HttpRequest) -> bool:
+    """Whether the path belongs to the admin, which answers people with its own pages."""
+    try:
+        return bool(request.path_info.startswith(reverse("admin:index")))
+    except NoReverseMatch:
+        return False
 
 
 def report(exc: BaseException, problem: Problem) -> None:
     """One line: the error's code, with everything that the exception stores."""
-    facts = {name: value for name, value in vars(exc).items() if name not in NOT_LOGGED and not name.startswith("_")}
-    facts |= getattr(exc, "details", {})
+    facts: dict[str, Any] = {}
+    if isinstance(exc, GenAIException):  # what a stranger's exception stores may be anything, a whole request included
+        stored = {name: value for name, value in vars(exc).items() if name not in NOT_LOGGED}
+        facts = {name: _short(value) for name, value in stored.items()} | getattr(exc, "details", {})
     facts["error_class"] = type(exc).__name__
     facts["detail"] = str(getattr(exc, "message", "") or getattr(exc, "detail", "") or exc)[:1000]
     getattr(log, problem.level)(problem.code, **facts, exc_info=exc if problem.traceback else None)
+
+
+def _short(value: Any) -> Any:
+    """A fact that a log line can hold: a name that the client made up may be as long as a body."""
+    return value[:LONGEST_ECHO] if isinstance(value, str) else value
 
 
 def body(description: Description, request: HttpRequest) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_plus
 
 import structlog
 from django.conf import settings
@@ -15,15 +16,15 @@ from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied,
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import NoReverseMatch, reverse
 from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.response import Response
 
-from chat.handlers import error_response
+from chat.handlers import error_response, is_admin
 from chat.problems import find
+from chat.redaction import keep_private
 
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-SECRET_NAMES = re.compile(r"(?i)([^&=]*(?:key|token|passw|secret|auth|session|csrf)[^&=]*)=[^&]*")
+SECRET_NAMES = re.compile(r"(?i)key|token|passw|pwd|secret|auth|session|csrf|signature|credential")
 BY_STATUS: dict[int, Callable[[HttpRequest], Exception]] = {
     400: lambda request: RequestDataTooBig() if is_too_large(request) else BadRequest(),
     403: lambda request: PermissionDenied(),
@@ -52,16 +53,13 @@ class RequestIDMiddleware:
             request_id = str(uuid.uuid4())
         request.request_id = request_id  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
+        keep_private(())
         structlog.contextvars.bind_contextvars(
             request_id=request_id,
             method=request.method,
             path=request.path,
             client_ip=request.META.get("REMOTE_ADDR", ""),
-            **(
-                {"query": SECRET_NAMES.sub(r"\1=***", request.META["QUERY_STRING"])}
-                if request.META.get("QUERY_STRING")
-                else {}
-            ),
+            **({"query": masked_query(request.META["QUERY_STRING"])} if request.META.get("QUERY_STRING") else {}),
         )
         log.info("incoming_request")
         response = self._respond(request)
@@ -87,25 +85,26 @@ class RequestIDMiddleware:
         if response.status_code < 400 or is_admin(request) or is_ours(response):
             return response
         # What is left: a failing middleware's page, DEBUG's technical pages, and bare errors of Django's own views.
-        from_status = BY_STATUS.get(response.status_code, lambda request: APIException())  # type: ignore[no-untyped-call]
-        ours = error_response(getattr(request, "uncaught", None) or from_status(request), request)
+        from_status = BY_STATUS.get(response.status_code, lambda request: APIException())
+        ours = error_response(getattr(request, "uncaught", None) or from_status(request), request)  # type: ignore[no-untyped-call]
         for name, value in response.headers.items():
             ours.setdefault(name, value)  # the security headers, Allow, Vary
         ours.cookies = response.cookies
         return ours
 
 
+def masked_query(query: str) -> str:
+    """The query string without the values of parameters that sound like a secret, however their names are escaped."""
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return "&".join(
+        name + equals + (value and "***" if SECRET_NAMES.search(unquote_plus(name)) else value)
+        for name, equals, value in pairs
+    )
+
+
 def is_ours(response: HttpResponse) -> bool:
     """Whether the error already has the contract's shape."""
     return isinstance(response, Response) or getattr(response, "is_problem", False)
-
-
-def is_admin(request: HttpRequest) -> bool:
-    """Whether the path belongs to the admin, which answers people with its own pages."""
-    try:
-        return bool(request.path_info.startswith(reverse("admin:index")))
-    except NoReverseMatch:
-        return False
 
 
 def is_too_large(request: HttpRequest) -> bool:

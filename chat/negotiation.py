@@ -23,10 +23,14 @@ class ContentNegotiation(DefaultContentNegotiation):
             if not wants_problem_json(request):
                 raise
             return next((r, r.media_type) for r in renderers if isinstance(r, JSONRenderer))
+        except ValueError:  # a parameter that cannot be decoded
+            raise NotAcceptable from None
 
 
 def wants_problem_json(request: HttpRequest) -> bool:
     """Whether the client names RFC 9457's media type in its Accept header."""
-    return any(
-        f"{kind.main_type}/{kind.sub_type}" == PROBLEM_JSON and kind.quality > 0 for kind in request.accepted_types
-    )
+    try:
+        accepted = request.accepted_types
+    except ValueError:  # as above
+        return False
+    return any(f"{kind.main_type}/{kind.sub_type}" == PROBLEM_JSON and kind.quality > 0 for kind in accepted)

@@ -8,11 +8,14 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from django.http import UnreadablePostError
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser, get_encoding  # type: ignore[attr-defined]
 
 DEEPEST = 32
 """Levels of nesting that a body may have; nothing in the contract needs more than three."""
+MOST_DIGITS = 400
+"""Digits of an integer; a float has no more, and Python itself refuses some thousands with a ValueError."""
 
 
 class StrictJSONParser(JSONParser):
@@ -22,8 +25,8 @@ class StrictJSONParser(JSONParser):
     def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         encoding = get_encoding(parser_context or {})
         try:
-            text = codecs.decode(stream.read(), encoding)
-            data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+            text = codecs.decode(_whole(stream, parser_context or {}), encoding)
+            data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer)
             _check_text(data)
         except RecursionError:
             raise ParseError("The body is nested too deeply.") from None
@@ -32,6 +35,14 @@ class StrictJSONParser(JSONParser):
             known = isinstance(exc, json.JSONDecodeError | _Refused)
             raise ParseError(str(exc) if known else "The body is not text in its charset.") from None
         return data
+
+
+def _whole(stream: Any, parser_context: Mapping[str, Any]) -> bytes:
+    """The body, all of it: what arrived of one that was cut short may be sound JSON, and not what was meant."""
+    body: bytes = stream.read()
+    if "request" in parser_context and len(body) < int(parser_context["request"].META.get("CONTENT_LENGTH") or 0):
+        raise UnreadablePostError("the body was cut short")
+    return body
 
 
 class _Refused(ValueError):
@@ -47,6 +58,12 @@ def _finite(digits: str) -> float:
     if math.isinf(number):
         raise _Refused("A number is too large.")
     return number
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise _Refused("A number is too large.")
+    return int(digits)
 
 
 def _check_text(data: Any) -> None:

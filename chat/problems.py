@@ -264,7 +264,8 @@ PROBLEMS = [
             "You sent more requests than your rate limit allows.", "Wait `reset_in` seconds.",
             tree.RateLimitExceededError(10, 42), should_retry=True,
             context=lambda exc: {"limit": exc.limit, "reset_in": exc.reset_in}, retry_after=lambda exc: exc.reset_in,
-            message=lambda exc: f"You sent more than {exc.limit} requests. Wait {exc.reset_in} s and try again."),
+            message=lambda exc: (f"Your rate limit of {exc.limit} is used up. "
+                                 f"Wait {exc.reset_in} seconds and try again.")),
     Problem(429, "rate_limit_exceeded", "warning", (drf.Throttled,),
             "You sent more requests than your rate limit allows.", WAIT,
             drf.Throttled(42), should_retry=True, retry_after=lambda exc: exc.wait),

@@ -24,7 +24,7 @@ class StrictSerializer(serializers.Serializer):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            refuse(unknown_fields(data, self.fields))
+            refuse(unknown_fields(data, {field.field_name for field in self._writable_fields}))
             data = {name: value for name, value in data.items() if value is not None}
         return super().to_internal_value(data)
 
@@ -57,13 +57,19 @@ class ChatSerializer(serializers.Serializer):
     DEFAULT_TEMPERATURE = 0.7
 
     def get_initial(self) -> dict[str, Any]:
-        """The request that the browsable API's box is filled with."""
+        """What the browsable API's box is filled with: what was just sent, else a request that works."""
+        sent = getattr(self.context.get("request"), "data", None)
+        if sent and isinstance(sent, dict):
+            return dict(sent)
         return {
             "model": next(iter(sorted(catalogue.current().models)), ""),
             "messages": EXAMPLE_MESSAGES,
             "temperature": self.DEFAULT_TEMPERATURE,
             "max_tokens": 100,
         }
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        return super().run_validation([] if data is None else data)  # a `null` is no object either
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """The checked request, with a `catalogue.Model` and `ChatMessage`s.

@@ -9,9 +9,9 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from chat.budgets import allowance
 from chat.conf import conf
 from chat.exceptions import RateLimitExceededError
+from chat.usage import allowance
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -28,15 +28,23 @@ class ChatRateThrottle(BaseThrottle):
             return True
         rate = allowance(request.user).rate_limit or conf.CHAT_RATE_LIMIT
         user_id = request.user.pk
-        usage: dict[str, Any] = get_usage(
-            request, group="chat", key=lambda group, request: str(user_id), rate=rate, increment=True
-        )
+        usage = count(request, user_id, rate)
+        if not usage["limit"]:  # the counter was lost in the middle, as when Redis goes away: now there is a new one
+            usage = count(request, user_id, rate)
         limit, reset_in = usage["limit"], usage["time_left"] + 1  # its time_left is one second short
         view.headers["RateLimit-Policy"] = f'"chat";q={limit};w={window(rate)}'
         view.headers["RateLimit"] = f'"chat";r={max(0, limit - usage["count"])};t={reset_in}'
         if usage["should_limit"]:
             raise RateLimitExceededError(limit, reset_in, user_id)
         return True
+
+
+def count(request: Request, user_id: Any, rate: str) -> dict[str, Any]:
+    """Add one to the user's counter of this window, and read it."""
+    usage: dict[str, Any] = get_usage(
+        request, group="chat", key=lambda group, request: str(user_id), rate=rate, increment=True
+    )
+    return usage
 
 
 def window(rate: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.cache import cache
-from django.db import Error, connection
+from django.db import Error
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from rest_framework import generics, pagination
@@ -16,11 +16,11 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from chat import budgets, catalogue, cooldown, idempotency
+from chat import catalogue, cooldown, idempotency, usage
 from chat.admission import admitted
 from chat.authentication import BrowserAuthentication
 from chat.completion import Answer, complete_chat
-from chat.models import Conversation
+from chat.models import Conversation, TokenBudget
 from chat.problems import BY_CODE, Problem, describe
 from chat.serializers import ChatSerializer, ConversationDetailSerializer, ConversationSerializer, parse_uuid
 from chat.throttling import ChatRateThrottle
@@ -159,7 +159,7 @@ class UsageView(APIView):
     """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
 
     def get(self, request: Request) -> Response:
-        return Response(budgets.usage_of(request.user))
+        return Response(usage.usage_of(request.user))
 
 
 class ErrorsView(OpenView):
@@ -237,8 +237,7 @@ class ReadyView(APIView):
 
 def database_answers() -> bool:
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        TokenBudget.objects.exists()
     except Error:
         return False
     return True

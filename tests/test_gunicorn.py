@@ -118,3 +118,19 @@ def _accepts(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_chunked_body_is_read(server: Any, environment: Any) -> None:
+    _, url = server
+    headers = {"Authorization": f"Token {manage(environment, 'issue_key', 'ada', '--create').strip()}"}
+    headers["Content-Type"] = "application/json"
+    body = b'{"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}]}'
+    assert requests.post(f"{url}/chat", data=iter([body[:20], body[20:]]), headers=headers, timeout=20).ok
+    refused = requests.post(f"{url}/chat", data=(b"x" * 100_000 for _ in range(30)), headers=headers, timeout=20)
+    assert refused.json()["error"] == "request_too_large"
+
+
+def test_a_content_type_that_cannot_be_read_is_answered_as_any_other(server: Any) -> None:
+    _, url = server
+    answer = requests.get(f"{url}/models", headers={"Content-Type": "application/json; x*=bogus''a"}, timeout=20)
+    assert (answer.status_code, "X-Request-ID" in answer.headers) == (200, True)

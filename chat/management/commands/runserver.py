@@ -1,6 +1,7 @@
 """`manage.py runserver`, with room for as many clients at once as a first load test brings."""
 
 from django.contrib.staticfiles.management.commands.runserver import Command as StaticFilesRunserver
+from django.core.management.base import CommandParser
 from django.core.servers.basehttp import WSGIServer
 
 
@@ -11,3 +12,7 @@ class Server(WSGIServer):
 
 class Command(StaticFilesRunserver):
     server_cls = Server
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(use_static_handler=False)  # the middleware serves them

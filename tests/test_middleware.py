@@ -1,0 +1,82 @@
+"""The request's id: on every response, the client's own only if it is well-formed."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.contract import UUID4, ask, check_ids
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("request_id", ["a", "req_1.2-3", "A" * 128, "0b0d2b9e-6f8c-4a58-9c3b-6a1a3c1f4f10"])
+def test_a_well_formed_id_is_kept(api_client, request_id):
+    response = api_client.get("/nowhere", headers={"X-Request-ID": request_id})
+    assert check_ids(response, request_id) == response.json()["request_id"]
+
+
+FORGED = {
+    "newline": 'planted\n{"event": "forged"}',
+    "trailing newline": "planted\n",
+    "long": "planted" * 800,
+    "one too long": "a" * 129,
+    "quotes": 'planted"}',
+    "unicode": "plantéd",
+    "digits of another script": "planted١",
+    "space": "planted id",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+@pytest.mark.parametrize("path", ["/health", "/nowhere"])
+def test_a_forged_id_is_replaced_and_never_printed(api_client, log, forged, path):
+    response = api_client.get(path, headers={"X-Request-ID": forged})
+    assert UUID4.fullmatch(check_ids(response))
+    assert "plant" not in log.text + str(response.headers) + response.content.decode()
+    assert {line["request_id"] for line in log.lines} == {response["X-Request-ID"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/health", 200),
+        ("/chat", 401),
+        ("/nowhere", 404),
+        ("/static/nothing.js", 404),
+        ("/admin", 301),
+        ("/admin/", 302),
+        ("/admin/login/", 200),
+        ("/api-auth/login/", 200),
+        ("/api-auth/logout/", 405),
+    ],
+)
+def test_every_response_carries_the_id(api_client, path, status):
+    response = api_client.get(path)
+    assert response.status_code == status
+    assert UUID4.fullmatch(check_ids(response))
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "head", "options", "trace"])
+def test_every_method_carries_it(auth_client, method):
+    assert UUID4.fullmatch(check_ids(getattr(auth_client, method)("/chat")))
+
+
+def test_redirects_of_other_middleware_carry_it(api_client, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    response = api_client.get("/usage")
+    assert response.status_code == 301
+    check_ids(response)
+
+
+def test_an_id_is_not_shared_by_two_requests(auth_client):
+    assert check_ids(ask(auth_client)) != check_ids(ask(auth_client))
+
+
+def test_over_a_socket(live_server):
+    response = requests.get(f"{live_server}/nowhere", headers={"X-Request-ID": "mine"}, timeout=5)
+    assert (response.headers["X-Request-ID"], response.headers["Request-Id"]) == ("mine", "mine")
+    response = requests.get(f"{live_server}/health", headers={"X-Request-ID": b"\xff\xfe"}, timeout=5)
+    assert UUID4.fullmatch(response.headers["X-Request-ID"])
