@@ -1,0 +1,249 @@
+"""The admin: budgets to edit, keys to issue and revoke, periods and usage records to read. Messages are private and so
+not in it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import knox.admin  # noqa: F401 - registers what is replaced here, whichever of the two apps is listed first
+from django import forms
+from django.apps import apps
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from knox.models import AuthToken
+
+from chat import catalogue
+from chat.conf import conf
+from chat.failover import ALL_PROVIDERS
+from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
+from chat.usage import period_start
+from chat.views import provider_states
+
+admin.site.site_header = admin.site.site_title = "Chat administration"
+admin.site.index_title = "Budgets, usage and keys"
+admin.site.enable_nav_sidebar = False  # the lists are wide
+
+# Knox calls them auth tokens, one meaning too many beside a budget's tokens, and shows them as 128 digits of a digest.
+apps.get_app_config("knox").verbose_name = "Keys"
+AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API key", "API keys"
+AuthToken.__str__ = lambda key: f"{key.token_key}… of {key.user}"
+
+
+class UsernameFilter(admin.SimpleListFilter):
+    """By a username that is typed in: a list of all users would not scale."""
+
+    title = parameter_name = "username"
+    template = "admin/chat/typed_filter.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("", "All")]
+
+    def choices(self, changelist: Any) -> Any:
+        others = {name: value for name, value in changelist.params.items() if name != self.parameter_name}
+        yield {"name": self.parameter_name, "value": self.value() or "", "others": others}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(user__username=self.value()) if self.value() else queryset
+
+
+class ModelFilter(admin.SimpleListFilter):
+    """By the names in the catalogue: to ask the records which ones they hold would read the whole table."""
+
+    title = parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in self.names(catalogue.current())]
+
+    def names(self, current: catalogue.Catalogue) -> list[str]:
+        return sorted({*current.models, *current.unavailable})
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.title: self.value()}) if self.value() else queryset
+
+
+class ProviderFilter(ModelFilter):
+    title = parameter_name = "provider"
+
+    def names(self, current: catalogue.Catalogue) -> list[str]:
+        return [*sorted(current.providers), catalogue.SIMULATOR, ALL_PROVIDERS]
+
+
+class LargeTableAdmin(admin.ModelAdmin):
+    """A list that stays quick over a million rows."""
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_select_related = ["user"]
+
+
+class ReadOnlyAdmin(LargeTableAdmin):
+    """Nothing is added, changed or deleted here, except that deleting a user deletes what is theirs."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        page = getattr(request.resolver_match, "url_name", "")
+        here = page.startswith(f"{self.opts.app_label}_{self.opts.model_name}_")
+        return not here and super().has_delete_permission(request, obj)
+
+
+@admin.register(TokenBudget)
+class TokenBudgetAdmin(LargeTableAdmin):
+    """What each user may spend, with what the current period has used of it."""
+
+    list_display = ["user", "limit", "period", "rate_limit", "used", "reserved", "remaining", "share"]
+    list_editable = ["limit", "period", "rate_limit"]
+    list_filter = ["period"]
+    search_fields = ["user__username"]
+    autocomplete_fields = ["user"]
+    actions = None  # their button would take the Enter key from Save, and lose what was typed
+    list_per_page = 50
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        current, now = Q(), timezone.now()
+        for period in Period.values:
+            current |= Q(period=period, start=period_start(period, now))
+        rows = BudgetPeriod.objects.filter(current, user=OuterRef("user"), period=OuterRef("period"))
+        counts = {f"{name}_now": Coalesce(Subquery(rows.values(name)), 0) for name in ("used", "reserved")}
+        return super().get_queryset(request).annotate(**counts)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["user"] if obj else []
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        default = {"limit": conf.TOKEN_BUDGET_DEFAULT, "period": conf.TOKEN_BUDGET_PERIOD}
+        return default | super().get_changeform_initial_data(request)
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and db_field.name == "rate_limit":
+            field.widget = forms.TextInput({"placeholder": conf.CHAT_RATE_LIMIT, "size": 8})
+        return field
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        searched = request.GET.get("q", "").strip()
+        context = {
+            "default": TokenBudget(limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD),
+            "has_default": get_user_model().objects.filter(username=searched, token_budget=None).first(),
+        }
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    @admin.display(ordering="used_now")
+    def used(self, budget: Any) -> str:
+        """Leads to the user's chats."""
+        url = reverse("admin:chat_usagerecord_changelist", query={"username": budget.user.get_username()})
+        return format_html('<a href="{}">{}</a>', url, f"{budget.used_now:,}")
+
+    @admin.display(ordering="reserved_now")
+    def reserved(self, budget: Any) -> str:
+        return f"{budget.reserved_now:,}"
+
+    def remaining(self, budget: Any) -> str:
+        return f"{max(0, budget.limit - budget.used_now - budget.reserved_now):,}"
+
+    @admin.display(description="share of limit")
+    def share(self, budget: Any) -> str:
+        """A bar that the browser draws itself: it needs no style for a content security policy to refuse."""
+        taken = budget.used_now + budget.reserved_now
+        percent = 100 * taken // budget.limit if budget.limit else 100
+        bar = '<meter max="100" low="75" high="90" optimum="0" value="{}" aria-label="{}"></meter> {} %'
+        return format_html(bar, min(percent, 100), f"Used or reserved by {budget.user}", percent)
+
+
+@admin.register(BudgetPeriod)
+class BudgetPeriodAdmin(ReadOnlyAdmin):
+    """What each user used in each period."""
+
+    list_display = ["user", "period", "start", "used", "reserved"]
+    list_filter = [UsernameFilter, "period"]
+    date_hierarchy = "start"
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(ReadOnlyAdmin):
+    """What became of each chat, and above the list how the providers are."""
+
+    list_display = ["created", "user", "model", "provider", "state", "error"]
+    list_display += ["tokens_used", "overrun", "uncharged_tokens", "request_id"]
+    list_filter = [UsernameFilter, "state", ModelFilter, ProviderFilter, ("error", admin.EmptyFieldListFilter)]
+    date_hierarchy = "created_at"
+    search_fields = ["request_id__exact"]
+    search_help_text = "A whole request id."
+
+    @admin.display(ordering="created_at", description="created (UTC)")
+    def created(self, record: UsageRecord) -> str:
+        """To the second, as the log has it."""
+        return f"{record.created_at:%Y-%m-%d %H:%M:%S}"
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        entries = catalogue.current().providers
+        states = [{"name": entries[key].name, **state} for key, state in provider_states().items()]
+        return super().changelist_view(request, {"providers": states} | (extra_context or {}))
+
+
+class KeyForm(forms.ModelForm):
+    """What is asked before a key is issued."""
+
+    days = forms.IntegerField(
+        label="Days until it expires", min_value=1, max_value=3650, initial=settings.REST_KNOX["TOKEN_TTL"].days
+    )
+
+    class Meta:
+        model = AuthToken
+        fields = ["user"]
+
+    def clean_user(self) -> Any:
+        user = self.cleaned_data["user"]
+        if not user.is_active:
+            raise forms.ValidationError("This user's account is not active: the key would be refused.")
+        return user
+
+
+admin.site.unregister(AuthToken)
+
+
+@admin.register(AuthToken)
+class KeyAdmin(LargeTableAdmin):
+    """Issues keys, each shown once, and revokes them."""
+
+    form = KeyForm
+    list_display = ["starts_with", "user", "created", "expiry"]
+    search_fields = ["user__username", "token_key__startswith"]
+    search_help_text = "A username, or the first characters of a key."
+    autocomplete_fields = ["user"]
+
+    readonly_fields = ["starts_with"]
+
+    @admin.display(ordering="token_key")
+    def starts_with(self, key: Any) -> str:
+        return f"{key.token_key}…"
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["starts_with", "user", "created", "expiry"] if obj else ["user", "days"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Issue the key. It is stored nowhere: `obj.key` is its only copy, for `response_add` to show."""
+        issued, key = AuthToken.objects.create(obj.user, expiry=timedelta(days=form.cleaned_data["days"]))
+        vars(obj).update(vars(issued), key=key)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """The page that shows the key. A message would leave it in a cookie or in the session's row."""
+        context = self.admin_site.each_context(request)
+        context |= {"title": f"A key for {obj.user}", "issued": obj, "opts": self.opts}
+        return TemplateResponse(request, "admin/knox/authtoken/issued.html", context)

@@ -1,0 +1,49 @@
+"""`manage.py issue_key USERNAME [--create] [--days N]`"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from knox.models import get_token_model
+
+LONGEST = 3650
+"""Days for which a key may be valid."""
+
+
+class Command(BaseCommand):
+    help = "Issue an API key, and print the key alone, for scripts. It is stored nowhere and cannot be shown again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("--create", action="store_true", help="Create the user (without a password) if need be.")
+        parser.add_argument("--days", type=int, help="Days until the key expires; default KEY_TTL_DAYS.")
+
+    def handle(self, *, username: str, create: bool, days: int | None, **options: Any) -> None:
+        days = settings.REST_KNOX["TOKEN_TTL"].days if days is None else days
+        if not 1 <= days <= LONGEST:
+            raise CommandError(f"--days must be from 1 to {LONGEST}, not {days}.")
+        user = find_user(username, create=create)
+        if not user.is_active:
+            raise CommandError(f"{username}'s account is not active: its keys are refused. Activate it in the admin.")
+        issued, key = get_token_model().objects.create(user, expiry=timedelta(days=days))
+        self.stdout.write(key)
+        self.stderr.write(f"A key for {username}, valid until {issued.expiry:%Y-%m-%d}. It is shown this once.", str)
+
+
+def find_user(username: str, *, create: bool = False) -> Any:
+    """The user of that name, made if it may be; raises `CommandError` with what to do."""
+    users = get_user_model().objects
+    if user := users.filter(username=username).first():
+        return user
+    if not create:
+        raise CommandError(f"There is no user {username!r}. To create it: manage.py issue_key {username} --create")
+    try:
+        users.model._meta.get_field("username").clean(username, None)
+    except ValidationError as exc:
+        raise CommandError(f"{username!r} cannot be a username: {' '.join(exc.messages)}") from None
+    return users.create_user(username)
