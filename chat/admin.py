@@ -176,12 +176,16 @@ class BudgetPeriodAdmin(ReadOnlyAdmin):
 class UsageRecordAdmin(ReadOnlyAdmin):
     """What became of each chat, and above the list how the providers are."""
 
-    list_display = ["created", "user", "model", "provider", "state", "error"]
-    list_display += ["tokens_used", "overrun", "uncharged_tokens", "request_id"]
+    list_display = ["created", "whole_request_id", "user", "model", "provider", "state", "error"]
+    list_display += ["tokens_used", "overrun", "uncharged_tokens"]
     list_filter = [UsernameFilter, "state", ModelFilter, ProviderFilter, ("error", admin.EmptyFieldListFilter)]
     date_hierarchy = "created_at"
     search_fields = ["request_id__exact"]
     search_help_text = "A whole request id."
+
+    @admin.display(description="request id")
+    def whole_request_id(self, record: UsageRecord) -> str:
+        return format_html('<span style="white-space: nowrap">{}</span>', record.request_id)
 
     @admin.display(ordering="created_at", description="created (UTC)")
     def created(self, record: UsageRecord) -> str:

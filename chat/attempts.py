@@ -64,12 +64,21 @@ def call(attempt: Attempt, request: ChatRequest, seconds: float) -> Attempt:
     except BaseException as exc:  # raised again by the thread that serves the chat
         attempt.crash = exc
     attempt.duration_ms = round((time.monotonic() - started) * 1000, 1)
-    if entry.protocol != SIMULATOR:
-        if attempt.reply:
-            cooldown.succeeded(attempt.provider)
-        elif attempt.failure and not _cut_short(attempt.failure, entry, seconds):
-            cooldown.failed(attempt.failure)
+    try:
+        _learn(attempt, seconds)
+    except Exception as exc:  # a cooldown is a convenience; the chat goes on without
+        log.error("cooldown_not_kept", provider=entry.key, exc_info=exc)
     return attempt
+
+
+def _learn(attempt: Attempt, seconds: float) -> None:
+    entry = attempt.route.provider
+    if entry.protocol == SIMULATOR:
+        return
+    if attempt.reply:
+        cooldown.succeeded(entry.key)
+    elif attempt.failure and not _cut_short(attempt.failure, entry, seconds):
+        cooldown.failed(attempt.failure)
 
 
 def log_failure(attempt: Attempt, decision: str) -> None:

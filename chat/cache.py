@@ -115,7 +115,7 @@ class FallbackCache(BaseCache):
             if not unsettled and outage.ask_at is None:
                 raise
             # The counter is in the other cache, which answered until just now; a new one begins here.
-            self.set(key, delta, version=version)
+            self.set(key, delta, timeout=86_400, version=version)  # the longest window of a rate; keys name theirs
             return delta
 
     def get_many(self, keys: Any, version: Any = None) -> dict[Any, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
-from django.db import Error, transaction
+from django.db import transaction
 
 from chat import budgets, failover, reply_cache, tokens
 from chat.catalogue import Model
@@ -95,6 +95,7 @@ def complete_chat(
             # For the error's own line, which is written further up.
             structlog.contextvars.bind_contextvars(**_effort(course, started))
             raise
+        keep_private((*(message.content for message in prompt), answer.text))
     else:
         usage = reply.usage or Usage(prompt_tokens, tokens.estimate_text(reply.text))
         keep_private((*(message.content for message in prompt), reply.text))
@@ -139,14 +140,17 @@ def _cached(exc: BaseException, course: failover.Course, key: str) -> Answer | N
 
 
 def _store(conversation: Conversation | None, messages: Sequence[ChatMessage], answer: Answer) -> None:
-    """Add the exchange to the conversation. Should that fail, the answer is paid for and still goes out."""
-    if conversation is None:
+    """Add the exchange to the conversation. Should that fail, the answer is paid for and still goes out.
+
+    A content-filtered answer may be empty; with an empty turn in its history, providers would refuse every later chat.
+    """
+    if conversation is None or not answer.text.strip():
         return
     turns = [*messages, ChatMessage("assistant", answer.text)]
     try:
         with transaction.atomic():
             Message.objects.bulk_create(Message(conversation=conversation, **turn._asdict()) for turn in turns)
-    except Error as exc:
+    except Exception as exc:  # whatever it is, it must not cost the user the answer
         log.error("conversation_not_stored", conversation_id=str(conversation.pk), exc_info=exc)
 
 

@@ -17,6 +17,9 @@ DEEPEST = 32
 MOST_DIGITS = 400
 """Digits of an integer; a float has no more, and Python itself refuses some thousands with a ValueError."""
 
+UNICODE = {"utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"}
+"""The charsets that JSON was ever written in. Some of Python's others take minutes over a body (punycode)."""
+
 
 class StrictJSONParser(JSONParser):
     """JSON as RFC 8259 has it, and no NUL, no lone surrogate, no number beyond a float, no endless nesting: each would
@@ -24,6 +27,8 @@ class StrictJSONParser(JSONParser):
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         encoding = get_encoding(parser_context or {})
+        if codecs.lookup(encoding).name not in UNICODE:
+            raise ParseError("The body must be in UTF-8.")
         try:
             text = codecs.decode(_whole(stream, parser_context or {}), encoding)
             data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer)

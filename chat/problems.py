@@ -33,21 +33,31 @@ LONGEST_ECHO = 200
 class CSRFFailed(drf.PermissionDenied):
     """A browser's session request without the CSRF token."""
 
+    default_detail = "The CSRF token is missing or does not match."
+
 
 class RequestInProgress(drf.APIException):
     """Another request with the same Idempotency-Key is still running."""
+
+    default_detail = "The Idempotency-Key's first request is still running."
 
 
 class IdempotencyKeyReused(drf.APIException):
     """The Idempotency-Key was used before, for another request."""
 
+    default_detail = "The Idempotency-Key was used before, with another body."
+
 
 class TooManyConcurrentRequests(drf.APIException):
     """This user already has CHAT_MAX_IN_FLIGHT_PER_USER chats in flight."""
 
+    default_detail = "The user has CHAT_MAX_IN_FLIGHT_PER_USER chats in flight."
+
 
 class Overloaded(drf.APIException):
     """This server already has as many chats in flight as it can serve."""
+
+    default_detail = "This process has CHAT_MAX_IN_FLIGHT chats in flight."
 
 
 def nothing(exc: Any) -> Any:
@@ -264,7 +274,7 @@ PROBLEMS = [
             "You sent more requests than your rate limit allows.", "Wait `reset_in` seconds.",
             tree.RateLimitExceededError(10, 42), should_retry=True,
             context=lambda exc: {"limit": exc.limit, "reset_in": exc.reset_in}, retry_after=lambda exc: exc.reset_in,
-            message=lambda exc: (f"Your rate limit of {exc.limit} is used up. "
+            message=lambda exc: (f"Your rate limit of {exc.limit} per window is used up. "
                                  f"Wait {exc.reset_in} seconds and try again.")),
     Problem(429, "rate_limit_exceeded", "warning", (drf.Throttled,),
             "You sent more requests than your rate limit allows.", WAIT,

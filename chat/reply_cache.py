@@ -6,10 +6,13 @@ import hashlib
 import json
 from typing import Any
 
+import structlog
 from django.core.cache import cache
 
 from chat.conf import conf
 from chat.providers.base import ChatRequest
+
+log = structlog.get_logger(__name__)
 
 
 def key(user_id: Any, model: str, request: ChatRequest) -> str:
@@ -20,8 +23,12 @@ def key(user_id: Any, model: str, request: ChatRequest) -> str:
 
 def put(reply_key: str, answer: dict[str, Any]) -> None:
     """Keep `answer` for REPLY_CACHE_TTL seconds; 0 keeps nothing."""
-    if conf.REPLY_CACHE_TTL > 0:
+    if conf.REPLY_CACHE_TTL <= 0:
+        return
+    try:
         cache.set(reply_key, answer, timeout=conf.REPLY_CACHE_TTL)
+    except Exception as exc:  # the answer is paid for and goes out all the same
+        log.error("reply_not_cached", exc_info=exc)
 
 
 def get(reply_key: str) -> dict[str, Any] | None:

@@ -31,6 +31,8 @@ class ChatRateThrottle(BaseThrottle):
         usage = count(request, user_id, rate)
         if not usage["limit"]:  # the counter was lost in the middle, as when Redis goes away: now there is a new one
             usage = count(request, user_id, rate)
+        if not usage["limit"]:
+            return True  # no counter is to be had, which is no reason to refuse anybody
         limit, reset_in = usage["limit"], usage["time_left"] + 1  # its time_left is one second short
         view.headers["RateLimit-Policy"] = f'"chat";q={limit};w={window(rate)}'
         view.headers["RateLimit"] = f'"chat";r={max(0, limit - usage["count"])};t={reset_in}'

@@ -9,11 +9,12 @@ from django.db import Error
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from rest_framework import generics, pagination
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, NotAcceptable
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
+from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from chat import catalogue, cooldown, idempotency, usage
@@ -35,6 +36,16 @@ class ChatView(generics.GenericAPIView):
 
     serializer_class = ChatSerializer
     throttle_classes = [ChatRateThrottle]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """DRF's checks, but who asks comes before what they accept."""
+        try:
+            super().initial(request, *args, **kwargs)
+        except NotAcceptable:
+            self.perform_authentication(request)
+            self.check_permissions(request)
+            self.check_throttles(request)
+            raise
 
     def post(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
@@ -85,8 +96,15 @@ def attempts_allowed(request: Request) -> int | None:
 class OpenView(APIView):
     """For everyone. No key is looked at, so a wrong one does no harm; a browser's session shows who is logged in."""
 
-    authentication_classes = [BrowserAuthentication]
+    authentication_classes: list[Any] = [BrowserAuthentication]
     permission_classes = [AllowAny]
+
+    def perform_authentication(self, request: Request) -> None:
+        """Answer everyone, even while the database that knows keys and sessions is away."""
+        try:
+            request.user  # noqa: B018 - authenticates
+        except (AuthenticationFailed, Error):
+            request._not_authenticated()  # type: ignore[attr-defined]
 
 
 class RootView(OpenView):
@@ -203,20 +221,13 @@ class HealthView(OpenView):
         return Response({"status": "healthy"})
 
 
-class ReadyView(APIView):
+class ReadyView(OpenView):
     """Readiness: whether a chat could be served now (503 if not). A cache that is away alone does not prevent one.
 
     Staff also see the state of each provider.
     """
 
-    permission_classes = [AllowAny]
-
-    def perform_authentication(self, request: Request) -> None:
-        """Answer everyone, even while the database that knows the keys is away."""
-        try:
-            request.user  # noqa: B018 - authenticates
-        except (AuthenticationFailed, Error):
-            request._not_authenticated()  # type: ignore[attr-defined]
+    authentication_classes = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
 
     def get(self, request: Request) -> Response:
         states = provider_states()

@@ -4,14 +4,15 @@ Threads, since a chat waits for its provider nearly all of its time; more of the
 health checks and the admin find one free. On SIGTERM the chats in flight are finished first.
 """
 
-import os
+from genai_site.environment import Environment
 
-chats = int(os.environ.get("CHAT_MAX_IN_FLIGHT", 600))
-deadline = float(os.environ.get("CHAT_DEADLINE", 60))
+env = Environment()
+chats = env.int("CHAT_MAX_IN_FLIGHT", 600)
+deadline = env.float("CHAT_DEADLINE", 60.0)
 
-bind = os.environ.get("BIND", "127.0.0.1:8000")
+bind = env.str("BIND", "127.0.0.1:8000")
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY", 1))
+workers = env.int("WEB_CONCURRENCY", 1)
 threads = chats + 32
 worker_connections = 2 * threads
 backlog = 2048

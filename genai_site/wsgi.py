@@ -29,8 +29,11 @@ class Handler(WSGIHandler):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
             # A chunked body has no length, which Django takes for no body. One byte more than may be tells a long one.
-            body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+            try:
+                body, missing = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1), 0
+            except Exception:  # the server's own, for a chunk that is malformed or cut short: the parser misses a byte
+                body, missing = b"", 1
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body) + missing)}
         return super().__call__(environ, start_response)
 
 

@@ -184,7 +184,7 @@ def records(user, admin_user):
 def test_records_are_filtered_and_searched(admin_client, query):
     html = page(admin_client, RECORDS, **query)
 
-    assert cells(html, "request_id") == ["the-one"]
+    assert cells(html, "whole_request_id") == ["the-one"]
     assert cells(html, "error") == ["ProviderTimeoutError"]
     assert [cells(html, name) for name in ("tokens_used", "overrun", "uncharged_tokens")] == [["41"], ["3"], ["17"]]
 
@@ -193,7 +193,7 @@ def test_records_are_filtered_and_searched(admin_client, query):
 def test_filters_combine(admin_client):
     html = page(admin_client, RECORDS, username="admin", provider="anthropic", q="the-one-2")
 
-    assert cells(html, "request_id") == ["the-one-2"]
+    assert cells(html, "whole_request_id") == ["the-one-2"]
     assert '<input type="hidden" name="provider" value="anthropic">' in html
     assert '<input type="hidden" name="q" value="the-one-2">' in html
     assert 'name="username" value="admin"' in html
@@ -206,7 +206,7 @@ def test_the_budget_list_leads_to_a_users_records(admin_client, user):
     link = re.search(r'field-used"><a href="([^"]*)"', page(admin_client, BUDGETS))
 
     assert link
-    assert cells(page(admin_client, link[1]), "request_id") == ["the-one"]
+    assert cells(page(admin_client, link[1]), "whole_request_id") == ["the-one"]
 
 
 @pytest.mark.usefixtures("records")

@@ -153,3 +153,12 @@ def test_history_counts_towards_the_budget(auth_client):
     Message.objects.create(conversation_id=made["id"], role="user", content="word " * 20_000)
     assert check_error(ask(auth_client, **named(made)), "token_budget_exceeded")["tokens_needed"] > 10_000
     assert len(turns(auth_client, made)) == 1
+
+
+def test_an_empty_content_filtered_answer_leaves_no_turn_that_providers_would_refuse(auth_client, upstream):
+    conversation = create(auth_client)
+    upstream.then("content_filter")
+    response = ask(auth_client, "forbidden", model="gpt", conversation_id=conversation["id"])
+    assert (response.status_code, response.json()["finish_reason"]) == (200, "content_filter")
+    assert ("assistant", "") not in turns(auth_client, conversation)
+    assert ask(auth_client, "again", model="gpt", conversation_id=conversation["id"]).status_code == 200

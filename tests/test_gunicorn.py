@@ -134,3 +134,18 @@ def test_a_content_type_that_cannot_be_read_is_answered_as_any_other(server: Any
     _, url = server
     answer = requests.get(f"{url}/models", headers={"Content-Type": "application/json; x*=bogus''a"}, timeout=20)
     assert (answer.status_code, "X-Request-ID" in answer.headers) == (200, True)
+
+
+@pytest.mark.parametrize("rest", [b'5\r\n{"mod', b"zz\r\nrubbish\r\n"], ids=["cut short", "malformed"])
+def test_a_broken_chunked_body_gets_the_contracts_answer(server: Any, environment: Any, rest: bytes) -> None:
+    _, url = server
+    key = manage(environment, "issue_key", "ada", "--create").strip()
+    host, port = url.removeprefix("http://").split(":")
+    head = f"POST /chat HTTP/1.1\r\nHost: {host}\r\nAuthorization: Token {key}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(head.encode() + rest)
+        client.shutdown(socket.SHUT_WR)
+        answer = client.makefile("rb").read().decode()
+    assert answer.startswith("HTTP/1.1 400")
+    assert '"error":"bad_request"' in answer

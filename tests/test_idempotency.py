@@ -2,10 +2,12 @@
 
 import threading
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 import time_machine
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
 from knox.models import get_token_model
@@ -178,3 +180,12 @@ def test_the_rate_limit_comes_first(rig, settings):
 def test_the_body_is_checked_first(rig):
     rig.chat(headers=KEY)
     assert rig.chat("unknown", headers=KEY).status_code == 404
+
+
+@pytest.mark.django_db
+def test_stored_answers_past_their_time_are_deleted(user):
+    now = timezone.now()
+    for key, expires_at in (("old", now), ("new", now + timedelta(hours=1))):
+        IdempotentRequest.objects.create(user=user, key=key, fingerprint="", expires_at=expires_at)
+    call_command("reclaim_reservations", stdout=StringIO())
+    assert [stored.key for stored in IdempotentRequest.objects.all()] == ["new"]

@@ -64,6 +64,12 @@ def test_a_charset_that_is_none(auth_client, charset):
         check_error(response, "invalid_json")
 
 
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "latin-1"])
+def test_only_the_charsets_of_json(auth_client, charset):
+    body = json.dumps(chat_body()) + " " * 200_000  # punycode would take a second over it
+    check_error(send(auth_client, body, f"application/json; charset={charset}"), "invalid_json")
+
+
 @pytest.mark.parametrize("text", ["日本語", "🎉", "a\u2028b", 'a\\b"c'])
 def test_text_of_any_script_passes(auth_client, upstream, text):
     assert ask(auth_client, text, model="gpt").status_code == 200

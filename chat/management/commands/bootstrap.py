@@ -23,6 +23,7 @@ class Command(BaseCommand):
         "Make a development machine ready: the database, the users demo and admin, a key, and a curl line to try. "
         "Safe to repeat: nothing is lost, passwords stay, and there is a new key each time."
     )
+    requires_system_checks: list[str] = []
 
     def handle(self, *, verbosity: int, **options: Any) -> None:
         if not settings.DEBUG:
@@ -38,8 +39,8 @@ class Command(BaseCommand):
             budget.save()
         key = get_token_model().objects.create(demo)[1]
         self.stdout.write(
-            f"Ready. Start the server with\n\n    python manage.py runserver\n\n"
-            f"and ask it something, from another terminal:\n\n{self.curl(key)}\n\n"
+            f"Ready. With the server running (python manage.py runserver), ask it something from another terminal:\n\n"
+            f"{self.curl(key)}\n\n"
             f"The key is shown this once; a new one: python manage.py issue_key demo\n\n"
             f"In a browser\n"
             f"    {URL}/         the browsable API    demo    {demo_password}\n"

@@ -17,6 +17,7 @@ LONGEST = 3650
 
 class Command(BaseCommand):
     help = "Issue an API key, and print the key alone, for scripts. It is stored nowhere and cannot be shown again."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")

@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils import timezone
 
 from chat import budgets
+from chat.models import IdempotentRequest
 
 
 class Command(BaseCommand):
-    help = "Give back the tokens that are still reserved for chats whose worker died. Safe at any time."
+    help = (
+        "Give back the tokens that are still reserved for chats whose worker died, and delete the stored answers of "
+        "Idempotency-Keys past their 24 hours. Safe at any time."
+    )
+    requires_system_checks: list[str] = []
 
     def handle(self, **options: Any) -> None:
         total = 0
         while count := budgets.reclaim():
             total += count
+        IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
         self.stdout.write(f"Expired reservations given back: {total}")

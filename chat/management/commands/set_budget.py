@@ -15,6 +15,7 @@ from chat.models import Period
 
 class Command(BaseCommand):
     help = "Set a user's token budget, and print what is in force now. What is left out stays as it is."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
