@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -12,6 +13,8 @@ from rest_framework.views import APIView
 from chat.conf import conf
 from chat.exceptions import RateLimitExceededError
 from chat.usage import allowance
+
+log = structlog.get_logger(__name__)
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -32,7 +35,8 @@ class ChatRateThrottle(BaseThrottle):
         if not usage["limit"]:  # the counter was lost in the middle, as when Redis goes away: now there is a new one
             usage = count(request, user_id, rate)
         if not usage["limit"]:
-            return True  # no counter is to be had, which is no reason to refuse anybody
+            log.warning("rate_limit_not_counted", detail="The counter was lost twice; this chat goes uncounted.")
+            return True
         limit, reset_in = usage["limit"], usage["time_left"] + 1  # its time_left is one second short
         view.headers["RateLimit-Policy"] = f'"chat";q={limit};w={window(rate)}'
         view.headers["RateLimit"] = f'"chat";r={max(0, limit - usage["count"])};t={reset_in}'

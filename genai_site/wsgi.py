@@ -5,12 +5,15 @@ from io import BytesIO
 from typing import Any
 
 import django
+import structlog
 from django.conf import settings
 from django.core import checks
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
+
+log = structlog.get_logger(__name__)
 
 
 class Request(WSGIRequest):
@@ -31,8 +34,9 @@ class Handler(WSGIHandler):
             # A chunked body has no length, which Django takes for no body. One byte more than may be tells a long one.
             try:
                 body, missing = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1), 0
-            except Exception:  # the server's own, for a chunk that is malformed or cut short: the parser misses a byte
-                body, missing = b"", 1
+            except Exception as exc:  # the server's own classes, for a chunk that is malformed or cut short
+                log.warning("broken_chunked_body", exc_info=exc)
+                body, missing = b"", 1  # the parser misses a byte, and answers as for any body cut short
             environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body) + missing)}
         return super().__call__(environ, start_response)
 
