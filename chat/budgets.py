@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,8 +17,10 @@ from django.db import DataError, Error, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from chat import ledger
 from chat.conf import conf
 from chat.exceptions import TokenBudgetExceededError
+from chat.ledger import Reservation
 from chat.models import BudgetPeriod, UsageRecord
 from chat.providers.base import Usage
 from chat.usage import allowance, period_end, period_start
@@ -32,22 +34,6 @@ NEVER_WRITABLE = (IntegrityError, DataError)
 
 log = structlog.get_logger(__name__)
 State = UsageRecord.State
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """Tokens set aside for one chat. `output_tokens` is how long the answer may be."""
-
-    record_id: int
-    user_id: Any
-    period: str
-    period_start: datetime
-    tokens: int
-    output_tokens: int
-
-    def rows(self) -> Any:
-        """The budget row that admitted the chat."""
-        return BudgetPeriod.objects.filter(user_id=self.user_id, period=self.period, start=self.period_start)
 
 
 # --- reserve ----------------------------------------------------------------------------------------------------------
@@ -91,22 +77,10 @@ def reserve(
 
 
 def _take(wanted: Reservation, limit: int, *, request_id: str, model: str, now: datetime) -> Reservation | None:
-    """Reserve exactly `wanted.tokens` if they fit; both rows or neither."""
-    with transaction.atomic():
-        fits = wanted.rows().filter(used__lte=limit - wanted.tokens - F("reserved"))
-        if not fits.update(reserved=F("reserved") + wanted.tokens):
-            return None
-        record = UsageRecord.objects.create(
-            user_id=wanted.user_id,
-            period=wanted.period,
-            period_start=wanted.period_start,
-            request_id=request_id,
-            model=model,
-            reserved=wanted.tokens,
-            created_at=now,
-            expires_at=now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN),
-        )
-    return replace(wanted, record_id=record.pk)
+    """Reserve exactly `wanted.tokens` if they fit."""
+    expires_at = now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN)
+    record_id = ledger.take(wanted, limit, request_id=request_id, model=model, created_at=now, expires_at=expires_at)
+    return replace(wanted, record_id=record_id) if record_id else None
 
 
 def release_connection() -> None:
@@ -179,20 +153,8 @@ def _finish(reservation: Reservation, **end: Any) -> None:
 
 
 def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:
-    """Close the record and move the numbers, exactly once however often it is called."""
-    record = UsageRecord.objects.filter(pk=reservation.record_id)
-    charge = end.get("tokens_used", 0)
-    # Added, since a hedged call that was abandoned may have written its own tokens already.
-    end = end | {"uncharged_tokens": F("uncharged_tokens") + end.get("uncharged_tokens", 0)}
-    with transaction.atomic():
-        if record.filter(state=State.RESERVED).update(**end):
-            back = reservation.tokens
-        elif end["state"] == State.SETTLED and record.filter(state=State.RECLAIMED).update(**end | {"overrun": charge}):
-            back = 0  # taken for dead and reclaimed, yet it was answered: the bill stands
-        else:
-            return
-        reservation.rows().update(used=F("used") + charge, reserved=F("reserved") - back)
-    log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=charge)
+    if ledger.end(reservation, end):
+        log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
 
 
 def _write_pending() -> None:

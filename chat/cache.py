@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from django.core.cache import caches
@@ -126,3 +126,27 @@ class FallbackCache(BaseCache):
 
     def clear(self) -> None:
         self._call("clear")
+
+
+class CounterCache(FallbackCache):
+    """For the rate limit's counters, which are never deleted: a counter that this process has seen need not be asked
+    for again, so that counting costs one round trip and not two."""
+
+    seen: ClassVar[dict[str, float]] = {}
+    MOST_SEEN = 10_000
+
+    def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
+        if self.seen.get(key, 0.0) > clock():
+            return False
+        added = super().add(key, value, timeout=timeout, version=version)
+        if len(self.seen) >= self.MOST_SEEN:
+            self.seen.clear()
+        self.seen[key] = clock() + timeout
+        return added
+
+    def incr(self, key: Any, delta: int = 1, version: Any = None) -> int:
+        try:
+            return super().incr(key, delta, version=version)
+        except ValueError:
+            self.seen.pop(key, None)
+            raise

@@ -69,7 +69,8 @@ class ChatSerializer(serializers.Serializer):
         }
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        return super().run_validation([] if data is None else data)  # a `null` is no object either
+        # Everything is in one place below; the base class would copy all fields to find that nothing is left to do.
+        return self.to_internal_value(data)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """The checked request, with a `catalogue.Model` and `ChatMessage`s.
@@ -81,7 +82,7 @@ class ChatSerializer(serializers.Serializer):
         model = check_model(data.get("model"))
         messages = check_messages(data.get("messages"))
         given = {name: value for name, value in data.items() if value is not None}
-        complaints = unknown_fields(data, self.fields)
+        complaints = unknown_fields(data, self._declared_fields)  # `fields` would copy them all
         temperature = given.get("temperature", self.DEFAULT_TEMPERATURE)
         if not is_number(temperature) or not 0 <= temperature <= 2:
             complaints["temperature"] = ["This must be a number from 0 to 2."]

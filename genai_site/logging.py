@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging.config
 from collections.abc import Sequence
+from functools import lru_cache
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -27,7 +28,7 @@ def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 def _masked(value: object) -> object:
     if isinstance(value, str):
-        return mask_secrets(value) if len(value) > 7 else value
+        return _mask_short(value) if len(value) <= 64 else mask_secrets(value)
     if isinstance(value, dict):
         return {key: _masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -36,6 +37,9 @@ def _masked(value: object) -> object:
         return value
     return _masked(str(value))
 
+
+# Most values of a line stand in the next one, too.
+_mask_short = lru_cache(4096)(mask_secrets)
 
 MAY_QUOTE = ("exception", "detail")
 FIRST = ("timestamp", "level", "event", "request_id")

@@ -350,6 +350,7 @@ def test_an_end_that_cannot_be_written_is_kept_told_and_written_by_the_next_chat
     assert (record_of(kept).uncharged_tokens, record_of(gone).error) == (3, "ProviderTimeoutError")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_end_that_can_never_be_written_does_not_stand_in_the_way(user):
     broken = reserve(user, 100, 50)
     BudgetPeriod.objects.update(reserved=0)  # somebody edited the numbers: giving back 150 would make them negative
@@ -389,7 +390,7 @@ def test_a_file_that_another_process_holds_delays_a_charge_and_loses_none(user, 
 # --- cost -------------------------------------------------------------------------------------------------------------
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("end", [SETTLE[0], RELEASE[0]], ids=["settle", "release"])
-def test_a_chat_costs_two_queries_to_reserve_and_two_to_end(user, end):
+def test_a_chat_costs_one_statement_to_reserve_and_one_to_end_or_two_in_a_transaction(user, end):
     user = with_budget(user, 10_000)
     reserve(user, 1, 1)
     with CaptureQueriesContext(connection) as reserving:
@@ -398,5 +399,7 @@ def test_a_chat_costs_two_queries_to_reserve_and_two_to_end(user, end):
         end(reservation)
     for queries in (reserving, ending):
         words = [query["sql"].split()[0] for query in queries]
-        assert words.count("BEGIN") == 1, words
-        assert len([word for word in words if word not in {"BEGIN", "COMMIT"}]) == 2, words
+        if connection.vendor == "postgresql":
+            assert words == ["WITH"]
+        else:
+            assert (words[0], words[-1], len(words)) == ("BEGIN", "COMMIT", 4), words

@@ -103,10 +103,10 @@ def test_the_limit_comes_before_the_body_and_costs_nothing(auth_client):
         check_error(auth_client.post("/chat", chat_body(model="gpt-9"), format="json"), "rate_limit_exceeded")
 
 
-def test_a_counter_that_vanishes_half_way_starts_afresh(auth_client, monkeypatch):
+def test_a_counter_that_vanishes_half_way_starts_afresh(auth_client, monkeypatch, settings):
     # As when Redis goes away between the two steps, and the process's own memory takes over.
     ask(auth_client)
-    kind = type(caches["default"])
+    kind = type(caches[settings.RATELIMIT_USE_CACHE])
     incr = kind.incr
 
     def lost(self, key, *args, **kwargs):

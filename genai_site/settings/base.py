@@ -119,13 +119,19 @@ def cache(url: str | None) -> dict[str, Any]:
         "LOCATION": url,
         "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25},
     }
-    return {"default": {"BACKEND": "chat.cache.FallbackCache"}, "redis": redis, "local": local}
+    return {
+        "default": {"BACKEND": "chat.cache.FallbackCache"},
+        "counters": {"BACKEND": "chat.cache.CounterCache"},
+        "redis": redis,
+        "local": local,
+    }
 
 
 DATABASE_POOL = env.int("DATABASE_POOL", 10)
 REDIS_URL = env.str("REDIS_URL", "")
 DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
 CACHES = cache(REDIS_URL)
+RATELIMIT_USE_CACHE = "counters" if REDIS_URL else "default"
 
 # --- the API ----------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
