@@ -17,12 +17,12 @@ from django.db import DataError, Error, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from chat import ledger
+from chat import reservations
 from chat.conf import conf
 from chat.exceptions import TokenBudgetExceededError
-from chat.ledger import Reservation
 from chat.models import BudgetPeriod, UsageRecord
 from chat.providers.base import Usage
+from chat.reservations import Reservation
 from chat.usage import allowance, period_end, period_start
 
 SMALLEST_ANSWER = 16
@@ -79,7 +79,9 @@ def reserve(
 def _take(wanted: Reservation, limit: int, *, request_id: str, model: str, now: datetime) -> Reservation | None:
     """Reserve exactly `wanted.tokens` if they fit."""
     expires_at = now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN)
-    record_id = ledger.take(wanted, limit, request_id=request_id, model=model, created_at=now, expires_at=expires_at)
+    record_id = reservations.take(
+        wanted, limit, request_id=request_id, model=model, created_at=now, expires_at=expires_at
+    )
     return replace(wanted, record_id=record_id) if record_id else None
 
 
@@ -153,7 +155,7 @@ def _finish(reservation: Reservation, **end: Any) -> None:
 
 
 def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:
-    if ledger.end(reservation, end):
+    if reservations.end(reservation, end):
         log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
 
 
