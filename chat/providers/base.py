@@ -29,12 +29,14 @@ class Usage(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One chat, free of any provider's wire format. `max_tokens` bounds the output; `request_id` is our own, passed
-    on where the provider has a header for it."""
+    on where the provider has a header for it. `top_p` and `stop` (texts that end the answer) are sent if given."""
 
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float
     request_id: str = ""
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,35 @@ class ChatReply:
     usage: Usage | None
 
 
+class ChatStream(Protocol):
+    """An answer that is still arriving. Its first piece of text is there already, except where a content filter left
+    none, which `next()` then tells at once.
+
+    `finish_reason` is set once the provider has ended the answer properly. `usage` is what it has reported so far:
+    perhaps nothing before the end, or a first count that grows.
+    """
+
+    finish_reason: FinishReason | None
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    def next(self, seconds: float) -> str | None:
+        """The next piece of text; "" after `seconds` without any; None at the proper end, and again ever after.
+
+        For one thread at a time, not always the same one. Raises a `ProviderError` when the answer breaks off: its
+        `usage` is what had been reported by then, and the connection is closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop the provider's work: closes the connection, unless the answer is complete.
+
+        Safe to call twice and from any thread; a `next()` that waits in another raises a `ProviderError`.
+        """
+        ...
+
+
 class Provider(Protocol):
     """A live provider. `key` names its entry in models.toml."""
 
@@ -55,5 +86,13 @@ class Provider(Protocol):
         """Answer `request` with the provider's own `model`, within `timeout` seconds of wall clock to the last byte.
 
         Raises a `ProviderError`, never anything else that the network or the provider's answer could cause.
+        """
+        ...
+
+    def stream(self, request: ChatRequest, *, model: str, timeout: float, idle_timeout: float) -> ChatStream:
+        """Like `complete`, but returns as soon as the first piece of text is there, in `timeout` seconds at most.
+
+        Until then it raises what `complete` would. Afterwards the stream may be silent for `idle_timeout` seconds at a
+        time; any byte from the provider ends a silence, also one that carries no text.
         """
         ...

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from zlib import crc32
 
-from chat.exceptions import ProviderError, ProviderTimeoutError
+from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
 from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
 from chat.providers.failures import NO_ANSWER, provider_error, read_error, verdict_on
 from chat.providers.openai import WORDS
@@ -28,7 +28,7 @@ ERRORS = {
 }
 """Faults that a real provider would report: status, `error.type`, `error.code`."""
 
-FAULTS = (*ERRORS, "timeout", "garbage", "crash")
+FAULTS = (*ERRORS, "timeout", "garbage", "truncated", "crash")
 RANDOM_FAULTS = ("outage", "timeout", "rate_limit")
 
 COMMON_WORDS = """
@@ -70,24 +70,43 @@ class SimulatorProvider:
 
     def complete(self, request: ChatRequest, *, model: str, timeout: float) -> ChatReply:
         """See `Provider.complete`. Also raises `RuntimeError`, a bug of our own, for `/fault crash`."""
-        self.sleep(max(0.0, min(self.latency, timeout)))
-        if self.latency > timeout:
+        self._wait(self.latency, timeout)
+        if fault := self._fault(request):
+            raise fault
+        return _reply(request)
+
+    def stream(self, request: ChatRequest, *, model: str, timeout: float, idle_timeout: float) -> SimulatorStream:
+        """See `Provider.stream`: the words of `complete`'s answer, spread over `latency`; raises what that raises,
+        except that the text of `/fault truncated` begins and then breaks off."""
+        truncated = _command(request) == "truncated"
+        fault = None if truncated else self._fault(request)
+        reply = _reply(request)
+        pause = self.latency / len(reply.text.split(" "))
+        self._wait(self.latency if fault else pause, timeout)
+        if fault:
+            raise fault
+        return SimulatorStream(reply, pause, self.sleep, self._truncated() if truncated else None)
+
+    def _wait(self, seconds: float, timeout: float) -> None:
+        self.sleep(max(0.0, min(seconds, timeout)))
+        if seconds > timeout:
             raise self._timed_out(timeout)
-        last = next((m.content.strip() for m in reversed(request.messages) if m.role == "user"), "")
-        command, _, name = last.partition(" ")
-        if command == "/fault":
-            if name.strip() in FAULTS:
-                raise self._failure(name.strip(), retry_after=7)
-            return _reply(f"Known faults: {', '.join(FAULTS)}. Send one as /fault NAME.", request)
+
+    def _fault(self, request: ChatRequest) -> Exception | None:
+        """The failure that was asked for, or that chance brings."""
+        if (name := _command(request)) is not None:
+            return self._failure(name, retry_after=7) if name in FAULTS else None
         if self.random.random() < self.failure_rate:
-            raise self._failure(self.random.choice(RANDOM_FAULTS), retry_after=self.random.randint(1, 5))
-        return _reply(_answer(last), request)
+            return self._failure(self.random.choice(RANDOM_FAULTS), retry_after=self.random.randint(1, 5))
+        return None
 
     def _failure(self, name: str, retry_after: int) -> Exception:
         if name == "crash":
             return RuntimeError("The simulator was asked to crash.")
         if name == "timeout":
             return self._timed_out(self.latency)
+        if name == "truncated":
+            return self._truncated()
         return self._answered(name, retry_after)
 
     def _answered(self, name: str, retry_after: int) -> ProviderError:
@@ -105,6 +124,55 @@ class SimulatorProvider:
     def _timed_out(self, seconds: float) -> ProviderTimeoutError:
         return ProviderTimeoutError(self.key, None, f"no complete answer from {self.key} after {seconds:.1f} s")
 
+    def _truncated(self) -> InvalidProviderResponseError:
+        return InvalidProviderResponseError(self.key, 200, f"the answer of {self.key} broke off")
+
+
+class SimulatorStream:
+    """The words of a reply, one each `pause` seconds; half of them where the stream ends with a `failure`."""
+
+    def __init__(
+        self, reply: ChatReply, pause: float, sleep: Callable[[float], None], failure: ProviderError | None
+    ) -> None:
+        words = re.findall(r"\S+\s*", reply.text)
+        self.finish_reason: FinishReason | None = None
+        self.usage: Usage | None = None
+        self._reply, self._pause, self._sleep, self._failure = reply, pause, sleep, failure
+        self._words = words[: max(1, len(words) // 2)] if failure else words
+        self._owed = 0.0
+
+    def next(self, seconds: float) -> str | None:
+        """See `ChatStream.next`."""
+        if self._owed > 0:
+            slept = min(self._owed, seconds)
+            self._sleep(slept)
+            self._owed -= slept
+            if self._owed > 0:
+                return ""
+        if self._words:
+            self._owed = self._pause if len(self._words) > 1 else 0.0
+            return self._words.pop(0)
+        if self._failure:
+            raise self._failure
+        self.finish_reason, self.usage = self._reply.finish_reason, self._reply.usage
+        return None
+
+    def close(self) -> None:
+        """See `ChatStream.close`."""
+        if not self.finish_reason:
+            self._words = []
+            self._failure = self._failure or InvalidProviderResponseError("simulator", None, "the stream was closed")
+
+
+def _last(request: ChatRequest) -> str:
+    return next((m.content.strip() for m in reversed(request.messages) if m.role == "user"), "")
+
+
+def _command(request: ChatRequest) -> str | None:
+    """The name of the fault that the last user message asks for, or None if it does not ask."""
+    command, _, name = _last(request).partition(" ")
+    return name.strip() if command == "/fault" else None
+
 
 def _answer(message: str) -> str:
     seed = crc32(message.encode("utf-8", "replace"))
@@ -120,7 +188,9 @@ def _topic(message: str) -> str:
     return " and ".join(word for word in telling if word in longest) or "that"
 
 
-def _reply(text: str, request: ChatRequest) -> ChatReply:
+def _reply(request: ChatRequest) -> ChatReply:
+    asked = _command(request) not in (None, "truncated")
+    text = f"Known faults: {', '.join(FAULTS)}. Send one as /fault NAME." if asked else _answer(_last(request))
     words = text.split(" ")
     cut = len(words) > request.max_tokens
     finish_reason: FinishReason = "length" if cut else "stop"

@@ -15,7 +15,7 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest
-from chat.providers.simulator import FAULTS, SimulatorProvider
+from chat.providers.simulator import FAULTS, SimulatorProvider, SimulatorStream
 
 
 @pytest.fixture
@@ -101,6 +101,7 @@ def test_failure_rate_of_one_always_fails_but_not_a_wanted_answer():
         ("outage", ProviderUnavailableError, 503, {"retry_after": None}),
         ("timeout", ProviderTimeoutError, None, {}),
         ("garbage", InvalidProviderResponseError, 200, {}),
+        ("truncated", InvalidProviderResponseError, 200, {}),
         ("rejected", ProviderRequestRejectedError, 400, {"reason": "content_policy"}),
         ("bad_key", ProviderError, 401, {}),
     ],
@@ -129,3 +130,70 @@ def test_an_unknown_fault_is_answered_with_the_known_ones(text):
 
 def test_a_fault_named_within_a_message_is_none():
     assert ask("What does /fault outage do?").finish_reason == "stop"
+
+
+def stream(text: str, *, max_tokens=200, latency=0.0, failure_rate=0.0, timeout=30.0) -> SimulatorStream:
+    provider = SimulatorProvider(key="simulator", latency=latency, failure_rate=failure_rate)
+    return provider.stream(chat(text, max_tokens), model="any", timeout=timeout, idle_timeout=30.0)
+
+
+def pieces(stream: SimulatorStream) -> list[str]:
+    return list(iter(lambda: stream.next(1.0), None))
+
+
+@pytest.mark.parametrize("max_tokens", [1, 5, 200])
+def test_a_stream_says_what_complete_says(max_tokens):
+    streamed, reply = stream("Tell me a story", max_tokens=max_tokens), ask("Tell me a story", max_tokens=max_tokens)
+    assert streamed.finish_reason is streamed.usage is None
+    words = pieces(streamed)
+    assert "".join(words) == reply.text
+    assert len(words) == len(reply.text.split())
+    assert (streamed.finish_reason, streamed.usage) == (reply.finish_reason, reply.usage)
+    streamed.close()
+    assert streamed.next(0) is None
+
+
+def test_a_stream_spreads_its_words_over_the_latency(slept):
+    words = pieces(stream("Tell me a story", latency=0.6))
+    assert slept == [pytest.approx(0.6 / len(words))] * len(words)
+
+
+def test_silence_between_two_words(slept):
+    streamed = stream("Tell me a story", max_tokens=2, latency=4.0)
+    first, *rest = pieces(streamed)
+    assert (rest[0], first + rest[1]) == ("", ask("Tell me a story", max_tokens=2).text)
+    assert slept[:3] == [2.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ("truncated", "crash")])
+def test_a_fault_comes_before_the_first_word(name):
+    with pytest.raises(ProviderError) as streamed:
+        stream(f"/fault {name}")
+    with pytest.raises(ProviderError) as completed:
+        ask(f"/fault {name}")
+    assert type(streamed.value) is type(completed.value)
+
+
+def test_a_stream_fails_by_chance_and_in_time(slept):
+    with pytest.raises(ProviderError):
+        stream("hi", failure_rate=1.0)
+    with pytest.raises(ProviderTimeoutError):
+        stream("hi", max_tokens=1, latency=9.0, timeout=2.0)
+    assert slept == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 200])
+def test_a_truncated_stream_begins(max_tokens):
+    streamed = stream("/fault truncated", max_tokens=max_tokens)
+    assert streamed.next(1.0)
+    with pytest.raises(InvalidProviderResponseError):
+        pieces(streamed)
+    assert streamed.finish_reason is streamed.usage is None
+
+
+def test_a_closed_stream_goes_no_further():
+    streamed = stream("hi")
+    streamed.close()
+    streamed.close()
+    with pytest.raises(InvalidProviderResponseError):
+        streamed.next(1.0)
