@@ -16,8 +16,9 @@ from chat.providers.failures import (
     ProviderSays,
     Verdict,
 )
-from chat.providers.http import HTTPProvider, UnusableReply
-from chat.providers.payload import as_object, as_text, count, usage_of
+from chat.providers.http import HTTPProvider
+from chat.providers.payload import UnusableReply, as_object, as_text, count, usage_of
+from chat.providers.streams import Heard
 
 VERSION = "2023-06-01"
 
@@ -69,12 +70,14 @@ class AnthropicProvider(HTTPProvider):
         turns = [{"role": role, "content": text} for role, text in request.messages if role != "system"]
         if turns and turns[-1]["role"] == "assistant":
             turns[-1]["content"] = turns[-1]["content"].rstrip()  # else refused
-        payload: dict[str, Any] = {
-            "model": model,
-            "max_tokens": request.max_tokens,
-            "messages": turns,
-            "temperature": min(request.temperature, 1.0),
-        }
+        stops = [text for text in request.stop if text.strip()]  # others are refused
+        sampling: dict[str, Any] = {"temperature": min(request.temperature, 1.0)}
+        if request.top_p is not None and request.top_p < 1:
+            # Its newer models refuse both together. The temperature always has a value, so this is what was chosen.
+            sampling = {"top_p": request.top_p}
+        payload = {"model": model, "max_tokens": request.max_tokens, "messages": turns, **sampling}
+        if stops:
+            payload["stop_sequences"] = stops
         return payload | ({"system": system} if system else {})
 
     def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
@@ -92,9 +95,23 @@ class AnthropicProvider(HTTPProvider):
         parts = [as_object(block) for block in blocks]
         text = "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
         if not text.strip() and reason != "refusal":
-            known = reason if isinstance(reason, str) and reason in self.finish_reasons else "unknown"
-            raise UnusableReply(f"no text (stop_reason {known})", usage)
+            raise UnusableReply(f"no text (stop_reason {self.known_reason(reason)})", usage)
         return ChatReply(text, self.finish(reason, usage, request), usage)
+
+    def read_event(self, data: dict[str, Any], heard: Heard) -> str:
+        kind = data.get("type")
+        heard.done = kind == "message_stop"
+        # `message_delta` repeats of the counts what has changed, each as a total.
+        told = as_object(data.get("message") if kind == "message_start" else data).get("usage")
+        heard.usage_report |= {name: value for name, value in as_object(told).items() if value is not None}
+        heard.usage = _usage({"usage": heard.usage_report})
+        delta = as_object(data.get("delta"))
+        if kind == "message_delta" and isinstance(reason := delta.get("stop_reason"), str):
+            heard.reason = reason
+        if kind == "content_block_start":  # its text is empty as a rule
+            delta = as_object(data.get("content_block"))
+        is_text = kind in ("content_block_start", "content_block_delta") and delta.get("type") in ("text", "text_delta")
+        return as_text(delta.get("text")) if is_text else ""
 
 
 def _is_quoted(phrase: str, request: ChatRequest) -> bool:

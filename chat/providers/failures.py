@@ -20,8 +20,8 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from chat.providers.incoming import Response
 from chat.providers.payload import parse_object
-from chat.providers.transport import Response
 from chat.redaction import EXAMINED, excerpt
 
 LONGEST_RETRY_AFTER = 120.0
@@ -64,6 +64,29 @@ STATUSES = {
 }
 FAMILIES = {4: UNEXPECTED, 5: UNAVAILABLE}
 
+STATUS_OF_WORD = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "slow_down": 429,
+    "requests": 429,
+    "tokens": 429,
+    "insufficient_quota": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "service_unavailable_error": 503,
+    "server_is_overloaded": 503,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""The status that OpenAI and Anthropic give to an error of this type or code where the status is still to be sent."""
+
 
 class ProviderSays(NamedTuple):
     """The parts of an error body, as found; each is "" where there is none."""
@@ -102,6 +125,19 @@ def verdict_on(status: int, says: ProviderSays, words: Mapping[str, Verdict]) ->
     return STATUSES.get(status) or FAMILIES.get(status // 100, NO_ANSWER)
 
 
+def status_meant(says: ProviderSays, words: Mapping[str, Verdict]) -> int | None:
+    """The status of an error that came within a stream, after a 200; None where it does not say what it is.
+
+    Some servers (vLLM, llama.cpp, OpenRouter) put the status itself where others have a code.
+    """
+    for word in (says.code, says.type):
+        if re.fullmatch("[45][0-9][0-9]", word, re.ASCII):
+            return int(word)
+        if word in STATUS_OF_WORD:
+            return STATUS_OF_WORD[word]
+    return 400 if {says.code, says.type} & set(words) else None
+
+
 def provider_error(
     provider: str,
     response: Response,
@@ -111,10 +147,12 @@ def provider_error(
     contents: Iterable[str] = (),
     secrets: Iterable[str] = (),
     usage: Any = None,
+    within: str = "",
 ) -> ProviderError:
     """The exception for `verdict`, with everything that a log may know of `response`.
 
-    `contents` are the request's messages, which must not be found in it, and neither must `secrets`.
+    `contents` are the request's messages, which must not be found in it, and neither must `secrets`. `within` is
+    added to "answered <status>".
     """
     contents, secrets = list(contents), list(secrets)
     facts = {
@@ -125,7 +163,7 @@ def provider_error(
     }
     details = {name: value for name, value in facts.items() if value}
     words = "/".join(details[name] for name in ("error_type", "error_code") if name in details)
-    message = f"{provider} answered {response.status}{words and f' ({words})'}: {verdict.meaning}"
+    message = f"{provider} answered {response.status}{within}{words and f' ({words})'}: {verdict.meaning}"
     common: dict[str, Any] = {"retry_after": retry_after(response.headers), "details": details, "usage": usage}
     if verdict.error is ProviderError:
         details["kind"] = verdict.fact

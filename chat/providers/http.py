@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from chat.exceptions import ProviderError
-from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
+from chat.providers.base import ChatReply, ChatRequest, ChatStream, FinishReason, Usage
+from chat.providers.endpoint import Endpoint
 from chat.providers.failures import (
     NO_ANSWER,
     ProviderSays,
     Verdict,
     provider_error,
     read_error,
+    status_meant,
     verdict_on,
 )
-from chat.providers.payload import parse_object
-from chat.providers.transport import Endpoint, Response, Transport
-
-
-class UnusableReply(Exception):
-    """A successful answer says nothing usable. `why` is for the log; `usage` is what it cost nevertheless."""
-
-    def __init__(self, why: str, usage: Usage | None = None) -> None:
-        super().__init__(why)
-        self.why = why
-        self.usage = usage
+from chat.providers.incoming import Incoming, Response
+from chat.providers.payload import UnusableReply, parse_object
+from chat.providers.streams import Heard, HTTPStream, OnePieceStream
+from chat.providers.transport import Transport
 
 
 class HTTPProvider(ABC):
@@ -40,6 +36,12 @@ class HTTPProvider(ABC):
     path: ClassVar[str]
     words: ClassVar[Mapping[str, Verdict]]
     finish_reasons: ClassVar[Mapping[str, FinishReason]]
+    stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
+    """What `payload` has besides when a stream is asked for."""
+    terminator: ClassVar[bytes | None] = None
+    """The data of the event that is the last, where that is no JSON."""
+    may_omit_terminator: ClassVar[bool] = False
+    """Whether an answer with a finish reason is complete once its body has ended as HTTP asks."""
 
     def __init__(
         self,
@@ -61,26 +63,28 @@ class HTTPProvider(ABC):
 
     def complete(self, request: ChatRequest, *, model: str, timeout: float) -> ChatReply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
-        payload = json.dumps(self.payload(request, model), ensure_ascii=False, separators=(",", ":"))
-        response = self.transport.post(
-            self.endpoint,
-            payload.encode("utf-8", "replace"),
-            headers=self.request_headers(request),
-            timeout=min(timeout, self.timeout),
-            connect_timeout=self.connect_timeout,
-        )
-        if not 200 <= response.status < 300:
-            raise self._error(response, request)
-        data = parse_object(response.body)
-        if data is None:
-            raise self._unusable(response, request, UnusableReply("no JSON object"))
-        if data.get("error"):
-            raise self._unusable(response, request, UnusableReply("an error under a status of success"))
-        try:
-            return self.read_reply(data, request)
-        except UnusableReply as reply:
-            unusable = reply
-        raise self._unusable(response, request, unusable)
+        response = self.transport.post(**self._call(self.payload(request, model), request, timeout))
+        if response.status // 100 == 2 and (parse_object(response.body) or {}).get("error"):
+            raise self.unusable(response, request, UnusableReply("an error under a status of success"))
+        return self._reply(response, request)
+
+    def stream(self, request: ChatRequest, *, model: str, timeout: float, idle_timeout: float) -> ChatStream:
+        """See `Provider.stream`; `timeout` can shorten the provider's own and not lengthen it.
+
+        A server that knows no streams may answer in one piece. An error under a status of success means what its type
+        says, wherever it comes.
+        """
+        ends = time.monotonic() + min(timeout, self.timeout)
+        payload = {**self.payload(request, model), **self.stream_fields}
+        incoming = self.transport.open(**self._call(payload, request, timeout))
+        if not _is_stream(incoming):
+            response = incoming.whole(ends - time.monotonic())
+            if response.status // 100 == 2 and (parse_object(response.body) or {}).get("error"):
+                raise self.reported(response, request)
+            return OnePieceStream(self._reply(response, request))
+        stream = HTTPStream(self, request, incoming, idle_timeout=idle_timeout)
+        stream.begin(ends)
+        return stream
 
     def root(self, base_url: str) -> str:
         """The URL that `path` follows."""
@@ -102,9 +106,17 @@ class HTTPProvider(ABC):
     def read_reply(self, data: dict[str, Any], request: ChatRequest) -> ChatReply:
         """The answer in a successful response; raises `UnusableReply`."""
 
+    @abstractmethod
+    def read_event(self, data: dict[str, Any], heard: Heard) -> str:
+        """The text of one event of a stream, often ""; what else it tells goes to `heard`. Raises `UnusableReply`."""
+
     def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
         """What an error means."""
         return verdict_on(status, says, self.words)
+
+    def known_reason(self, reason: Any) -> str:
+        """The protocol's finish reason if it is one, for the log."""
+        return reason if isinstance(reason, str) and reason in self.finish_reasons else "unknown"
 
     def finish(self, reason: Any, usage: Usage | None, request: ChatRequest) -> FinishReason:
         """Our word for the protocol's finish reason.
@@ -115,22 +127,60 @@ class HTTPProvider(ABC):
         cut = usage is not None and usage.completion_tokens >= request.max_tokens
         return known or ("length" if cut else "stop")
 
-    def _error(self, response: Response, request: ChatRequest) -> ProviderError:
-        says = read_error(response.body)
-        contents = [message.content for message in request.messages]
-        verdict = self.judge(response.status, says, request)
-        return provider_error(self.key, response, verdict, says, contents=contents, secrets=self._secrets)
-
-    def _unusable(self, response: Response, request: ChatRequest, reply: UnusableReply) -> ProviderError:
+    def unusable(self, response: Response, request: ChatRequest, reply: UnusableReply) -> ProviderError:
+        """The exception for a successful answer, or an event of one, that is of no use."""
         says = read_error(response.body)
         if not _is_error_or_page(response.body):
             # Half an answer is still what was said to a user: no part of it may reach the log.
             says = says._replace(message=f"{len(response.body)} bytes of {response.headers.get('content-type')}")
-        contents = [message.content for message in request.messages]
         verdict = NO_ANSWER._replace(meaning=f"the answer is not usable, {reply.why}")
-        return provider_error(
-            self.key, response, verdict, says, contents=contents, secrets=self._secrets, usage=reply.usage
-        )
+        return self._error(response, request, verdict, says, usage=reply.usage)
+
+    def reported(self, response: Response, request: ChatRequest, usage: Usage | None = None) -> ProviderError:
+        """The exception for an error under a status of success: what its type means, and with that type's status."""
+        says = read_error(response.body)
+        status = status_meant(says, self.words)
+        if status is None:
+            return self.unusable(response, request, UnusableReply("an error under a status of success", usage))
+        meant = Response(status, response.headers, response.body)
+        verdict = self.judge(status, says, request)
+        return self._error(meant, request, verdict, says, usage=usage, within=" after a 200")
+
+    def _call(self, payload: Mapping[str, Any], request: ChatRequest, timeout: float) -> dict[str, Any]:
+        """The arguments of the transport."""
+        body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        return {
+            "endpoint": self.endpoint,
+            "body": body.encode("utf-8", "replace"),
+            "headers": self.request_headers(request),
+            "timeout": min(timeout, self.timeout),
+            "connect_timeout": self.connect_timeout,
+        }
+
+    def _reply(self, response: Response, request: ChatRequest) -> ChatReply:
+        if not 200 <= response.status < 300:
+            says = read_error(response.body)
+            raise self._error(response, request, self.judge(response.status, says, request), says)
+        data = parse_object(response.body)
+        if data is None:
+            raise self.unusable(response, request, UnusableReply("no JSON object"))
+        try:
+            return self.read_reply(data, request)
+        except UnusableReply as reply:
+            unusable = reply
+        raise self.unusable(response, request, unusable)
+
+    def _error(
+        self, response: Response, request: ChatRequest, verdict: Verdict, says: ProviderSays, **facts: Any
+    ) -> ProviderError:
+        contents = [message.content for message in request.messages]
+        return provider_error(self.key, response, verdict, says, contents=contents, secrets=self._secrets, **facts)
+
+
+def _is_stream(incoming: Incoming) -> bool:
+    """Whether to read it by events: some servers forget the content type of a stream, but none that of a page."""
+    kind = incoming.headers.get("content-type", "").lower()
+    return incoming.status == 200 and not any(word in kind for word in ("json", "html"))
 
 
 def _is_error_or_page(body: bytes) -> bool:

@@ -17,8 +17,9 @@ from chat.providers.failures import (
     TOO_LONG,
     UNKNOWN_MODEL,
 )
-from chat.providers.http import HTTPProvider, UnusableReply
-from chat.providers.payload import as_object, as_text, count, usage_of
+from chat.providers.http import HTTPProvider
+from chat.providers.payload import UnusableReply, as_object, as_text, count, usage_of
+from chat.providers.streams import Heard
 
 WORDS = {
     "context_length_exceeded": TOO_LONG,
@@ -38,6 +39,8 @@ WORDS = {
 }
 """Values of `error.code` and `error.type`."""
 
+BROKEN_OFF = "it broke off half-way"
+
 
 class OpenAIProvider(HTTPProvider):
     """A server that answers `POST {base_url}/chat/completions`."""
@@ -51,6 +54,11 @@ class OpenAIProvider(HTTPProvider):
         "tool_calls": "stop",
         "function_call": "stop",
     }
+    stream_fields = {"stream": True, "stream_options": {"include_usage": True}}
+    terminator = b"[DONE]"
+    # The API's own clients do not ask for [DONE], so servers exist that never send it. The finish reason says that the
+    # model was done, and HTTP that nothing was lost after it; where HTTP cannot say so, the answer counts as cut.
+    may_omit_terminator = True
 
     def headers(self, api_key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -62,12 +70,17 @@ class OpenAIProvider(HTTPProvider):
         return {}
 
     def payload(self, request: ChatRequest, model: str) -> dict[str, Any]:
-        return {
+        payload: dict[str, Any] = {
             "model": model,
             "messages": [{"role": role, "content": content} for role, content in request.messages],
             self._limit_field: request.max_tokens,
             "temperature": request.temperature,
         }
+        if request.top_p is not None:
+            payload["top_p"] = request.top_p
+        if request.stop:
+            payload["stop"] = list(request.stop)
+        return payload
 
     @property
     def _limit_field(self) -> str:
@@ -87,12 +100,26 @@ class OpenAIProvider(HTTPProvider):
         text, refusal = _text(message.get("content"), "text"), as_text(message.get("refusal"))
         refusal = refusal or _text(message.get("content"), "refusal")
         if reason == "error":  # OpenRouter, when the model behind it fails half-way
-            raise UnusableReply("it broke off half-way", usage)
+            raise UnusableReply(BROKEN_OFF, usage)
         if not text.strip() and refusal.strip():
             return ChatReply(refusal, "content_filter", usage)
         if not text.strip() and reason != "content_filter":
-            raise UnusableReply(f"no text (finish_reason {_known(reason)})", usage)
+            raise UnusableReply(f"no text (finish_reason {self.known_reason(reason)})", usage)
         return ChatReply(text, self.finish(reason, usage, request), usage)
+
+    def read_event(self, data: dict[str, Any], heard: Heard) -> str:
+        # Usage comes in an extra chunk without choices, in the last one with choices, or in every one.
+        heard.usage = _usage(data) or heard.usage
+        choices = data.get("choices")
+        choice = as_object(choices[0]) if isinstance(choices, list) and choices else {}
+        delta, reason = as_object(choice.get("delta")), choice.get("finish_reason")
+        if reason == "error":
+            raise UnusableReply(BROKEN_OFF, heard.usage)
+        if isinstance(reason, str) and reason:
+            heard.reason = reason
+        refusal = as_text(delta.get("refusal")) or _text(delta.get("content"), "refusal")
+        heard.refused = heard.refused or bool(refusal)
+        return _text(delta.get("content"), "text") + refusal
 
 
 def _text(content: Any, kind: str) -> str:
@@ -106,7 +133,3 @@ def _text(content: Any, kind: str) -> str:
 def _usage(data: dict[str, Any]) -> Usage | None:
     usage = as_object(data.get("usage"))
     return usage_of(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
-
-
-def _known(reason: Any) -> str:
-    return reason if isinstance(reason, str) and reason in OpenAIProvider.finish_reasons else "unknown"

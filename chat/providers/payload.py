@@ -12,6 +12,15 @@ MOST_TOKENS = 10_000_000
 """No model has so long a context; a larger count is nonsense."""
 
 
+class UnusableReply(Exception):
+    """A successful answer says nothing usable. `why` is for the log; `usage` is what it cost nevertheless."""
+
+    def __init__(self, why: str, usage: Usage | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.usage = usage
+
+
 def parse_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in `body`, or None if it holds anything else."""
     try:

@@ -15,8 +15,8 @@ from zlib import crc32
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
 from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
 from chat.providers.failures import NO_ANSWER, provider_error, read_error, verdict_on
+from chat.providers.incoming import Response
 from chat.providers.openai import WORDS
-from chat.providers.transport import Response
 
 CHARS_PER_TOKEN = 4
 
@@ -134,7 +134,7 @@ class SimulatorStream:
     def __init__(
         self, reply: ChatReply, pause: float, sleep: Callable[[float], None], failure: ProviderError | None
     ) -> None:
-        words = re.findall(r"\S+\s*", reply.text)
+        words: list[str] = re.findall(r"\S+\s*", reply.text)
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self._reply, self._pause, self._sleep, self._failure = reply, pause, sleep, failure

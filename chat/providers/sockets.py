@@ -7,14 +7,15 @@ reading: the status line, headers, a proxy's CONNECT, the TLS handshake or the b
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import certifi
 from requests.adapters import HTTPAdapter
@@ -22,6 +23,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
+
+T = TypeVar("T")
 
 NEVER = float("inf")
 POOLS_KEPT = 32
@@ -39,15 +42,27 @@ class Call(threading.local):
     ends: float = NEVER
     connect_timeout: float = NEVER
     connected: bool = False
+    glances: bool = False
+    sock: Any = None
+    """The socket that this thread has last read from."""
 
     @contextmanager
-    def within(self, timeout: float, connect_timeout: float) -> Iterator[None]:
+    def within(self, timeout: float, connect_timeout: float, *, connected: bool = False) -> Iterator[None]:
         """Bound everything this thread does on our sockets to `timeout` seconds from now."""
-        self.ends, self.connect_timeout, self.connected = time.monotonic() + timeout, connect_timeout, False
+        self.ends, self.connect_timeout, self.connected = time.monotonic() + timeout, connect_timeout, connected
         try:
             yield
         finally:
-            self.ends, self.connect_timeout = NEVER, NEVER
+            self.ends, self.connect_timeout, self.sock = NEVER, NEVER, None
+
+    @contextmanager
+    def glancing(self) -> Iterator[None]:
+        """Let this thread's reads return at once: with no bytes where there are none, with `EOFError` at the end."""
+        self.glances = True
+        try:
+            yield
+        finally:
+            self.glances, self.sock = False, None
 
 
 call = Call()
@@ -76,13 +91,34 @@ class DeadlineMixin:
             raise TimeoutError("the deadline has passed")
         super().settimeout(left)  # type: ignore[misc]
 
+    def _receive(self, receive: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        call.sock = self
+        if not call.glances:
+            self._rearm()
+            return receive(*args, **kwargs)
+        super().settimeout(0)  # type: ignore[misc]
+        try:
+            received = receive(*args, **kwargs)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            # The one error that Python's files over sockets take for "nothing yet"; a time-out would end them for good.
+            raise BlockingIOError(errno.EAGAIN, "nothing yet") from None
+        finally:
+            super().settimeout(None)  # type: ignore[misc]
+        if not received:
+            raise EOFError
+        return received
+
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self._rearm()
-        return super().recv_into(*args, **kwargs)  # type: ignore[misc, no-any-return]
+        return self._receive(super().recv_into, *args, **kwargs)  # type: ignore[misc, no-any-return]
 
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        self._rearm()
-        return super().recv(*args, **kwargs)  # type: ignore[misc, no-any-return]
+        return self._receive(super().recv, *args, **kwargs)  # type: ignore[misc, no-any-return]
+
+    def hang_up(self) -> None:
+        """End the connection in both directions, which also wakes a thread that reads from it."""
+        with suppress(OSError):
+            # Not TLS's own, which lets a read that is under way go on unencrypted.
+            socket.socket.shutdown(self, socket.SHUT_RDWR)  # type: ignore[arg-type]
 
     def send(self, *args: Any, **kwargs: Any) -> int:
         self._rearm()

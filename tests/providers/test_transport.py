@@ -23,8 +23,10 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.providers import sockets
+from chat.providers.endpoint import Endpoint
 from chat.providers.failures import retry_after
-from chat.providers.transport import MAX_BODY, Endpoint, Response, Transport
+from chat.providers.incoming import MAX_BODY, Response
+from chat.providers.transport import Transport
 from tests.loopback import Fault, LoopbackProvider, status
 
 TOTAL = 0.3
