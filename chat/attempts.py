@@ -13,7 +13,7 @@ from chat.catalogue import SIMULATOR, ProviderEntry, Route
 from chat.conf import conf
 from chat.exceptions import ProviderError, ProviderTimeoutError
 from chat.providers.anthropic import AnthropicProvider
-from chat.providers.base import ChatReply, ChatRequest, Provider
+from chat.providers.base import ChatReply, ChatRequest, ChatStream, Provider
 from chat.providers.openai import OpenAIProvider
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport import Transport
@@ -25,12 +25,13 @@ log = structlog.get_logger(__name__)
 class Attempt:
     """One call to one provider, the `number`-th of its chat; 0 stands for the decision not to ask, since it rests.
 
-    Once it is over, one of `reply`, `failure` and `crash` (a bug of ours) is set.
+    Once it is over, one of `reply`, `failure` and `crash` (a bug of ours) is set. The reply of a stream is one that is
+    still arriving: its end is to be told to `stream_ended`.
     """
 
     route: Route
     number: int = 0
-    reply: ChatReply | None = None
+    reply: ChatReply | ChatStream | None = None
     failure: ProviderError | None = None
     crash: BaseException | None = None
     duration_ms: float = 0.0
@@ -45,6 +46,12 @@ class Attempt:
         usage = self.reply.usage if self.reply else self.failure.usage if self.failure else None
         return usage.total if usage else 0
 
+    def drop(self) -> None:
+        """Nobody will read its reply."""
+        if isinstance(self.reply, ChatReply) or self.reply is None:
+            return
+        self.reply.close()
+
 
 def at_rest(route: Route) -> ProviderError | None:
     """The failure that put the route's provider to rest, if it rests; None is leave to ask it, and the only leave when
@@ -54,31 +61,43 @@ def at_rest(route: Route) -> ProviderError | None:
     return cooldown.resting(route.provider.key, route.provider.timeout)
 
 
-def call(attempt: Attempt, request: ChatRequest, seconds: float) -> Attempt:
-    """Make the call, in `seconds` at most. Never raises, since it may run in a thread of its own."""
+def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool = False) -> Attempt:
+    """Make the call, in `seconds` at most (of a stream: until its first text). Never raises, since it may run in a
+    thread of its own."""
     entry, started = attempt.route.provider, time.monotonic()
     try:
-        attempt.reply = provider(entry).complete(request, model=attempt.route.upstream_model, timeout=seconds)
+        ask, model = provider(entry), attempt.route.upstream_model
+        if stream:
+            idle_timeout = conf.CHAT_STREAM_IDLE_TIMEOUT
+            attempt.reply = ask.stream(request, model=model, timeout=seconds, idle_timeout=idle_timeout)
+        else:
+            attempt.reply = ask.complete(request, model=model, timeout=seconds)
     except ProviderError as exc:
         attempt.failure = exc
     except BaseException as exc:  # raised again by the thread that serves the chat
         attempt.crash = exc
     attempt.duration_ms = round((time.monotonic() - started) * 1000, 1)
-    try:
-        _learn(attempt, seconds)
-    except Exception as exc:  # a cooldown is a convenience; the chat goes on without
-        log.error("cooldown_not_kept", provider=entry.key, exc_info=exc)
+    if isinstance(attempt.reply, ChatReply) or (attempt.failure and not _cut_short(attempt.failure, entry, seconds)):
+        _learn(entry, attempt.failure)
     return attempt
 
 
-def _learn(attempt: Attempt, seconds: float) -> None:
-    entry = attempt.route.provider
+def stream_ended(attempt: Attempt, failure: ProviderError | None) -> None:
+    """The provider's cooldown learns how a stream ended. Its beginning proves nothing: one that always breaks off
+    would never rest."""
+    _learn(attempt.route.provider, failure)
+
+
+def _learn(entry: ProviderEntry, failure: ProviderError | None) -> None:
     if entry.protocol == SIMULATOR:
         return
-    if attempt.reply:
-        cooldown.succeeded(entry.key)
-    elif attempt.failure and not _cut_short(attempt.failure, entry, seconds):
-        cooldown.failed(attempt.failure)
+    try:
+        if failure:
+            cooldown.failed(failure)
+        else:
+            cooldown.succeeded(entry.key)
+    except Exception as exc:  # a cooldown is a convenience; the chat goes on without
+        log.error("cooldown_not_kept", provider=entry.key, exc_info=exc)
 
 
 def log_failure(attempt: Attempt, decision: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -38,10 +38,18 @@ State = UsageRecord.State
 
 # --- reserve ----------------------------------------------------------------------------------------------------------
 def reserve(
-    user: Any, *, request_id: str, model: str, prompt_tokens: int, max_tokens: int | None, default_tokens: int
+    user: Any,
+    *,
+    request_id: str,
+    model: str,
+    prompt_tokens: int,
+    max_tokens: int | None,
+    default_tokens: int,
+    seconds: float | None = None,
 ) -> Reservation:
     """Set aside the tokens of prompt and answer. Without `max_tokens` the answer is `default_tokens`, or what is left.
 
+    A chat that is not over RESERVATION_MARGIN after `seconds` (None: CHAT_DEADLINE) is taken for dead.
     Raises `TokenBudgetExceededError` if they do not fit into the user's budget.
     """
     _write_pending()
@@ -49,7 +57,9 @@ def reserve(
     start = period_start(budget.period, now)
     output_tokens = max_tokens or default_tokens
     asked = Reservation(0, user.pk, budget.period, start, prompt_tokens + output_tokens, output_tokens)
-    if taken := _take(asked, budget.limit, request_id=request_id, model=model, now=now):
+    expires_at = now + timedelta(seconds=(seconds or conf.CHAT_DEADLINE) + conf.RESERVATION_MARGIN)
+    facts = {"request_id": request_id, "model": model, "created_at": now, "expires_at": expires_at}
+    if taken := _take(asked, budget.limit, facts):
         return taken
     # The period's first chat, or not all of it fits: settle what there is, then take what is left under a lock.
     BudgetPeriod.objects.bulk_create(
@@ -62,7 +72,7 @@ def reserve(
         tokens = min(asked.tokens, budget.limit - row.used - row.reserved)
         if tokens >= smallest:
             wanted = replace(asked, tokens=tokens, output_tokens=tokens - prompt_tokens)
-            if taken := _take(wanted, budget.limit, request_id=request_id, model=model, now=now):
+            if taken := _take(wanted, budget.limit, facts):
                 return taken
     can_ever_fit = smallest <= budget.limit
     raise TokenBudgetExceededError(
@@ -76,12 +86,9 @@ def reserve(
     )
 
 
-def _take(wanted: Reservation, limit: int, *, request_id: str, model: str, now: datetime) -> Reservation | None:
+def _take(wanted: Reservation, limit: int, facts: dict[str, Any]) -> Reservation | None:
     """Reserve exactly `wanted.tokens` if they fit."""
-    expires_at = now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN)
-    record_id = reservations.take(
-        wanted, limit, request_id=request_id, model=model, created_at=now, expires_at=expires_at
-    )
+    record_id = reservations.take(wanted, limit, **facts)
     return replace(wanted, record_id=record_id) if record_id else None
 
 
@@ -97,15 +104,23 @@ _pending: deque[tuple[Reservation, dict[str, Any]]] = deque(maxlen=10_000)
 
 
 def settle(
-    reservation: Reservation, usage: Usage, *, provider: str, estimated: bool = False, uncharged: int = 0
+    reservation: Reservation,
+    usage: Usage,
+    *,
+    provider: str,
+    estimated: bool = False,
+    uncharged: int = 0,
+    truncated_by: str = "",
 ) -> None:
     """Charge what the chat cost, in full even above the reservation (recorded as overrun), and give back the rest.
+    `truncated_by` names what broke the answer off, if it is not whole.
 
     Does not raise when the database is away: the end is kept, logged, and written once the database is back.
     """
     _finish(
         reservation,
-        state=State.SETTLED,
+        state=State.TRUNCATED if truncated_by else State.SETTLED,
+        error=truncated_by,
         provider=provider,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,

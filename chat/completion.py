@@ -11,11 +11,13 @@ import structlog
 from django.db import transaction
 
 from chat import budgets, failover, reply_cache, tokens
+from chat.answer import Answer, AnswerStream, Arriving, Stored
+from chat.attempts import stream_ended
 from chat.catalogue import Model
 from chat.conf import conf
-from chat.exceptions import ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
+from chat.exceptions import ProviderError, ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
 from chat.models import Conversation, Message
-from chat.providers.base import ChatMessage, ChatRequest, FinishReason, Usage
+from chat.providers.base import ChatMessage, ChatReply, ChatRequest, ChatStream, Usage
 from chat.redaction import keep_private
 
 CACHED_BECAUSE: dict[type[BaseException], str] = {
@@ -28,115 +30,205 @@ CACHED_BECAUSE: dict[type[BaseException], str] = {
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a chat came to. `tokens_used` is what the budget was charged; `message` says why it is a cached one."""
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """A checked request. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS."""
 
-    text: str
-    usage: Usage
-    finish_reason: FinishReason
-    provider: str
-    tokens_used: int
-    cached: bool = False
-    message: str = ""
+    user: Any
+    model: Model
+    messages: Sequence[ChatMessage]
+    temperature: float
+    max_tokens: int | None
+    request_id: str
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    conversation: Conversation | None = None
+    max_attempts: int | None = None
 
 
-def complete_chat(
-    *,
-    user: Any,
-    model: Model,
-    messages: Sequence[ChatMessage],
-    temperature: float,
-    max_tokens: int | None,
-    request_id: str,
-    conversation: Conversation | None = None,
-    max_attempts: int | None = None,
-) -> Answer:
+def complete_chat(chat: Chat) -> Answer:
     """Reserve the tokens, ask the providers, settle the bill. No transaction and no database connection is held while
     a provider is waited for.
 
     Raises `TokenBudgetExceededError` before anything costs money, a `ProviderError` when no provider answered (then
     nothing is charged), `django.db.Error` when the database is away.
     """
-    started = time.monotonic()
-    prompt = (*_history(conversation), *messages)
-    keep_private(message.content for message in prompt)
-    prompt_tokens = tokens.estimate_prompt(prompt, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
-    identity = ChatRequest(prompt, max_tokens or model.default_output_tokens, temperature)
-    reservation = budgets.reserve(
-        user,
-        request_id=request_id,
-        model=model.name,
-        prompt_tokens=prompt_tokens,
-        max_tokens=max_tokens,
-        default_tokens=model.default_output_tokens,
-    )
-    budgets.release_connection()
-    request = ChatRequest(prompt, reservation.output_tokens, temperature, request_id)
-    course = failover.Course(abandoned=lambda spent: budgets.add_uncharged(reservation, spent))
-    try:
-        reply = failover.run(
-            request,
-            model.routes,
-            deadline=started + conf.CHAT_DEADLINE,
-            max_attempts=min(conf.CHAT_MAX_ATTEMPTS, max_attempts or conf.CHAT_MAX_ATTEMPTS),
-            course=course,
+    running = _Running(chat)
+    reply = running.ask()
+    if isinstance(reply, Answer):
+        return reply
+    return running.whole(reply.text, reply)
+
+
+def stream_chat(chat: Chat) -> AnswerStream:
+    """Like `complete_chat`, but returns when the first text is there. Until then it raises the same."""
+    running = _Running(chat, stream=True)
+    reply = running.ask()
+    if isinstance(reply, Answer):
+        return Stored(reply)
+    ends = running.started + conf.CHAT_STREAM_MAX
+    return Arriving(reply, provider=running.course.provider, ends=ends, whole=running.whole, broken=running.broken)
+
+
+def longest(stream: bool) -> float:
+    """Seconds after which a chat is over, whatever happens."""
+    return conf.CHAT_DEADLINE + (conf.CHAT_STREAM_MAX if stream else 0)
+
+
+class _Running:
+    """A chat whose tokens are reserved, until it is settled or released."""
+
+    def __init__(self, chat: Chat, *, stream: bool = False) -> None:
+        self.chat, self.stream, self.started = chat, stream, time.monotonic()
+        self.prompt = (*_history(chat.conversation), *chat.messages)
+        self._keep_private()
+        self.prompt_tokens = tokens.estimate_prompt(self.prompt, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
+        self.reservation = budgets.reserve(
+            chat.user,
+            request_id=chat.request_id,
+            model=chat.model.name,
+            prompt_tokens=self.prompt_tokens,
+            max_tokens=chat.max_tokens,
+            default_tokens=chat.model.default_output_tokens,
+            seconds=longest(stream),
         )
-    except BaseException as exc:
-        # Whatever it was, a bug of ours or a killed worker thread included: the user got no answer and pays nothing.
-        budgets.release(
-            reservation,
-            error=type(exc).__name__,
-            provider=getattr(exc, "provider", ""),
-            uncharged=course.uncharged_tokens,
-        )
-        answer = _cached(exc, course, reply_cache.key(user.pk, model.name, identity))
-        if answer is None:
-            # For the error's own line, which is written further up.
-            structlog.contextvars.bind_contextvars(**_effort(course, started))
-            raise
-        keep_private((*(message.content for message in prompt), answer.text))
-    else:
-        usage = reply.usage or Usage(prompt_tokens, tokens.estimate_text(reply.text))
-        keep_private((*(message.content for message in prompt), reply.text))
+        self.course = failover.Course(abandoned=lambda spent: budgets.add_uncharged(self.reservation, spent))
+        budgets.release_connection()
+
+    def ask(self) -> Any:
+        """The providers' reply, a `ChatReply` or a `ChatStream`, or the `Answer` that stands in for it. Where there is
+        neither, releases the reservation and raises."""
+        most = self.chat.max_attempts or conf.CHAT_MAX_ATTEMPTS
+        try:
+            return failover.run(
+                self._request(self.reservation.output_tokens, self.chat.request_id),
+                self.chat.model.routes,
+                deadline=self.started + conf.CHAT_DEADLINE,
+                max_attempts=min(conf.CHAT_MAX_ATTEMPTS, most),
+                course=self.course,
+                stream=self.stream,
+            )
+        except BaseException as exc:
+            # Whatever it was, a bug of ours or a killed worker thread included: no answer, so nothing to pay.
+            budgets.release(
+                self.reservation,
+                error=type(exc).__name__,
+                provider=getattr(exc, "provider", ""),
+                uncharged=self.course.uncharged_tokens,
+            )
+            answer = self._cached(exc)
+            if answer is None:
+                # For the error's own line, which is written further up.
+                structlog.contextvars.bind_contextvars(**self._effort())
+                raise
+        self._completed(answer)
+        return answer
+
+    def whole(self, text: str, reply: ChatReply | ChatStream) -> Answer:
+        """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
+        self._keep_private(text)
+        usage = reply.usage or Usage(self.prompt_tokens, tokens.estimate_text(text))
         budgets.settle(
-            reservation,
+            self.reservation,
             usage,
-            provider=course.provider,
+            provider=self.course.provider,
             estimated=reply.usage is None,
-            uncharged=course.uncharged_tokens,
+            uncharged=self.course.uncharged_tokens,
         )
-        answer = Answer(reply.text, usage, reply.finish_reason, course.provider, usage.total)
-        reply_cache.put(reply_cache.key(user.pk, model.name, identity), asdict(answer))
-    _store(conversation, messages, answer)
-    log.info(
-        "chat_completed",
-        model=model.name,
-        provider=answer.provider,
-        cached=answer.cached,
-        prompt_tokens=answer.usage.prompt_tokens,
-        completion_tokens=answer.usage.completion_tokens,
-        tokens_used=answer.tokens_used,
-        **_effort(course, started),
-    )
-    return answer
+        if self.stream:
+            self._stream_ended(None)
+        answer = self._answer(text, usage, reply.finish_reason)
+        reply_cache.put(self._cache_key(), asdict(answer))
+        self._completed(answer)
+        return answer
+
+    def broken(self, said: str, reply: ChatStream, exc: BaseException | None) -> None:
+        """Charge what had arrived of a stream when it broke: the prompt, and the tokens reported or else counted. The
+        provider broke it (a `ProviderError`), a bug of ours, or the client, by leaving (None)."""
+        self._keep_private(said)
+        counted = tokens.estimate_text(said)
+        usage = Usage(self.prompt_tokens, counted)
+        if reply.usage:  # its first report counts no more than the first token of the answer
+            usage = Usage(reply.usage.prompt_tokens, max(reply.usage.completion_tokens, counted))
+        reason = type(exc).__name__ if exc else "ClientLeft"
+        budgets.settle(
+            self.reservation,
+            usage,
+            provider=self.course.provider,
+            estimated=True,
+            uncharged=self.course.uncharged_tokens,
+            truncated_by=reason,
+        )
+        if isinstance(exc, ProviderError):
+            exc.tokens_charged = usage.total
+            self._stream_ended(exc)
+        log.warning("chat_truncated", reason=reason, **self._facts(self._answer(said, usage, None)), **self._effort())
+
+    def _keep_private(self, *answer: str) -> None:
+        keep_private((*(message.content for message in self.prompt), *answer))
+
+    def _request(self, max_tokens: int, request_id: str = "") -> ChatRequest:
+        chat = self.chat
+        return ChatRequest(self.prompt, max_tokens, chat.temperature, request_id, chat.top_p, chat.stop)
+
+    def _answer(self, text: str, usage: Usage, finish_reason: Any) -> Answer:
+        return Answer(
+            text,
+            usage,
+            finish_reason,
+            self.course.provider,
+            usage.total,
+            self.chat.model.name,
+            self.chat.request_id,
+            int(time.time()),
+        )
+
+    def _cache_key(self) -> str:
+        asked = self.chat.max_tokens or self.chat.model.default_output_tokens
+        return reply_cache.key(self.chat.user.pk, self.chat.model.name, self._request(asked))
+
+    def _cached(self, exc: BaseException) -> Answer | None:
+        """The last answer to an identical request, where every failure that led to `exc` is one it may stand in for."""
+        message = CACHED_BECAUSE.get(type(exc))
+        excused = all(type(failure) in CACHED_BECAUSE for failure in self.course.last_failures())
+        kept = reply_cache.get(self._cache_key()) if message and excused else None
+        if kept is None:
+            return None
+        now = {"request_id": self.chat.request_id, "created": int(time.time())}
+        return Answer.restored(kept, tokens_used=0, cached=True, message=message, **now)
+
+    def _stream_ended(self, failure: ProviderError | None) -> None:
+        if self.course.answered:
+            stream_ended(self.course.answered, failure)
+
+    def _completed(self, answer: Answer) -> None:
+        self._keep_private(answer.text)
+        _store(self.chat.conversation, self.chat.messages, answer)
+        log.info("chat_completed", cached=answer.cached, **self._facts(answer), **self._effort())
+
+    def _facts(self, answer: Answer) -> dict[str, Any]:
+        return {
+            "model": answer.model,
+            "provider": answer.provider,
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+            "tokens_used": answer.tokens_used,
+        }
+
+    def _effort(self) -> dict[str, Any]:
+        """The provider calls made, the milliseconds of waiting for them, and the milliseconds of our own."""
+        total = time.monotonic() - self.started
+        return {
+            "attempts": self.course.attempts,
+            "provider_ms": round(self.course.provider_seconds * 1000, 1),
+            "overhead_ms": round((total - self.course.provider_seconds) * 1000, 1),
+        }
 
 
 def _history(conversation: Conversation | None) -> list[ChatMessage]:
     if conversation is None:
         return []
     return [ChatMessage(role, content) for role, content in conversation.messages.values_list("role", "content")]
-
-
-def _cached(exc: BaseException, course: failover.Course, key: str) -> Answer | None:
-    """The last answer to an identical request, where every failure that led to `exc` is one it may stand in for."""
-    message = CACHED_BECAUSE.get(type(exc))
-    excused = all(type(failure) in CACHED_BECAUSE for failure in course.last_failures())
-    kept = reply_cache.get(key) if message and excused else None
-    if kept is None:
-        return None
-    kept["usage"] = Usage(*kept["usage"])
-    return Answer(**kept | {"tokens_used": 0, "cached": True, "message": message})
 
 
 def _store(conversation: Conversation | None, messages: Sequence[ChatMessage], answer: Answer) -> None:
@@ -152,13 +244,3 @@ def _store(conversation: Conversation | None, messages: Sequence[ChatMessage], a
             Message.objects.bulk_create(Message(conversation=conversation, **turn._asdict()) for turn in turns)
     except Exception as exc:  # whatever it is, it must not cost the user the answer
         log.error("conversation_not_stored", conversation_id=str(conversation.pk), exc_info=exc)
-
-
-def _effort(course: failover.Course, started: float) -> dict[str, Any]:
-    """For the log: the provider calls made, the milliseconds of waiting for them, and the milliseconds of our own."""
-    total = time.monotonic() - started
-    return {
-        "attempts": course.attempts,
-        "provider_ms": round(course.provider_seconds * 1000, 1),
-        "overhead_ms": round((total - course.provider_seconds) * 1000, 1),
-    }

@@ -43,6 +43,7 @@ class ProviderError(GenAIException):
     (None if it did not say). `details` are further facts for the log: the provider's error type and code, its own
     request id and an excerpt of its text, already masked. `usage` is what it billed us for the failure, if it said.
     `unsent` is True when the request certainly never reached the provider, since no connection came about.
+    `tokens_charged` is what the user pays nevertheless, for the part of an answer that had arrived.
     """
 
     default_wait = 60
@@ -66,6 +67,7 @@ class ProviderError(GenAIException):
         self.details = dict(details or {})
         self.usage = usage
         self.unsent = unsent
+        self.tokens_charged = 0
 
     @property
     def wait(self) -> float:

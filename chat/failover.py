@@ -23,7 +23,7 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.hedging import race
-from chat.providers.base import ChatReply, ChatRequest
+from chat.providers.base import ChatReply, ChatRequest, ChatStream
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0
 """Seconds: the n-th retry waits a random time up to base x 2^n, at most the cap (full jitter)."""
@@ -64,11 +64,15 @@ class Course:
     to cost something after all."""
 
     abandoned: Callable[[int], None] = lambda tokens: None
-    provider: str = ""
+    answered: Attempt | None = None
     attempts: int = 0
     provider_seconds: float = 0.0
     uncharged_tokens: int = 0
     failures: list[Attempt] = field(default_factory=list)
+
+    @property
+    def provider(self) -> str:
+        return self.answered.provider if self.answered else ""
 
     def last_failures(self) -> list[ProviderError]:
         """The last failure of each route that was asked or found at rest."""
@@ -77,16 +81,23 @@ class Course:
 
 
 def run(
-    request: ChatRequest, routes: Sequence[Route], *, deadline: float, max_attempts: int, course: Course
-) -> ChatReply:
-    """Ask the routes in their order until one answers; `course` tells what happened, also when this raises.
+    request: ChatRequest,
+    routes: Sequence[Route],
+    *,
+    deadline: float,
+    max_attempts: int,
+    course: Course,
+    stream: bool = False,
+) -> ChatReply | ChatStream:
+    """Ask the routes in their order until one answers, or with `stream` begins to; `course` tells what happened, also
+    when this raises.
 
     `deadline` is on `time.monotonic()`'s scale. Raises the `ProviderError` that tells the client most, with the
     provider `all_providers` where every one of several routes failed.
     """
     # Copies, since a model may list one route twice, and each entry counts for itself.
     routes = [Route(route.provider, route.upstream_model) for route in routes]
-    chat = _Chat(request, list(routes), deadline, max_attempts, course)
+    chat = _Chat(request, list(routes), deadline, max_attempts, course, stream)
     route, waited = chat.waiting.pop(0), False
     while chat.has_time():
         attempts = chat.ask(route, waited=waited)
@@ -96,7 +107,7 @@ def run(
             retry = f"retry in {wait:.2f} s" if step == RETRY else step
             log_failure(attempt, "answered" if answered else END if attempt.crash else retry)
         if answered and answered.reply:
-            course.provider = answered.provider
+            course.answered = answered
             return answered.reply
         if crash := next((attempt.crash for attempt in attempts if attempt.crash), None):
             raise crash
@@ -122,6 +133,7 @@ class _Chat:
     deadline: float
     max_attempts: int
     course: Course
+    stream: bool
 
     def has_time(self) -> bool:
         return clock() + SHORTEST_ATTEMPT <= self.deadline
@@ -135,7 +147,10 @@ class _Chat:
         failure = None if waited else at_rest(route)
         attempts = [Attempt(route, failure=failure)] if failure else self._ask(route)
         answered = next((attempt for attempt in attempts if attempt.reply), None)
-        self.course.uncharged_tokens += sum(attempt.tokens for attempt in attempts if attempt is not answered)
+        for attempt in attempts:
+            if attempt is not answered:
+                self.course.uncharged_tokens += attempt.tokens
+                attempt.drop()
         self.course.failures += [attempt for attempt in attempts if attempt.failure]
         return attempts
 
@@ -156,7 +171,8 @@ class _Chat:
 
     def _begin(self, route: Route) -> Callable[[], Attempt]:
         self.course.attempts += 1
-        return partial(call, Attempt(route, self.course.attempts), self.request, self.deadline - clock())
+        attempt = Attempt(route, self.course.attempts)
+        return partial(call, attempt, self.request, self.deadline - clock(), stream=self.stream)
 
     def _others(self, route: Route) -> list[Route]:
         return [other for other in self.waiting if other.provider.key != route.provider.key]
@@ -171,6 +187,7 @@ class _Chat:
         return None
 
     def _abandon(self, attempt: Attempt) -> None:
+        attempt.drop()
         log.info(
             "provider_attempt_abandoned",
             provider=attempt.provider,

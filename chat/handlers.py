@@ -99,12 +99,23 @@ def _short(value: Any) -> Any:
 
 def body(description: Description, request: HttpRequest) -> dict[str, Any]:
     """The error's body: the contract's own shape, or RFC 9457's for a client that asks for it."""
-    problem, request_id = description.problem, getattr(request, "request_id", "")
-    if not wants_problem_json(request):
-        shape = {"error": problem.code, "message": description.message, "request_id": request_id}
-        return shape | description.context
+    request_id = getattr(request, "request_id", "")
+    if wants_problem_json(request):
+        return problem_details(description, request_id, _type_uri(description.problem.code, request))
+    return plain_body(description, request_id)
+
+
+def plain_body(description: Description, request_id: str) -> dict[str, Any]:
+    """The contract's own shape."""
+    shape = {"error": description.problem.code, "message": description.message, "request_id": request_id}
+    return shape | description.context
+
+
+def problem_details(description: Description, request_id: str, type_uri: str) -> dict[str, Any]:
+    """RFC 9457's shape."""
+    problem = description.problem
     shape = {
-        "type": _type_uri(problem.code, request),
+        "type": type_uri,
         "title": problem.title,
         "status": problem.status,
         "detail": description.message,

@@ -43,12 +43,13 @@ def key_of(request: Request) -> str | None:
 
 
 @contextmanager
-def once(user: Any, key: str, data: Any) -> Iterator[IdempotentRequest]:
+def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[IdempotentRequest]:
     """The stored request. Where its `answer` is set, replay that; otherwise set it, and it is kept for 24 hours.
 
-    If the block raises, nothing is kept. Raises `RequestInProgress` or `IdempotencyKeyReused`.
+    If the block raises, nothing is kept. RESERVATION_MARGIN after `seconds` a request that is not over is taken for
+    dead. Raises `RequestInProgress` or `IdempotencyKeyReused`.
     """
-    stored = _claim(user, key, hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest())
+    stored = _claim(user, key, hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(), seconds)
     if stored.answer is not None:
         yield stored
         return
@@ -61,13 +62,13 @@ def once(user: Any, key: str, data: Any) -> Iterator[IdempotentRequest]:
     _write(lambda: mine.update(answer=stored.answer, expires_at=timezone.now() + KEPT))
 
 
-def _claim(user: Any, key: str, fingerprint: str) -> IdempotentRequest:
+def _claim(user: Any, key: str, fingerprint: str, seconds: float) -> IdempotentRequest:
     """The request as stored, by us now or by an earlier one. A request whose worker died is taken over in its time."""
     now = timezone.now()
     fresh = {
         "fingerprint": fingerprint,
         "answer": None,
-        "expires_at": now + timedelta(seconds=conf.CHAT_DEADLINE + conf.RESERVATION_MARGIN),
+        "expires_at": now + timedelta(seconds=seconds + conf.RESERVATION_MARGIN),
     }
     rows = IdempotentRequest.objects.filter(user=user)
     rows.filter(expires_at__lte=now).exclude(key=key).delete()

@@ -80,6 +80,7 @@ class UsageRecord(models.Model):
     class State(models.TextChoices):
         RESERVED = "reserved"
         SETTLED = "settled"
+        TRUNCATED = "truncated"
         RELEASED = "released"
         RECLAIMED = "reclaimed"
 

@@ -10,17 +10,18 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 
 PROBLEM_JSON = "application/problem+json"
+EVENT_STREAM = "text/event-stream"
 
 
 class ContentNegotiation(DefaultContentNegotiation):
-    """DRF's, which also serves a client that accepts nothing but `application/problem+json`: errors come as that, and
-    everything else as JSON."""
+    """DRF's, which also serves a client that accepts nothing but `application/problem+json` or `text/event-stream`:
+    errors or streams come as that, and everything else as JSON."""
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
         try:
             return super().select_renderer(request, renderers, format_suffix)
         except NotAcceptable:
-            if not wants_problem_json(request):
+            if not wants_problem_json(request) and not wants_events(request):
                 raise
             return next((r, r.media_type) for r in renderers if isinstance(r, JSONRenderer))
         except ValueError:  # a parameter that cannot be decoded
@@ -29,8 +30,17 @@ class ContentNegotiation(DefaultContentNegotiation):
 
 def wants_problem_json(request: HttpRequest) -> bool:
     """Whether the client names RFC 9457's media type in its Accept header."""
+    return _accepts(request, PROBLEM_JSON)
+
+
+def wants_events(request: HttpRequest) -> bool:
+    """Whether the client names the media type of server-sent events; errors before the first come as JSON."""
+    return _accepts(request, EVENT_STREAM)
+
+
+def _accepts(request: HttpRequest, media_type: str) -> bool:
     try:
         accepted = request.accepted_types
     except ValueError:  # as above
         return False
-    return any(f"{kind.main_type}/{kind.sub_type}" == PROBLEM_JSON and kind.quality > 0 for kind in accepted)
+    return any(f"{kind.main_type}/{kind.sub_type}" == media_type and kind.quality > 0 for kind in accepted)

@@ -126,7 +126,13 @@ def _who(exc: Any) -> str:
 
 
 def _says(text: str) -> Callable[[Any], str]:
-    return lambda exc: text.format(who=_who(exc), wait=max(1, math.ceil(exc.wait)))
+    return lambda exc: text.format(who=_who(exc), bill=_bill(exc), wait=max(1, math.ceil(exc.wait)))
+
+
+def _bill(exc: Any) -> str:
+    if exc.tokens_charged:
+        return f"The answer broke off; what had arrived is charged, {exc.tokens_charged} tokens"
+    return "Nothing was charged"
 
 
 def _provider(exc: Any) -> dict[str, Any]:
@@ -296,34 +302,34 @@ PROBLEMS = [
             "The provider limits this service as a whole; it is not your own limit.", WAIT,
             tree.ProviderRateLimitError("anthropic", 429, "", 30), should_retry=True,
             context=_provider, retry_after=_wait,
-            message=_says("{who} is busy. Nothing was charged; try again in {wait} seconds.")),
+            message=_says("{who} is busy. {bill}; try again in {wait} seconds.")),
     Problem(503, "provider_unavailable", "error", (tree.ProviderUnavailableError,),
             "The provider is down or cannot be reached.", WAIT[:-1] + ", or choose another model.",
             tree.ProviderUnavailableError("anthropic", 503, ""), should_retry=True,
             context=_outage, retry_after=_wait,
-            message=_says("{who} is unavailable. Nothing was charged; try again in {wait} seconds, "
+            message=_says("{who} is unavailable. {bill}; try again in {wait} seconds, "
                           "or use another model.")),
     Problem(504, "provider_timeout", "error", (tree.ProviderTimeoutError,),
             "The provider did not answer in time.", WAIT[:-1] + ", perhaps with a smaller max_tokens.",
             tree.ProviderTimeoutError("anthropic", None, ""), should_retry=True,
             context=_provider, retry_after=_wait,
-            message=_says("{who} did not answer in time. Nothing was charged; try again in {wait} seconds.")),
+            message=_says("{who} did not answer in time. {bill}; try again in {wait} seconds.")),
     Problem(502, "invalid_provider_response", "error", (tree.InvalidProviderResponseError,),
             "The provider's answer could not be used.", WAIT,
             tree.InvalidProviderResponseError("anthropic", 200, ""), should_retry=True,
             context=_provider, retry_after=_wait,
-            message=_says("{who} gave an unusable answer. Nothing was charged; try again in {wait} seconds.")),
+            message=_says("{who} gave an unusable answer. {bill}; try again in {wait} seconds.")),
     Problem(400, "provider_rejected_request", "warning", (tree.ProviderRequestRejectedError,),
             "The provider refused this input; `reason` is context_length, content_policy or invalid.",
             "Change the request; sending it again unchanged does not help.",
             tree.ProviderRequestRejectedError("anthropic", 400, "", reason="context_length"),
             context=lambda exc: {"provider": exc.provider, "reason": exc.reason},
-            message=lambda exc: f"{REASONS[exc.reason]} Nothing was charged."),
+            message=lambda exc: f"{REASONS[exc.reason]} {_bill(exc)}."),
     Problem(503, "provider_error", "critical", (tree.ProviderError,),
             "This service's own account or set-up with the provider is at fault, not your request.",
             "Use another model, or tell an operator the request_id.",
             tree.ProviderError("anthropic", 401, ""), context=_provider, retry_after=_wait,
-            message=_says("{who} cannot be used at the moment, through no fault of yours. Nothing was charged; "
+            message=_says("{who} cannot be used at the moment, through no fault of yours. {bill}; "
                           "use another model, or tell an operator the request_id.")),
     Problem(503, "service_temporarily_unavailable", "error",
             (tree.DatabaseUnavailableError, OperationalError, InterfaceError),

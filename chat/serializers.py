@@ -6,6 +6,7 @@ import json
 import uuid
 from typing import Any
 
+from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 
 from chat import catalogue
@@ -53,6 +54,7 @@ class ChatSerializer(serializers.Serializer):
     temperature = serializers.FloatField(min_value=0, max_value=2, required=False, help_text="0 to 2; default 0.7.")
     max_tokens = serializers.IntegerField(min_value=1, required=False, help_text="Up to the model's own limit.")
     conversation_id = serializers.CharField(required=False, help_text="A conversation to continue.")
+    stream = serializers.BooleanField(required=False, help_text="The answer as server-sent events; default false.")
 
     DEFAULT_TEMPERATURE = 0.7
 
@@ -75,7 +77,8 @@ class ChatSerializer(serializers.Serializer):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """The checked request, with a `catalogue.Model` and `ChatMessage`s.
 
-        Raises `ModelNotFoundError`, `InvalidMessageFormatError` or `ValidationError`, in this order.
+        Raises `ModelNotFoundError`, `InvalidMessageFormatError`, `ValidationError` or, for a conversation that is not
+        the user's, `Http404`, in this order.
         """
         if not isinstance(data, dict):
             raise ValidationError("The body is not an object.", fields={"body": ["Send one JSON object."]})
@@ -89,16 +92,23 @@ class ChatSerializer(serializers.Serializer):
         max_tokens = given.get("max_tokens")
         if max_tokens is not None and not (is_integer(max_tokens) and 1 <= max_tokens <= model.max_output_tokens):
             complaints["max_tokens"] = [f"This must be an integer from 1 to {model.max_output_tokens}."]
-        if not isinstance(given.get("conversation_id", ""), str):
+        conversation_id = given.get("conversation_id")
+        if not isinstance(conversation_id, str | None):
             complaints["conversation_id"] = ["This must be a string."]
+        if not isinstance(given.get("stream", False), bool):
+            complaints["stream"] = ["This must be true or false."]
         refuse(complaints)
         return {
             "model": model,
             "messages": messages,
             "temperature": float(temperature),
             "max_tokens": max_tokens,
-            "conversation_id": given.get("conversation_id"),
+            "conversation": None if conversation_id is None else self._conversation(conversation_id),
+            "stream": given.get("stream", False),
         }
+
+    def _conversation(self, conversation_id: str) -> Conversation:
+        return own_conversation(self.context["request"].user, conversation_id)
 
 
 class MessageSerializer(serializers.ModelSerializer):
@@ -189,6 +199,12 @@ def is_number(value: Any) -> bool:
 
 def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def own_conversation(user: Any, conversation_id: str) -> Conversation:
+    """The user's own conversation; `Http404` for another's, an unknown and a malformed id alike."""
+    conversation: Conversation = get_object_or_404(Conversation, pk=parse_uuid(conversation_id), user=user)
+    return conversation
 
 
 def parse_uuid(text: str) -> uuid.UUID | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.urls import re_path
 
 from chat import views
+from chat.faces.native import ChatView
 
 urlpatterns = [
     re_path(r"^$", views.RootView.as_view(), name="root"),
-    re_path(r"^chat/?$", views.ChatView.as_view(), name="chat"),
+    re_path(r"^chat/?$", ChatView.as_view(), name="chat"),
     re_path(r"^models/?$", views.ModelsView.as_view(), name="models"),
     re_path(r"^models/(?P<name>.+?)/?$", views.ModelView.as_view(), name="model"),
     re_path(r"^conversations/?$", views.ConversationsView.as_view(), name="conversations"),

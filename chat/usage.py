@@ -12,6 +12,8 @@ from django.utils import timezone
 from chat.conf import conf
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 
+CHARGED = (UsageRecord.State.SETTLED, UsageRecord.State.TRUNCATED)
+
 
 def allowance(user: Any) -> TokenBudget:
     """The user's budget, or (unsaved) the default one. No query where the user was loaded with it."""
@@ -43,7 +45,7 @@ def usage_of(user: Any, days: int = 30) -> dict[str, Any]:
     row = BudgetPeriod.objects.filter(user_id=user.pk, period=budget.period, start=start).first() or BudgetPeriod()
     since = period_start("day", now) - timedelta(days=days - 1)
     daily = (
-        UsageRecord.objects.filter(user_id=user.pk, created_at__gte=since, state=UsageRecord.State.SETTLED)
+        UsageRecord.objects.filter(user_id=user.pk, created_at__gte=since, state__in=CHARGED)
         .annotate(date=TruncDate("created_at"))
         .values("date")
         .annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"))

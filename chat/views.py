@@ -1,4 +1,4 @@
-"""The endpoints. The docstrings are what the browsable API shows."""
+"""The endpoints beside the chat itself. The docstrings are what the browsable API shows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 from django.core.cache import cache
 from django.db import Error
 from django.http import Http404
-from django.shortcuts import get_object_or_404
 from rest_framework import generics, pagination
-from rest_framework.exceptions import AuthenticationFailed, NotAcceptable
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,80 +16,11 @@ from rest_framework.reverse import reverse
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from chat import catalogue, cooldown, idempotency, usage
-from chat.admission import admitted
+from chat import catalogue, cooldown, usage
 from chat.authentication import BrowserAuthentication
-from chat.completion import Answer, complete_chat
 from chat.models import Conversation, TokenBudget
 from chat.problems import BY_CODE, Problem, describe
-from chat.serializers import ChatSerializer, ConversationDetailSerializer, ConversationSerializer, parse_uuid
-from chat.throttling import ChatRateThrottle
-
-
-class ChatView(generics.GenericAPIView):
-    """Send messages to a model and get its answer.
-
-    `POST` a JSON object with `model` (see [/models](/models)) and `messages`. Optional: `temperature`, `max_tokens`,
-    `conversation_id`. Every way this can fail is listed in [/errors](/errors).
-    """
-
-    serializer_class = ChatSerializer
-    throttle_classes = [ChatRateThrottle]
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """DRF's checks, but who asks comes before what they accept."""
-        try:
-            super().initial(request, *args, **kwargs)
-        except NotAcceptable:
-            self.perform_authentication(request)
-            self.check_permissions(request)
-            self.check_throttles(request)
-            raise
-
-    def post(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        key = idempotency.key_of(request)
-        chat = dict(serializer.validated_data)
-        conversation_id = chat.pop("conversation_id")
-        chat["conversation"] = None if conversation_id is None else own_conversation(request, conversation_id)
-        if key is None:
-            return Response(self.complete(request, chat))
-        with idempotency.once(request.user, key, request.data) as stored:
-            if stored.answer is not None:
-                return Response(stored.answer, headers={"Idempotent-Replayed": "true"})
-            stored.answer = self.complete(request, chat)
-        return Response(stored.answer)
-
-    def complete(self, request: Request, chat: dict[str, Any]) -> dict[str, Any]:
-        """The body of the answer to a checked request."""
-        request_id = request._request.request_id  # type: ignore[attr-defined]
-        with admitted(request.user.pk):
-            answer = complete_chat(
-                user=request.user, **chat, request_id=request_id, max_attempts=attempts_allowed(request)
-            )
-        return chat_body(answer, chat["model"].name, request_id)
-
-
-def chat_body(answer: Answer, model: str, request_id: str) -> dict[str, Any]:
-    """The answer as the contract has it."""
-    body = {
-        "response": answer.text,
-        "model": model,
-        "tokens_used": answer.tokens_used,
-        "usage": answer.usage._asdict(),
-        "finish_reason": answer.finish_reason,
-        "provider": answer.provider,
-        "cached": answer.cached,
-        "request_id": request_id,
-    }
-    return body | ({"message": answer.message} if answer.cached else {})
-
-
-def attempts_allowed(request: Request) -> int | None:
-    """One where the caller is itself on its second retry (the official SDKs say so), else the default (None)."""
-    count = request.headers.get("x-stainless-retry-count", "")
-    return 1 if count.isdecimal() and int(count[:9]) >= 2 else None
+from chat.serializers import ConversationDetailSerializer, ConversationSerializer, own_conversation
 
 
 class OpenView(APIView):
@@ -164,13 +94,7 @@ class ConversationView(generics.RetrieveDestroyAPIView):
     serializer_class = ConversationDetailSerializer
 
     def get_object(self) -> Conversation:
-        return own_conversation(self.request, self.kwargs["conversation_id"])
-
-
-def own_conversation(request: Request, conversation_id: str) -> Conversation:
-    """The user's own conversation; `Http404` for another's, an unknown and a malformed id alike."""
-    conversation: Conversation = get_object_or_404(Conversation, pk=parse_uuid(conversation_id), user=request.user)
-    return conversation
+        return own_conversation(self.request.user, self.kwargs["conversation_id"])
 
 
 class UsageView(APIView):

@@ -13,6 +13,7 @@ from rest_framework.throttling import BaseThrottle
 
 from chat import exceptions as tree
 from chat import idempotency, problems, views
+from chat.faces import base as faces
 from chat.models import TokenBudget, UsageRecord
 from tests.contract import PROBLEM, TABLE, ask, chat_body, check_error, send
 
@@ -26,10 +27,10 @@ class World:
         self.client, self.settings, self.monkeypatch, self.user = client, settings, monkeypatch, user
 
     def crash(self, exc):
-        def fail(**kwargs):
+        def fail(chat):
             raise exc
 
-        self.monkeypatch.setattr(views, "complete_chat", fail)
+        self.monkeypatch.setattr(faces, "complete_chat", fail)
         return ask(self.client)
 
     def budget(self, limit):
@@ -41,7 +42,7 @@ class World:
 
     def running(self):
         body = chat_body()
-        with idempotency.once(self.user, "k", body) as first:
+        with idempotency.once(self.user, "k", ["chat", body], 60) as first:
             first.answer = {}
             return self.twice(body)
 

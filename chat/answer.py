@@ -1,0 +1,135 @@
+"""What a chat comes to: a whole answer, or one that is still arriving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chat.conf import conf
+from chat.exceptions import ProviderTimeoutError
+from chat.providers.base import ChatStream, FinishReason, Usage
+
+TICK = 1.0
+"""Seconds of silence after which a stream says that it is alive, so that somebody can look whether the client is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a chat came to. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
+    `created` is seconds since the epoch."""
+
+    text: str
+    usage: Usage
+    finish_reason: FinishReason
+    provider: str
+    tokens_used: int
+    model: str
+    request_id: str
+    created: int
+    cached: bool = False
+    message: str = ""
+
+    @classmethod
+    def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer:
+        """From what `dataclasses.asdict` made of one, wherever it was kept meanwhile."""
+        return cls(**{**kept, "usage": Usage(*kept["usage"]), **changes})
+
+
+class AnswerStream(Protocol):
+    """An answer while it goes out. Iterate for its pieces of text, and for "" at each second without one; then `answer`
+    is set. Raises the `ProviderError` that broke it off. What had arrived is charged however it ends, by `close()` too.
+    """
+
+    answer: Answer | None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has reported so far."""
+
+    def __iter__(self) -> AnswerStream: ...
+
+    def __next__(self) -> str: ...
+
+    def close(self) -> None:
+        """The client has left, or nothing more is wanted. Safe to call at any time, and twice."""
+
+
+class Arriving:
+    """An `AnswerStream` from a provider. `ends` is when it must be over, on `time.monotonic()`'s scale; `whole` and
+    `broken` are called once, one of them, with what was said, to settle the bill."""
+
+    def __init__(
+        self,
+        reply: ChatStream,
+        *,
+        provider: str,
+        ends: float,
+        whole: Callable[[str, ChatStream], Answer],
+        broken: Callable[[str, ChatStream, BaseException | None], None],
+    ) -> None:
+        self.answer: Answer | None = None
+        self._reply, self._provider, self._ends = reply, provider, ends
+        self._whole, self._broken = whole, broken
+        self._said: list[str] = []
+        self._over = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._reply.usage
+
+    def __iter__(self) -> Arriving:
+        return self
+
+    def __next__(self) -> str:
+        if self._over:
+            raise StopIteration
+        try:
+            piece = self._piece()
+        except BaseException as exc:
+            self._break(exc)
+            raise
+        if piece is None:
+            self._over = True
+            self.answer = self._whole("".join(self._said), self._reply)
+            raise StopIteration
+        self._said.append(piece)
+        return piece
+
+    def close(self) -> None:
+        if not self._over:
+            self._break(None)
+
+    def _piece(self) -> str | None:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise ProviderTimeoutError(self._provider, None, f"not at its end after {conf.CHAT_STREAM_MAX:.0f} s")
+        return self._reply.next(min(TICK, left))
+
+    def _break(self, exc: BaseException | None) -> None:
+        self._over = True
+        try:
+            self._reply.close()
+        finally:
+            self._broken("".join(self._said), self._reply, exc)
+
+
+class Stored:
+    """An `AnswerStream` of an answer that is there already."""
+
+    usage: Usage | None = None
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer: Answer | None = answer
+        self.usage = answer.usage
+        self._pieces = iter([answer.text] if answer.text else [])
+
+    def __iter__(self) -> Stored:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        pass

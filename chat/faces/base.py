@@ -1,0 +1,196 @@
+"""What all faces share: the one view through which a chat goes, and the stream of events that its answer may be."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from typing import Any, ClassVar, Protocol
+
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework import generics
+from rest_framework.exceptions import NotAcceptable
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import idempotency
+from chat.admission import admitted
+from chat.answer import Answer, AnswerStream, Stored
+from chat.completion import Chat, complete_chat, longest, stream_chat
+from chat.conf import conf
+from chat.handlers import report
+from chat.problems import Description, describe
+from chat.throttling import ChatRateThrottle
+
+COMMENT = ": keep-alive\n\n"
+
+
+class ClientLeft(Exception):
+    """Nobody is there any more to hear the answer."""
+
+
+class Events(Protocol):
+    """Writes one answer as server-sent events."""
+
+    keep_alive: str
+
+    def begin(self, stream: AnswerStream) -> str:
+        """What comes before the first text."""
+
+    def text(self, piece: str) -> str: ...
+
+    def end(self, answer: Answer) -> str:
+        """What follows the last text; without it the answer is not whole."""
+
+    def error(self, description: Description) -> str:
+        """What stands in place of the end where the answer broke off."""
+
+
+class ChatEndpoint(generics.GenericAPIView):
+    """One face. A subclass has a `serializer_class` whose `validated_data` is what `Chat` takes, `stream`, and perhaps
+    `conversation_id`; `body` and `events` write the answer."""
+
+    throttle_classes = [ChatRateThrottle]
+    face: ClassVar[str]
+
+    def body(self, answer: Answer) -> dict[str, Any]:
+        """A whole answer."""
+        raise NotImplementedError
+
+    def events(self, chat: Chat, data: dict[str, Any]) -> Events:
+        """The writer of an answer to `chat`, which `data` asked for."""
+        raise NotImplementedError
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """DRF's checks, but who asks comes before what they accept."""
+        try:
+            super().initial(request, *args, **kwargs)
+        except NotAcceptable:
+            self.perform_authentication(request)
+            self.check_permissions(request)
+            self.check_throttles(request)
+            raise
+
+    def post(self, request: Request) -> HttpResponseBase:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        asked = dict(serializer.validated_data)
+        stream = asked.pop("stream")
+        key = idempotency.key_of(request)
+        chat = Chat(
+            **asked,
+            user=request.user,
+            request_id=request._request.request_id,  # type: ignore[attr-defined]
+            max_attempts=attempts_allowed(request),
+        )
+        with ExitStack() as stack:
+            once = idempotency.once(request.user, key, [self.face, request.data], longest(stream)) if key else None
+            stored = once and stack.enter_context(once)
+            if stored and stored.answer is not None:
+                self.headers["Idempotent-Replayed"] = "true"
+                answer = Answer.restored(stored.answer)
+                return self.streamed(request, chat, Stored(answer), stack) if stream else Response(self.body(answer))
+            stack.enter_context(admitted(request.user.pk))
+            if stream:
+                return self.streamed(request, chat, stream_chat(chat), stack, stored)
+            answer = complete_chat(chat)
+            if stored:
+                stored.answer = asdict(answer)
+        return Response(self.body(answer))
+
+    def streamed(
+        self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack, stored: Any = None
+    ) -> StreamingHttpResponse:
+        """The answer as events. What is on `stack` lasts as long as they do."""
+        events = EventStream(request._request, stream, self.events(chat, dict(request.data)), stack.pop_all(), stored)
+        response = StreamingHttpResponse(events, content_type="text/event-stream")
+        # The last is nginx's, which would otherwise hold events back until it has a page of them.
+        response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-cache", "no"
+        return response
+
+
+def attempts_allowed(request: Request) -> int | None:
+    """One where the caller is itself on its second retry (the official SDKs say so), else the default (None)."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    return 1 if count.isdecimal() and int(count[:9]) >= 2 else None
+
+
+class EventStream:
+    """The body of a streamed answer. A server closes it when the client has left, begun or not."""
+
+    def __init__(
+        self, request: HttpRequest, stream: AnswerStream, events: Events, stack: ExitStack, stored: Any
+    ) -> None:
+        self.request, self.stream, self.events, self.stack, self.stored = request, stream, events, stack, stored
+        self.chunks = self._run()
+
+    def __iter__(self) -> Iterator[str]:
+        return self.chunks
+
+    def close(self) -> None:
+        self.chunks.close()
+        with suppress(ClientLeft), self.stack:  # empty by now, unless nothing was ever asked of `chunks`
+            self.stream.close()
+            raise ClientLeft
+
+    def _run(self) -> Generator[str, None, None]:
+        try:
+            with self.stack:
+                try:
+                    yield from self._answer()
+                finally:
+                    self.stream.close()
+                assert self.stream.answer
+                if self.stored:
+                    self.stored.answer = asdict(self.stream.answer)
+            yield self.events.end(self.stream.answer)
+        except ClientLeft:
+            return
+        except Exception as exc:  # the status is sent: an error can only be one more event
+            description = describe(exc)
+            report(exc, description.problem)
+            if description.problem.traceback:
+                got_request_exception.send(sender=type(self), request=self.request)
+            yield self.events.error(description)
+
+    def _answer(self) -> Iterator[str]:
+        yield self.events.begin(self.stream)
+        heard_at = time.monotonic()
+        for piece in self.stream:
+            if has_left(self.request):
+                raise ClientLeft
+            if piece:
+                yield self.events.text(piece)
+            elif time.monotonic() - heard_at < conf.CHAT_KEEP_ALIVE:
+                continue
+            else:
+                yield self.events.keep_alive
+            heard_at = time.monotonic()
+
+
+def has_left(request: HttpRequest) -> bool:
+    """Whether the client has closed its connection, where the server tells us which that is. A write would notice only
+    the second time."""
+    sock = request.META.get("gunicorn.socket")
+    if sock is None:
+        return False
+    poll = select.poll()
+    try:
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0)) and not sock.recv(1, socket.MSG_PEEK)
+    except ValueError:  # TLS, which cannot peek
+        return False
+    except OSError:
+        return True
+
+
+def event(data: Any, name: str = "") -> str:
+    """One server-sent event with JSON data."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"

@@ -1,0 +1,65 @@
+"""Our own face: `POST /chat`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.answer import Answer, AnswerStream
+from chat.completion import Chat
+from chat.faces.base import COMMENT, ChatEndpoint, event
+from chat.handlers import plain_body
+from chat.problems import Description
+from chat.serializers import ChatSerializer
+
+
+class ChatView(ChatEndpoint):
+    """Send messages to a model and get its answer.
+
+    `POST` a JSON object with `model` (see [/models](/models)) and `messages`. Optional: `temperature`, `max_tokens`,
+    `conversation_id`, `stream`. Every way this can fail is listed in [/errors](/errors).
+    """
+
+    face = "chat"
+    serializer_class = ChatSerializer
+
+    def body(self, answer: Answer) -> dict[str, Any]:
+        return {"response": answer.text} | facts(answer)
+
+    def events(self, chat: Chat, data: dict[str, Any]) -> ChatEvents:
+        return ChatEvents(chat.request_id)
+
+
+class ChatEvents:
+    """`delta` for each piece, then `done` with what a whole answer has besides its text, or `error`."""
+
+    keep_alive = COMMENT
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+
+    def begin(self, stream: AnswerStream) -> str:
+        return ""
+
+    def text(self, piece: str) -> str:
+        return event({"text": piece}, "delta")
+
+    def end(self, answer: Answer) -> str:
+        return event(facts(answer), "done")
+
+    def error(self, description: Description) -> str:
+        status = {"status": description.problem.status}
+        return event(plain_body(description, self.request_id) | status, "error")
+
+
+def facts(answer: Answer) -> dict[str, Any]:
+    """What the contract says of an answer, its text apart."""
+    body = {
+        "model": answer.model,
+        "tokens_used": answer.tokens_used,
+        "usage": answer.usage._asdict(),
+        "finish_reason": answer.finish_reason,
+        "provider": answer.provider,
+        "cached": answer.cached,
+        "request_id": answer.request_id,
+    }
+    return body | ({"message": answer.message} if answer.cached else {})
