@@ -281,3 +281,7 @@ def test_what_is_for_anyone_is_there_for_a_browser_while_the_database_is_away(ap
     api_client.force_login(user)
     with connection.execute_wrapper(away):
         assert [api_client.get(path).status_code for path in ("/", "/models", "/errors")] == [200, 200, 200]
+
+
+def test_a_models_name_may_hold_anything(api_client):
+    check_error(api_client.get("/models/a%0Ab"), "model_not_found")
