@@ -11,6 +11,8 @@ from django.core.checks import CheckMessage, Error
 from chat.conf import conf
 
 RATE = re.compile(r"[1-9]\d{0,8}/(?:[1-9]\d{0,5})?[smhd]")
+# As a browser sends it: in lower case, without a path, without its scheme's own port. Anything else would never match.
+ORIGIN = re.compile(r"(?!http://.*:80$|https://.*:443$)[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 PERIODS = ("hour", "day", "month")
 COUNT = (1, 10**6)
 SECONDS = (0.01, 3600)
@@ -41,7 +43,8 @@ def is_rate(rate: str) -> bool:
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis, E005 numbers."""
+    """E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis, E005 numbers,
+    E006 origins of front ends."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
@@ -63,4 +66,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         value = getattr(conf, name)
         if value is not None and not least <= value <= most:  # NaN is in no range
             refuse(5, f"{name} is {value}.", f"It is a number from {least} to {most}.")
+    for origin in settings.CORS_ALLOWED_ORIGINS:
+        if not ORIGIN.fullmatch(origin):
+            refuse(6, f"CORS_ALLOWED_ORIGINS holds {origin!r}.", "Name each origin as https://app.example.org.")
     return errors

@@ -1,4 +1,4 @@
-"""The outermost layer: an id for every request, its two log lines, and JSON for errors that nothing else caught."""
+"""The outermost layers: an id for every request, its two log lines, and JSON for errors that nothing else caught."""
 
 from __future__ import annotations
 
@@ -62,21 +62,20 @@ class RequestIDMiddleware:
             **({"query": masked_query(request.META["QUERY_STRING"])} if request.META.get("QUERY_STRING") else {}),
         )
         log.info("incoming_request")
-        response = self._respond(request)
+        response = self.get_response(request)
         response["X-Request-ID"] = response["Request-Id"] = request_id
         duration = round((time.monotonic() - started) * 1000, 1)
         log.info("response_sent", status_code=response.status_code, duration_ms=duration)
         return response
 
-    def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
-        """An exception that a view let out, a failure to render included."""
-        if is_admin(request):
-            return None
-        if find(exc).traceback:
-            got_request_exception.send(sender=type(self), request=request)
-        return error_response(exc, request)
 
-    def _respond(self, request: HttpRequest) -> HttpResponse:
+class ErrorMiddleware:
+    """Gives the contract's shape to every error without it: those of other middleware and of Django's own views."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
             request.get_host()
         except DisallowedHost as exc:
@@ -91,6 +90,14 @@ class RequestIDMiddleware:
             ours.setdefault(name, value)  # the security headers, Allow, Vary
         ours.cookies = response.cookies
         return ours
+
+    def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
+        """An exception that a view let out, a failure to render included."""
+        if is_admin(request):
+            return None
+        if find(exc).traceback:
+            got_request_exception.send(sender=type(self), request=request)
+        return error_response(exc, request)
 
 
 def masked_query(query: str) -> str:
@@ -117,6 +124,6 @@ def is_too_large(request: HttpRequest) -> bool:
 
 @receiver(got_request_exception)
 def remember(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> None:
-    """Keep what a failing middleware raised: Django turns it into a page before the outermost middleware sees it."""
+    """Keep what a failing middleware raised: Django turns it into a page before ErrorMiddleware sees it."""
     if request is not None:
         request.uncaught = sys.exc_info()[1]  # type: ignore[attr-defined]

@@ -42,6 +42,21 @@ BAD_RATES = [
     "10/m ",
     "10/m\n",
 ]
+BAD_ORIGINS = [
+    "*",
+    "null",
+    "file://",
+    "app.example",
+    "https://app.example/",
+    "https://app.example/path",
+    "https://*.app.example",
+    "https://App.example",
+    "HTTPS://app.example",
+    "https://app.example:443",
+    "http://app.example:80",
+    "https://user@app.example",
+    "https://app.example:",
+]
 MISTAKES = [
     *(("E001", "CHAT_RATE_LIMIT", rate) for rate in BAD_RATES),
     ("E002", "CHAT_TOKEN_ESTIMATE", "exact"),
@@ -50,6 +65,7 @@ MISTAKES = [
     ("E004", "WEB_CONCURRENCY", 2),
     *(("E005", name, value) for name in RANGES for value in (-1, NAN, INFINITY)),
     *(("E005", name, 0) for name, (least, _) in RANGES.items() if least),
+    *(("E006", "CORS_ALLOWED_ORIGINS", [origin]) for origin in BAD_ORIGINS),
 ]
 
 

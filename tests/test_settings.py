@@ -56,6 +56,7 @@ def test_production_passes_every_deployment_check_without_a_warning():
         ("DATABASE_URL", "mysql://u:planted@h/d", "DATABASE_URL must read"),
         ("DATABASE_URL", "postgresql://u:planted@h:port/d", "DATABASE_URL must read"),
         ("REDIS_URL", "localhost:6379", "REDIS_URL must read"),
+        ("CORS_ALLOWED_ORIGINS", "app.example", "CORS_ALLOWED_ORIGINS holds 'app.example'"),
     ],
 )
 def test_a_server_does_not_start_on_a_mistake_and_says_which(name, value, complaint):

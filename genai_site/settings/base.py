@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 
 from genai_site.environment import Environment
@@ -38,11 +39,15 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "knox",
+    "corsheaders",
 ]
 
+SECURITY = "django.middleware.security.SecurityMiddleware"
 MIDDLEWARE = [
     "chat.middleware.RequestIDMiddleware",
-    "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",  # around all that makes errors, which a front end must be able to read
+    "chat.middleware.ErrorMiddleware",
+    SECURITY,
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -73,6 +78,46 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
+]
+
+
+# --- front ends of other origins --------------------------------------------------------------------------------------
+# Nobody's until it is named. Their users' keys come in a header, so cookies (CORS_ALLOW_CREDENTIALS) stay out of it.
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_EXPOSE_HEADERS = [
+    "x-request-id",
+    "request-id",
+    "retry-after",
+    "x-should-retry",
+    "ratelimit",
+    "ratelimit-policy",
+    "idempotent-replayed",
+]
+CORS_ALLOW_HEADERS = [
+    *default_headers,
+    "idempotency-key",
+    "x-request-id",
+    # What the official JavaScript SDKs send from a browser: OpenAI's, Anthropic's, and both.
+    "openai-beta",
+    "openai-organization",
+    "openai-project",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "anthropic-version",
+    "x-api-key",
+    "x-stainless-arch",
+    "x-stainless-async",
+    "x-stainless-custom-poll-interval",
+    "x-stainless-helper",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-poll-helper",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
 ]
 
 
