@@ -23,6 +23,8 @@ MOST_COMPLAINTS = 20
 class StrictSerializer(serializers.Serializer):
     """A serializer that refuses fields it does not know: a misspelt option must not pass silently."""
 
+    strict = True
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
             refuse(unknown_fields(data, {field.field_name for field in self._writable_fields}))
@@ -41,18 +43,27 @@ class StrictCharField(serializers.CharField):
 
 
 class ChatMessageSerializer(serializers.Serializer):
+    strict = True
+
     role = serializers.ChoiceField(choices=ROLES)
-    content = serializers.CharField(trim_whitespace=False)
+    content = serializers.CharField(trim_whitespace=False, help_text="Not blank.")
+
+    def refine_schema(self, schema: dict[str, Any]) -> None:
+        schema["properties"]["content"]["pattern"] = r"\S"
 
 
 class ChatSerializer(serializers.Serializer):
     """The body of `POST /chat`. The fields are declared for the browsable API and for reading; the contract's order
     (model, messages, then all others at once) and its strictness are in `to_internal_value`."""
 
+    strict = True
+
     model = serializers.CharField(help_text="One of GET /models.")
     messages = ChatMessageSerializer(many=True, help_text="1 to 256, at least one of them from the user.")
     temperature = serializers.FloatField(min_value=0, max_value=2, required=False, help_text="0 to 2; default 0.7.")
-    max_tokens = serializers.IntegerField(min_value=1, required=False, help_text="Up to the model's own limit.")
+    max_tokens = serializers.IntegerField(
+        min_value=1, required=False, help_text="Up to the model's own limit; no decimal point."
+    )
     conversation_id = serializers.CharField(required=False, help_text="A conversation to continue.")
     stream = serializers.BooleanField(required=False, help_text="The answer as server-sent events; default false.")
 
@@ -69,6 +80,27 @@ class ChatSerializer(serializers.Serializer):
             "temperature": self.DEFAULT_TEMPERATURE,
             "max_tokens": 100,
         }
+
+    def refine_schema(self, schema: dict[str, Any]) -> None:
+        """What is on offer in this process, and rules that no declared field can state."""
+        models = sorted(catalogue.current().models.values(), key=lambda model: model.name)
+        most = max((model.max_output_tokens for model in models), default=1)
+        fields = schema["properties"]
+        fields["model"]["enum"] = [model.name for model in models]
+        a_users = {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}
+        fields["messages"] |= {"minItems": 1, "maxItems": MOST_MESSAGES, "contains": a_users}
+        fields["temperature"]["default"] = self.DEFAULT_TEMPERATURE
+        fields["max_tokens"]["maximum"] = most
+        fields["conversation_id"]["format"] = "uuid"
+        schema["examples"] = [self.get_initial()]
+        schema["allOf"] = [
+            {
+                "if": {"properties": {"model": {"const": model.name}}},
+                "then": {"properties": {"max_tokens": {"maximum": model.max_output_tokens}}},
+            }
+            for model in models
+            if model.max_output_tokens < most
+        ]
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         # Everything is in one place below; the base class would copy all fields to find that nothing is left to do.

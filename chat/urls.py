@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import re_path
 
-from chat import views
+from chat import docs, views
 from chat.faces.native import ChatView
 
 urlpatterns = [
@@ -15,8 +15,10 @@ urlpatterns = [
     re_path(r"^conversations/?$", views.ConversationsView.as_view(), name="conversations"),
     re_path(r"^conversations/(?P<conversation_id>[^/]+)/?$", views.ConversationView.as_view(), name="conversation"),
     re_path(r"^usage/?$", views.UsageView.as_view(), name="usage"),
-    re_path(r"^errors/?$", views.ErrorsView.as_view(), name="errors"),
-    re_path(r"^errors/(?P<code>[^/]+)/?$", views.ErrorView.as_view(), name="error"),
+    re_path(r"^errors/?$", docs.ErrorsView.as_view(), name="errors"),
+    re_path(r"^errors/(?P<code>[^/]+)/?$", docs.ErrorView.as_view(), name="error"),
     re_path(r"^health/?$", views.HealthView.as_view(), name="health"),
     re_path(r"^health/ready/?$", views.ReadyView.as_view(), name="ready"),
+    re_path(r"^schema/?$", docs.SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/?$", docs.DocsView.as_view(), name="docs"),
 ]

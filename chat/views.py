@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.cache import cache
 from django.db import Error
-from django.http import Http404
 from rest_framework import generics, pagination
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
@@ -16,10 +15,9 @@ from rest_framework.reverse import reverse
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from chat import catalogue, cooldown, usage
+from chat import answers, catalogue, cooldown, usage
 from chat.authentication import BrowserAuthentication
 from chat.models import Conversation, TokenBudget
-from chat.problems import BY_CODE, Problem, describe
 from chat.serializers import ConversationDetailSerializer, ConversationSerializer, own_conversation
 
 
@@ -44,16 +42,20 @@ class RootView(OpenView):
     `Authorization: Token <key>`.
     """
 
+    answers = {"GET": {200: answers.ADDRESSES}}
+
     def get_view_name(self) -> str:
         return "Chat API"
 
     def get(self, request: Request) -> Response:
-        names = ("chat", "models", "conversations", "usage", "errors", "health", "ready")
+        names = ("chat", "models", "conversations", "usage", "errors", "health", "ready", "schema", "docs")
         return Response({name: reverse(name, request=request) for name in names})
 
 
 class ModelsView(OpenView):
     """The models on offer, by name."""
+
+    answers = {"GET": {200: answers.ModelNames}}
 
     def get(self, request: Request) -> Response:
         return Response({"models": sorted(catalogue.current().models)})
@@ -61,6 +63,9 @@ class ModelsView(OpenView):
 
 class ModelView(OpenView):
     """One model and its limits, in tokens."""
+
+    answers = {"GET": {200: answers.ModelLimits}}
+    errors = {"GET": ("model_not_found",)}
 
     def get(self, request: Request, name: str) -> Response:
         model = catalogue.current().get(name)
@@ -73,16 +78,36 @@ class Pagination(pagination.PageNumberPagination):
     page_size_query_param = "page_size"
     max_page_size = 100
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        page, page_size = super().get_schema_operation_parameters(view)
+        page["schema"]["minimum"] = 1
+        page_size["schema"] = {"type": ["integer", "string"], "default": self.page_size}
+        page_size["description"] = f"At most {self.max_page_size}. What is no size of a page counts as left out."
+        return [page, page_size]
+
+    def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        link = {"type": ["string", "null"], "format": "uri"}
+        page["properties"] |= {"next": link, "previous": link}  # DRF's own are of OpenAPI 3.0
+        return page | {"required": list(page["properties"])}
+
 
 class ConversationsView(generics.ListCreateAPIView):
-    """Your conversations, the newest first. `POST` an optional `title` to begin one, then name its `id` as
-    `conversation_id` in a chat."""
+    """Your conversations, the newest first.
+
+    `POST` an optional `title` to begin one, then name its `id` as `conversation_id` in a chat.
+    """
 
     serializer_class = ConversationSerializer
     pagination_class = Pagination
+    errors = {"GET": ("not_found",)}  # a page that there is not
 
     def get_queryset(self) -> Any:
         return Conversation.objects.filter(user=self.request.user)  # type: ignore[misc]
+
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Begin a conversation, then name its `id` as `conversation_id` in a chat."""
+        return super().post(request, *args, **kwargs)
 
     def perform_create(self, serializer: Any) -> None:
         serializer.save(user=self.request.user)
@@ -92,6 +117,11 @@ class ConversationView(generics.RetrieveDestroyAPIView):
     """One of your conversations, with its messages. `DELETE` removes both."""
 
     serializer_class = ConversationDetailSerializer
+    errors = {"GET": ("not_found",), "DELETE": ("not_found",)}
+
+    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Remove a conversation and its messages."""
+        return super().delete(request, *args, **kwargs)
 
     def get_object(self) -> Conversation:
         return own_conversation(self.request.user, self.kwargs["conversation_id"])
@@ -100,46 +130,17 @@ class ConversationView(generics.RetrieveDestroyAPIView):
 class UsageView(APIView):
     """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
 
+    answers = {"GET": {200: answers.Usage}}
+
     def get(self, request: Request) -> Response:
         return Response(usage.usage_of(request.user))
-
-
-class ErrorsView(OpenView):
-    """Every error that this API can answer with, and what to do about it."""
-
-    def get(self, request: Request) -> Response:
-        return Response({"errors": [error_entry(problem) for problem in BY_CODE.values()]})
-
-
-class ErrorView(OpenView):
-    """One error: what it means and what to do about it."""
-
-    def get(self, request: Request, code: str) -> Response:
-        if code not in BY_CODE:
-            raise Http404
-        return Response(error_entry(BY_CODE[code]))
-
-
-def error_entry(problem: Problem) -> dict[str, Any]:
-    """A row of the problems table as the catalogue of errors shows it, with the body that its example gives."""
-    description = describe(problem.example)
-    request_id = "3f8e1c52-6d0b-4c7a-9a53-0d8c5b1f2e64"
-    return {
-        "code": problem.code,
-        "status": problem.status,
-        "title": problem.title,
-        "meaning": problem.meaning,
-        "what_to_do": problem.what_to_do,
-        "should_retry": problem.should_retry,
-        "example": {"error": problem.code, "message": description.message, "request_id": request_id}
-        | description.context,
-    }
 
 
 class HealthView(OpenView):
     """Liveness: this process answers. Touches nothing else."""
 
     authentication_classes = []
+    answers = {"GET": {200: answers.Health}}
 
     def get(self, request: Request) -> Response:
         return Response({"status": "healthy"})
@@ -152,6 +153,7 @@ class ReadyView(OpenView):
     """
 
     authentication_classes = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
+    answers = {"GET": {200: answers.Readiness, 503: answers.Readiness}}
 
     def get(self, request: Request) -> Response:
         states = provider_states()

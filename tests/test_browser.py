@@ -1,4 +1,4 @@
-"""The admin and the browsable API in a real browser."""
+"""The admin, the browsable API and the docs in a real browser."""
 
 from __future__ import annotations
 
@@ -120,3 +120,24 @@ def test_a_chat_is_sent_from_the_browsable_api_and_its_errors_read_well(page):
     expect(page.locator(".response-info")).to_contain_text('"available_models"')
     alert.get_by_role("link", name="model_not_found").click()
     expect(page.locator(".response-info")).to_contain_text('"what_to_do"')
+
+
+@pytest.mark.timeout(120)
+def test_the_docs_show_every_operation_and_send_a_chat(page, token):
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.goto("/docs")
+    expect(page.locator(".opblock")).to_have_count(14)
+
+    page.get_by_role("button", name="Authorize").click()
+    page.locator("#auth-bearer-value").fill(token)
+    page.locator(".auth-container", has=page.locator("#auth-bearer-value")).locator("button.authorize").click()
+    page.locator(".btn-done").first.click()
+
+    chat = page.locator("#operations-chat-post_chat")
+    chat.locator(".opblock-summary-control").click()
+    expect(chat).to_contain_text("token_budget_exceeded")
+    chat.get_by_role("button", name="Try it out").click()
+    chat.get_by_role("button", name="Execute").click()
+    expect(chat.locator(".live-responses-table")).to_contain_text('"finish_reason": "stop"')
+    assert said == []

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from chat import answers
 from chat.answer import Answer, AnswerStream
 from chat.completion import Chat
 from chat.faces.base import COMMENT, ChatEndpoint, event
 from chat.handlers import plain_body
+from chat.negotiation import EVENT_STREAM
+from chat.openapi import CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.problems import Description
 from chat.serializers import ChatSerializer
 
@@ -21,6 +24,9 @@ class ChatView(ChatEndpoint):
 
     face = "chat"
     serializer_class = ChatSerializer
+    answers = {"POST": {200: answers.ChatAnswer, (200, EVENT_STREAM): str}}
+    errors = {"POST": CHAT_ERRORS}
+    parameters = {"POST": [IDEMPOTENCY_KEY]}
 
     def body(self, answer: Answer) -> dict[str, Any]:
         return {"response": answer.text} | facts(answer)

@@ -40,6 +40,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "knox",
     "corsheaders",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
 ]
 
 SECURITY = "django.middleware.security.SecurityMiddleware"
@@ -193,6 +195,18 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chat.negotiation.ContentNegotiation",
     "URL_FORMAT_OVERRIDE": None,
+    "DEFAULT_SCHEMA_CLASS": "chat.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "Chat API",
+    "DESCRIPTION": "A chat back end that says what went wrong. Every error is also in [/errors](/errors).",
+    "VERSION": "1.0.0",
+    "SCHEMA_PATH_PREFIX": "/",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "PREPROCESSING_HOOKS": ["chat.openapi.without_trailing_slash"],
+    "POSTPROCESSING_HOOKS": [],
 }
 KEY_TTL_DAYS = env.int("KEY_TTL_DAYS", 365)
 REST_KNOX = {"TOKEN_TTL": timedelta(days=KEY_TTL_DAYS)}
