@@ -18,7 +18,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import answers
+from chat import shapes
 from chat.envelopes import EXAMPLE_ID
 from chat.handlers import plain_body
 from chat.problems import BY_CODE, Problem, describe
@@ -31,7 +31,7 @@ PAGE_SETTINGS = {"deepLinking": True, "persistAuthorization": False, "defaultMod
 class ErrorsView(OpenView):
     """Every error that this API can answer with, and what to do about it."""
 
-    answers = {"GET": {200: answers.ErrorCatalogue}}
+    answers = {"GET": {200: shapes.ErrorCatalogue}}
 
     def get(self, request: Request) -> Response:
         return Response({"errors": [error_entry(problem) for problem in BY_CODE.values()]})
@@ -40,7 +40,7 @@ class ErrorsView(OpenView):
 class ErrorView(OpenView):
     """One error: what it means and what to do about it."""
 
-    answers = {"GET": {200: answers.ErrorEntry}}
+    answers = {"GET": {200: shapes.ErrorEntry}}
     errors = {"GET": ("not_found",)}
     parameters = {"GET": [OpenApiParameter("code", str, OpenApiParameter.PATH, enum=list(BY_CODE))]}
 

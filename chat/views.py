@@ -15,7 +15,7 @@ from rest_framework.reverse import reverse
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from chat import answers, catalogue, cooldown, usage
+from chat import catalogue, cooldown, shapes, usage
 from chat.authentication import BrowserAuthentication
 from chat.models import Conversation, TokenBudget
 from chat.serializers import ConversationDetailSerializer, ConversationSerializer, own_conversation
@@ -42,7 +42,7 @@ class RootView(OpenView):
     `Authorization: Token <key>`.
     """
 
-    answers = {"GET": {200: answers.ADDRESSES}}
+    answers = {"GET": {200: shapes.ADDRESSES}}
 
     def get_view_name(self) -> str:
         return "Chat API"
@@ -55,7 +55,7 @@ class RootView(OpenView):
 class ModelsView(OpenView):
     """The models on offer, by name."""
 
-    answers = {"GET": {200: answers.ModelNames}}
+    answers = {"GET": {200: shapes.ModelNames}}
 
     def get(self, request: Request) -> Response:
         return Response({"models": sorted(catalogue.current().models)})
@@ -64,7 +64,7 @@ class ModelsView(OpenView):
 class ModelView(OpenView):
     """One model and its limits, in tokens."""
 
-    answers = {"GET": {200: answers.ModelLimits}}
+    answers = {"GET": {200: shapes.ModelLimits}}
     errors = {"GET": ("model_not_found",)}
 
     def get(self, request: Request, name: str) -> Response:
@@ -130,7 +130,7 @@ class ConversationView(generics.RetrieveDestroyAPIView):
 class UsageView(APIView):
     """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
 
-    answers = {"GET": {200: answers.Usage}}
+    answers = {"GET": {200: shapes.Usage}}
 
     def get(self, request: Request) -> Response:
         return Response(usage.usage_of(request.user))
@@ -140,7 +140,7 @@ class HealthView(OpenView):
     """Liveness: this process answers. Touches nothing else."""
 
     authentication_classes = []
-    answers = {"GET": {200: answers.Health}}
+    answers = {"GET": {200: shapes.Health}}
 
     def get(self, request: Request) -> Response:
         return Response({"status": "healthy"})
@@ -153,7 +153,7 @@ class ReadyView(OpenView):
     """
 
     authentication_classes = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
-    answers = {"GET": {200: answers.Readiness, 503: answers.Readiness}}
+    answers = {"GET": {200: shapes.Readiness, 503: shapes.Readiness}}
 
     def get(self, request: Request) -> Response:
         states = provider_states()

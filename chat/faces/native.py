@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat import answers
+from chat import shapes
 from chat.answer import Answer, AnswerStream
 from chat.completion import Chat
 from chat.faces.base import COMMENT, ChatEndpoint, event
@@ -24,7 +24,7 @@ class ChatView(ChatEndpoint):
 
     face = "chat"
     serializer_class = ChatSerializer
-    answers = {"POST": {200: answers.ChatAnswer, (200, EVENT_STREAM): str}}
+    answers = {"POST": {200: shapes.ChatAnswer, (200, EVENT_STREAM): str}}
     errors = {"POST": CHAT_ERRORS}
     parameters = {"POST": [IDEMPOTENCY_KEY]}
 
