@@ -24,16 +24,34 @@
     error_in_200, no_choices, null_content, empty_content, tool_calls    of a 200, in the protocol asked for
     refusal, content_filter, reasoning_only                              (no_choices: Anthropic's empty content)
     usage_missing, usage_nonsense, surrogates                            still good answers
+A request with `"stream": true` gets the same as a stream, where it is an answer, and these, which are "ok" to others
+(the first piece of `text` always comes before a break):
+
+    stream_cut, stream_close, stream_reset, stream_stall     the rest is missing: the body ends, the connection ends, is
+                          reset after `seconds`, is silent;      stream_stall_in_framing: silent within a chunk's size
+    stream_error          an error event, `body` or an overload;    stream_garbage, stream_bad_utf8: an unreadable event
+    stream_no_terminator  all but the last event;    stream_no_terminator_unframed: and the end of the connection as end
+    stream_no_finish      a last event, but no finish reason;    stream_empty: a body without an event
+    stream_endless_line, stream_endless_comments             each `seconds` another piece, or as fast as they go
+    stream_comments_only, stream_pings_only, stream_pings_after_text     every `seconds`, and no (more) text
+    stream_slow_first     headers, the rest after `seconds`;    stream_pauses: `seconds` before each event
+    stream_split, stream_at_once, stream_loose, stream_no_last_line_end, stream_unframed, stream_goes_on,
+    stream_usage_with_last_choice, stream_one_piece          still good answers
+
+Errors for both:
+
     rate_limit (429), terminal_429 (credit is spent), bad_key (401), unavailable (503), overloaded (529)
 """
 
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -41,6 +59,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.loopback_faults import body_of, page_of, pieces_of
+from tests.loopback_streams import CLOSING, RESETTING, Step, steps_of
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,10 @@ class Recorded:
     def protocol(self) -> str:
         return "anthropic" if self.path.endswith("/messages") else "openai"
 
+    @property
+    def wants_stream(self) -> bool:
+        return isinstance(self.json, dict) and self.json.get("stream") is True
+
 
 Behaviour = Fault | str | Callable[[Recorded], "Fault | str"]
 
@@ -87,6 +110,8 @@ class LoopbackProvider:
         self.connections = 0
         self.arrived = threading.Event()
         """Set whenever a request has been read."""
+        self.left = threading.Event()
+        """Set when a client has closed its connection in the middle of a stream."""
         self._script: deque[Fault | str] = deque()
         self._tls = tls
         self._stopping = threading.Event()
@@ -167,11 +192,45 @@ class LoopbackProvider:
         if callable(fault):
             fault = fault(recorded)
         fault = Fault(fault) if isinstance(fault, str) else fault
-        if fault.name == "reset":
+        if fault.name in ("reset", *RESETTING):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        steps = steps_of(fault, recorded.protocol) if recorded.wants_stream else None
+        if steps is not None:
+            self._stream(sock, self._dripped(steps, fault.seconds) if fault.name == "drip_body" else steps, fault)
+            return fault.name not in CLOSING
         for piece in self._play(fault, recorded):
             sock.sendall(piece)
         return fault.name not in ("reset", "close", "close_half_way", "chunk_half_way", "bad_status_line")
+
+    def _stream(self, sock: socket.socket, steps: Iterator[Step], fault: Fault) -> None:
+        if fault.name == "slow":
+            self._wait(fault.seconds)
+        try:
+            for step in steps:
+                if isinstance(step, bytes):
+                    sock.sendall(step)
+                else:
+                    self._watch(sock, step)
+        except OSError:
+            if not self._stopping.is_set():
+                self.left.set()
+            raise
+
+    def _watch(self, sock: socket.socket, seconds: float) -> None:
+        """Wait, unless the client leaves: it has nothing more to say, so all that can be read is that it has gone."""
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            self._wait(0)
+            if select.select([sock], [], [], min(left, 0.02))[0]:
+                raise OSError("the client has left")
+
+    @staticmethod
+    def _dripped(steps: Iterator[Step], seconds: float) -> Iterator[Step]:
+        head, *body = [step for step in steps if isinstance(step, bytes)]
+        yield head
+        for byte in b"".join(body):
+            yield bytes([byte])
+            yield seconds
 
     def _wait(self, seconds: float | None) -> None:
         if self._stopping.wait(seconds):

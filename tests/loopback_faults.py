@@ -124,13 +124,19 @@ def body_of(fault: Any, protocol: str) -> tuple[int, dict[str, str], bytes]:
         return code, headers | more, _encoded(error(protocol, kind_, word if protocol == "openai" else None))
     if name == "error_in_200":
         return 200, headers, _encoded(error(protocol, "server_error", None))
-    changes = (ANTHROPIC if protocol == "anthropic" else OPENAI).get(name, {})
-    if not changes and name not in ANSWERED:
+    changes = changes_of(name, protocol)
+    if changes is None and name not in ANSWERED and not name.startswith("stream_"):
         raise ValueError(f"unknown fault {name!r}")
-    return 200, headers, _encoded(answer(protocol, fault.text, **changes))
+    return 200, headers, _encoded(answer(protocol, fault.text, **(changes or {})))
 
 
 ANSWERED = ("ok", "slow", "hang_after_headers", "drip_body", "drip_headers", "close_half_way")
+
+
+def changes_of(name: str, protocol: str) -> dict[str, Any] | None:
+    """What `answer` is to be changed by for a fault that is a whole answer, or None."""
+    changes = (ANTHROPIC if protocol == "anthropic" else OPENAI).get(name)
+    return dict(changes) if changes is not None else None
 
 
 def page_of(code: int, headers: dict[str, str], body: bytes) -> bytes:

@@ -21,6 +21,7 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.providers.endpoint import Endpoint
+from chat.providers.framing import Framing
 from chat.providers.sockets import call
 from chat.redaction import mask_secrets
 
@@ -52,8 +53,8 @@ class Incoming:
     def __init__(self, response: requests.Response, endpoint: Endpoint, sock: Any, began: float) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.is_framed = bool(response.raw.chunked or response.raw.length_remaining is not None)
-        """Whether HTTP tells the body's end from a lost connection."""
+        raw: Any = response.raw
+        self.framing = Framing(chunked=raw.chunked, length=raw.length_remaining)
         self._response, self._endpoint, self._sock, self._began = response, endpoint, sock, began
         self._received = 0
         self._closed = False
@@ -68,26 +69,19 @@ class Incoming:
         finally:
             self._response.close()
 
-    def read(self, seconds: float, stall: float) -> bytes | None:
-        """What has arrived, undecoded: b"" after `seconds` of silence, None at the end of the body.
-
-        `stall` is seconds, too: what a silence in the middle of HTTP's own framing may last, where `http.client` can
-        not give up reading and resume it.
-        """
+    def read(self, seconds: float) -> bytes | None:
+        """What has arrived, undecoded: b"" after `seconds` of silence, None at the end of the body."""
         with self._reading:
-            received = None if self._closed else self._guarded_read(seconds, stall)
+            received = None if self._closed else guarded(self._endpoint, self._began, lambda: self._read(seconds))
             if self._closed:
                 raise InvalidProviderResponseError(self._endpoint.provider, None, "the stream was closed")
             return received
 
     def finish(self) -> None:
         """Wait a moment for the end of a body that holds nothing more, so that its connection can be used again."""
-        with self._owning:
-            # From here on the connection may be another request's at any time.
-            self._sock = None
         ends = time.monotonic() + LONGEST_DRAIN
-        with self._reading, suppress(ProviderError):
-            while (left := ends - time.monotonic()) > 0 and self._guarded_read(left, left) is not None:
+        with suppress(ProviderError):
+            while (left := ends - time.monotonic()) > 0 and self.read(left) is not None:
                 pass
         self.close()
 
@@ -118,39 +112,53 @@ class Incoming:
         self._check_size(len(body))
         return bytes(body)
 
-    def _guarded_read(self, seconds: float, stall: float) -> bytes | None:
-        return guarded(self._endpoint, self._began, lambda: self._read(seconds, stall))
-
-    def _read(self, seconds: float, stall: float) -> bytes | None:
-        try:
-            if not self._is_ready(seconds):
-                return b""
-            with call.within(stall, stall, connected=True):
-                chunk: bytes = self._response.raw.read1(CHUNK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as exc:
-            raise self._broken(exc) from None
-        self._received += len(chunk)
-        self._check_size(self._received)
-        return chunk or None
-
-    def _is_ready(self, seconds: float) -> bool:
-        """Whether there is something to read, be it the end; waits for it `seconds` at most.
-
-        Bytes may lie in the socket, in TLS and in the file that `http.client` reads from, so a look at the socket alone
-        would miss some. Waiting by a time-out of the socket would end that file for good.
-        """
+    def _read(self, seconds: float) -> bytes | None:
         ends = time.monotonic() + seconds
-        file = self._file()
-        with call.glancing(), suppress(EOFError):
-            while file is not None and not file.peek(1):
-                if not wait_for_read(file, max(ends - time.monotonic(), 0)):
-                    return False
-        return True
+        body = b""
+        try:
+            while not body and not self.framing.ended:
+                piece = self._glance(max(ends - time.monotonic(), 0))
+                if piece == b"":
+                    return b""
+                if piece is None:
+                    self.framing.lose()
+                else:
+                    body = self.framing.take(piece)
+                    self._received += len(piece)
+                    self._check_size(self._received)
+        except (OSError, ValueError) as exc:
+            raise self._broken(exc) from None
+        if not body:
+            self._give_back()
+        return body or None
 
-    def _file(self) -> Any:
-        """The buffered file that `http.client` reads the body from; None once it is read to its end."""
+    def _glance(self, seconds: float) -> bytes | None:
+        """Bytes off the wire: b"" after `seconds` without any, None when the connection has ended.
+
+        Bytes may lie in the socket, in TLS and in the file that `http.client` has made of them, so a look at the socket
+        alone would miss some; and waiting by a time-out of the socket would end that file for good.
+        """
         original: Any = self._response.raw._original_response
-        return original.fp
+        ends = time.monotonic() + seconds
+        with call.glancing():
+            try:
+                while not (piece := original.fp.read1(CHUNK)):
+                    if not wait_for_read(original.fp, max(ends - time.monotonic(), 0)):
+                        break
+            except EOFError:
+                return None
+        return bytes(piece)
+
+    def _give_back(self) -> None:
+        """Hand the connection to the pool, at the end of a body."""
+        raw: Any = self._response.raw
+        with self._owning:
+            if self._closed or self._sock is None:
+                return
+            self._sock = None
+            if self.framing.is_told and self.framing.is_clean:
+                raw._original_response.close()
+                raw.release_conn()
 
     def _broken(self, exc: Exception) -> Exception:
         if _is_timeout(exc):

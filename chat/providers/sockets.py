@@ -58,7 +58,7 @@ class Call(threading.local):
     @contextmanager
     def glancing(self) -> Iterator[None]:
         """Let this thread's reads return at once: with no bytes where there are none, with `EOFError` at the end."""
-        self.glances = True
+        self.glances = self.connected = True
         try:
             yield
         finally:

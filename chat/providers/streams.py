@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chat.exceptions import ProviderError, ProviderTimeoutError
+from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
 from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
 from chat.providers.incoming import Incoming, Response
 from chat.providers.payload import UnusableReply, parse_object
@@ -42,7 +42,7 @@ class HTTPStream:
         self._events: deque[Event] = deque()
         self._first = ""
         self._last_byte = time.monotonic()
-        self._at_end = False
+        self._at_end = self._closed = False
 
     @property
     def usage(self) -> Usage | None:
@@ -59,7 +59,7 @@ class HTTPStream:
                 raise self._unusable("a compressed stream")
             while not self._first.strip():
                 left = ends - time.monotonic()
-                text = self._next(left, stall=left) if left > 0 else ""
+                text = self._next(left, idle=left) if left > 0 else ""
                 if text == "":
                     raise ProviderTimeoutError(self._provider.key, None, "no text came in time")
                 if text is None and self.finish_reason != "content_filter":
@@ -72,19 +72,22 @@ class HTTPStream:
 
     def next(self, seconds: float) -> str | None:
         """See `ChatStream.next`."""
-        if self._first:
-            text, self._first = self._first, ""
-            return text
         try:
-            return self._next(seconds, stall=self._idle_timeout)
+            if self._closed and not self.finish_reason:
+                raise InvalidProviderResponseError(self._provider.key, None, "the stream was closed")
+            if self._first:
+                text, self._first = self._first, ""
+                return text
+            return self._next(seconds, idle=self._idle_timeout)
         except ProviderError as exc:
             raise self._failed(exc) from None
 
     def close(self) -> None:
         """See `ChatStream.close`."""
+        self._closed = True
         self._incoming.close()
 
-    def _next(self, seconds: float, stall: float) -> str | None:
+    def _next(self, seconds: float, idle: float) -> str | None:
         ends, looked = time.monotonic() + seconds, False
         while True:
             while self._events:
@@ -93,18 +96,20 @@ class HTTPStream:
             if self.finish_reason:
                 return None
             if self._at_end:
-                self._complete(may_omit_terminator=self._provider.may_omit_terminator and self._incoming.is_framed)
+                self._complete(
+                    may_omit_terminator=self._provider.may_omit_terminator and self._incoming.framing.is_told
+                )
                 return None
             left = max(ends - time.monotonic(), 0)
             if looked and not left:
                 return ""
-            self._receive(left, stall)
+            self._receive(left, idle)
             looked = True
 
-    def _receive(self, seconds: float, stall: float) -> None:
+    def _receive(self, seconds: float, idle: float) -> None:
         """Wait for bytes, and turn them into events."""
         silent = time.monotonic() - self._last_byte
-        piece = self._incoming.read(max(min(seconds, stall - silent), 0), stall)
+        piece = self._incoming.read(max(min(seconds, idle - silent), 0))
         if piece is None:
             self._at_end = True
             self._events.extend(self._reader.end())
@@ -114,7 +119,7 @@ class HTTPStream:
                 self._events.extend(self._reader.feed(piece))
             except ValueError as exc:
                 raise self._unusable(str(exc)) from None
-        elif (silent := time.monotonic() - self._last_byte) >= stall:
+        elif (silent := time.monotonic() - self._last_byte) >= idle:
             raise ProviderTimeoutError(self._provider.key, None, f"the stream was silent for {silent:.1f} s")
 
     def _take(self, event: Event) -> str:
@@ -159,7 +164,7 @@ class HTTPStream:
         return Response(self._incoming.status, self._incoming.headers, body)
 
     def _failed(self, exc: ProviderError) -> ProviderError:
-        self._incoming.close()
+        self.close()
         exc.usage = exc.usage or self.usage
         return exc
 

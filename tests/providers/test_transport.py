@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 import tracemalloc
@@ -68,29 +65,6 @@ def silent_port():
 
 def addresses(*ports):
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    """A self-signed certificate for 127.0.0.1, as (certificate, key) paths."""
-    if not shutil.which("openssl"):
-        pytest.skip("needs the openssl command to make a certificate")
-    where = tmp_path_factory.mktemp("tls")
-    certificate, key = where / "certificate.pem", where / "key.pem"
-    made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    named = ["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(["openssl", *made, *named, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return certificate, key
-
-
-@pytest.fixture
-def tls_server(authority, monkeypatch):
-    certificate, key = authority
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    with LoopbackProvider(tls=context) as server:
-        yield server
 
 
 def post(transport: Transport, url: str, timeout: float = 5.0, connect_timeout: float = 5.0, headers=None) -> Response:
