@@ -48,7 +48,7 @@ def answer(protocol: str, text: Any = "hello", **changes: Any) -> dict[str, Any]
     } | changes
 
 
-def error(protocol: str, kind: str, code: str | None, message: str = "Something is wrong.") -> dict[str, Any]:
+def error(protocol: str, kind: str, code: str | int | None, message: str = "Something is wrong.") -> dict[str, Any]:
     """An error body in `protocol`."""
     if protocol == "anthropic":
         inner: dict[str, Any] = {"type": kind, "message": message}

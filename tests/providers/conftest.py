@@ -1,4 +1,4 @@
-"""A provider that speaks TLS."""
+"""Servers: plain, with TLS, or both in turn."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import subprocess
 import pytest
 
 from tests.loopback import LoopbackProvider
+
+
+@pytest.fixture
+def server():
+    with LoopbackProvider() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +38,14 @@ def tls_server(authority, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     with LoopbackProvider(tls=context) as server:
         yield server
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def protocol(request):
+    return request.param
+
+
+@pytest.fixture(params=["plain", "tls"])
+def either(request):
+    """The server, without TLS and with."""
+    return request.getfixturevalue("server" if request.param == "plain" else "tls_server")

@@ -15,17 +15,11 @@ from chat.exceptions import (
 from chat.providers.anthropic import AnthropicProvider
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
 from chat.providers.transport import Transport
-from tests.loopback import LoopbackProvider, status
+from tests.loopback import status
 from tests.loopback_faults import answer, error
 
 USAGE = Usage(9, 12)
 REQUEST = ChatRequest((ChatMessage("user", "Tell me about grey geese"),), 50, 0.7, "req-1")
-
-
-@pytest.fixture
-def server():
-    with LoopbackProvider() as server:
-        yield server
 
 
 @pytest.fixture

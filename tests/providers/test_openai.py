@@ -17,7 +17,7 @@ from chat.exceptions import (
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
 from chat.providers.openai import OpenAIProvider
 from chat.providers.transport import Transport
-from tests.loopback import Fault, LoopbackProvider, status
+from tests.loopback import Fault, status
 from tests.loopback_faults import answer, error
 
 USAGE = Usage(9, 12)
@@ -28,12 +28,6 @@ REQUEST = ChatRequest(
     temperature=0.7,
     request_id="req-1",
 )
-
-
-@pytest.fixture
-def server():
-    with LoopbackProvider() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import pytest
 
@@ -20,84 +15,23 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.providers import incoming
-from chat.providers.anthropic import AnthropicProvider
-from chat.providers.base import ChatMessage, ChatRequest, ChatStream, Usage
-from chat.providers.openai import OpenAIProvider
-from chat.providers.transport import Transport
-from tests.loopback import Fault, LoopbackProvider, status
+from chat.providers.base import ChatRequest
+from tests.loopback import Fault, status
 from tests.loopback_faults import error
-from tests.rig import eventually
-
-TEXT = "one two three"
-USAGE = Usage(9, 12)
-REQUEST = ChatRequest((ChatMessage("user", "Tell me about grey geese in autumn"),), 50, 0.7, "req-1")
-SHORT = 0.3
-SLACK = 1.5
-"""Seconds that a busy machine may add."""
-
-
-@pytest.fixture(params=["openai", "anthropic"])
-def protocol(request):
-    return request.param
-
-
-@pytest.fixture
-def server():
-    with LoopbackProvider() as server:
-        yield server
-
-
-@pytest.fixture(params=["plain", "tls"])
-def either(request):
-    """The server, without TLS and with."""
-    return request.getfixturevalue("server" if request.param == "plain" else "tls_server")
-
-
-def make(server: LoopbackProvider, protocol: str = "openai", timeout: float = 5.0):
-    kind, url = (OpenAIProvider, server.openai_url) if protocol == "openai" else (AnthropicProvider, server.url)
-    transport = Transport(pool_size=2)
-    return kind(
-        key="acme", base_url=url, api_key="sk-test-1234", timeout=timeout, connect_timeout=2.0, transport=transport
-    )
-
-
-def begin(provider, fault="ok", *, timeout=5.0, idle_timeout=5.0, request=REQUEST) -> ChatStream:
-    return provider.stream(request, model="m", timeout=timeout, idle_timeout=idle_timeout)
-
-
-def streamed(server, fault, protocol="openai", *, timeout=5.0, idle_timeout=5.0) -> ChatStream:
-    server.then(Fault(fault, text=TEXT) if isinstance(fault, str) else fault)
-    return begin(make(server, protocol), timeout=timeout, idle_timeout=idle_timeout)
-
-
-def rest(stream: ChatStream) -> list[str]:
-    return [piece for piece in iter(lambda: stream.next(5.0), None) if piece]
-
-
-def failure(server, fault, protocol="openai", **options) -> ProviderError:
-    """What is raised before there is any text."""
-    with pytest.raises(ProviderError) as caught:
-        streamed(server, fault, protocol, **options)
-    assert caught.value.provider == "acme"
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
-    return caught.value
-
-
-def broken(server, fault, protocol="openai", **options) -> ProviderError:
-    """What is raised after the first text."""
-    stream = streamed(server, fault, protocol, **options)
-    with pytest.raises(ProviderError) as caught:
-        rest(stream)
-    assert stream.finish_reason is None
-    assert caught.value.provider == "acme"
-    assert TEXT.split()[0] not in repr((caught.value.message, caught.value.details))
-    stream.close()
-    return caught.value
-
-
-def so_far(protocol: str) -> Usage | None:
-    """The usage known once the first text is there."""
-    return Usage(9, 1) if protocol == "anthropic" else None
+from tests.providers.streaming import (
+    REQUEST,
+    SHORT,
+    SLACK,
+    TEXT,
+    USAGE,
+    begin,
+    broken,
+    failure,
+    make,
+    rest,
+    so_far,
+    streamed,
+)
 
 
 class TestRequest:
@@ -370,144 +304,3 @@ class TestBreaks:
         for _ in range(2):
             with pytest.raises(ProviderError):
                 rest(stream)
-
-
-class TestSilence:
-    def test_is_told_and_does_no_harm(self, either, protocol):
-        fault = Fault("stream_pauses", text=TEXT, seconds=0.15)
-        stream = streamed(either, fault, protocol)
-        pieces = list(iter(lambda: stream.next(0.05), None))
-        assert pieces.count("") >= 2
-        assert "".join(pieces) == TEXT
-        assert (stream.finish_reason, stream.usage) == ("stop", USAGE)
-
-    def test_takes_as_long_as_asked(self, either):
-        stream = streamed(either, "stream_stall")
-        assert stream.next(0) == "one "
-        for seconds in (0.0, 0.2):
-            began = time.monotonic()
-            assert stream.next(seconds) == ""
-            assert seconds * 0.9 <= time.monotonic() - began < seconds + SLACK / 3
-
-    def test_what_is_there_needs_no_waiting(self, either, protocol):
-        stream = streamed(either, "stream_at_once", protocol)
-        time.sleep(0.05)
-        assert list(iter(lambda: stream.next(0), None)) == ["one ", "two ", "three"]
-
-    def test_single_bytes_are_silence_until_they_make_a_text(self, either, protocol):
-        stream = streamed(either, Fault("drip_body", text=TEXT, seconds=0.0005), protocol, idle_timeout=1.0)
-        pieces = list(iter(lambda: stream.next(0.02), None))
-        assert "" in pieces
-        assert "".join(pieces) == TEXT
-
-    def test_pings_are_life_but_no_text(self, server, protocol):
-        stream = streamed(
-            server, Fault("stream_pings_after_text", text=TEXT, seconds=0.05), protocol, idle_timeout=SHORT
-        )
-        began = time.monotonic()
-        while time.monotonic() - began < SHORT * 2:
-            assert stream.next(0.1) is not None
-        stream.close()
-
-    def test_the_request_s_own_time_out_is_over(self, server):
-        stream = streamed(server, Fault("stream_pauses", text=TEXT, seconds=0.15), timeout=0.5)
-        time.sleep(0.5)
-        assert "".join(rest(stream)) == TEXT
-
-
-class TestThreads:
-    def test_read_in_another_thread_than_opened(self, either, protocol):
-        either.then(Fault("stream_pauses", text=TEXT, seconds=0.05))
-        provider = make(either, protocol)
-        with ThreadPoolExecutor(1) as opener:
-            stream = opener.submit(begin, provider, timeout=1.0).result()
-        with ThreadPoolExecutor(1) as reader:
-            first = reader.submit(stream.next, 5.0).result()
-        assert first + "".join(rest(stream)) == TEXT
-
-    def test_close_wakes_a_reader(self, either):
-        stream = streamed(either, "stream_stall")
-        stream.next(0)
-        with ThreadPoolExecutor(1) as pool:
-            reader = pool.submit(stream.next, 30.0)
-            time.sleep(0.1)
-            began = time.monotonic()
-            stream.close()
-            assert isinstance(reader.exception(5), ProviderError)
-        assert time.monotonic() - began < SLACK
-        assert either.left.wait(1)
-
-
-class TestConnection:
-    @pytest.mark.parametrize("fault", ["stream_stall", "stream_pauses", "stream_pings_after_text"])
-    def test_close_is_noticed_by_the_provider(self, either, protocol, fault):
-        stream = streamed(either, Fault(fault, text=TEXT, seconds=0.2), protocol)
-        stream.next(1)
-        assert not either.left.is_set()
-        stream.close()
-        stream.close()
-        assert either.left.wait(1)
-        with pytest.raises(ProviderError):
-            stream.next(0)
-
-    @pytest.mark.parametrize("fault", ["ok", "stream_at_once", "stream_one_piece", "drip_body"])
-    def test_is_used_again_after_a_whole_answer(self, either, protocol, fault):
-        provider = make(either, protocol)
-        for _ in range(2):
-            either.then(Fault(fault, text=TEXT, seconds=0.0), "ok")
-            stream = begin(provider)
-            assert "".join(rest(stream)) == TEXT
-            assert provider.complete(REQUEST, model="m", timeout=5).text == "hello"
-            stream.close()
-        assert either.connections == 1
-
-    @pytest.mark.parametrize("fault", ["stream_garbage", "stream_stall", "stream_goes_on", "stream_close"])
-    def test_is_not_used_again_after_another(self, either, fault):
-        provider = make(either)
-        either.then(Fault(fault, text=TEXT))
-        stream = begin(provider, idle_timeout=0.1)
-        if fault == "stream_goes_on":
-            assert "".join(rest(stream)) == TEXT
-        else:
-            with pytest.raises(ProviderError):
-                rest(stream)
-        assert begin(provider).next(0)
-        assert either.connections == 2
-
-    def test_a_last_event_is_the_end_even_if_the_body_has_none(self, server):
-        stream = streamed(server, Fault("stream_pings_after_text", text=TEXT, seconds=0.01))
-        stream.close()
-        server.then(status(200, {"content-type": "text/event-stream", "content-length": "9999"}, WHOLE))
-        stream = begin(make(server))
-        began = time.monotonic()
-        assert rest(stream) == ["hi"]
-        assert time.monotonic() - began < SLACK
-
-    def test_nothing_leaks(self, server, protocol):
-        provider = make(server, protocol)
-        broken = ["stream_cut", "stream_garbage", "stream_error", "stream_reset", "stream_stall", "html", "overloaded"]
-        before = sockets()
-        gc.disable()  # what is left to the collector has leaked
-        try:
-            for fault in ["ok", *broken, *broken, "ok"]:
-                server.then(Fault(fault, text=TEXT))
-                try:
-                    rest(begin(provider, idle_timeout=0.05))
-                except ProviderError:
-                    assert fault != "ok"
-            eventually(lambda: sockets() <= before + 2)  # both ends of the connection that is kept
-        finally:
-            gc.enable()
-        assert {thread.name for thread in threading.enumerate()} <= {"loopback", "MainThread"}
-
-
-def sockets() -> int:
-    """How many this process has open."""
-    links = []
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            links.append(os.readlink(f"/proc/self/fd/{name}"))
-    return sum(link.startswith("socket:") for link in links)
-
-
-WHOLE = b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'

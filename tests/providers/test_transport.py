@@ -39,12 +39,6 @@ def transport():
 
 
 @pytest.fixture
-def server():
-    with LoopbackProvider() as server:
-        yield server
-
-
-@pytest.fixture
 def dead_port():
     with socket.create_server(("127.0.0.1", 0)) as closed:
         return closed.getsockname()[1]

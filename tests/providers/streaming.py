@@ -1,0 +1,68 @@
+"""What the tests of streams have in common."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat.exceptions import ProviderError
+from chat.providers.anthropic import AnthropicProvider
+from chat.providers.base import ChatMessage, ChatRequest, ChatStream, Usage
+from chat.providers.openai import OpenAIProvider
+from chat.providers.transport import Transport
+from tests.loopback import Fault, LoopbackProvider
+
+PLAIN = Transport(pool_size=2)
+TEXT = "one two three"
+USAGE = Usage(9, 12)
+REQUEST = ChatRequest((ChatMessage("user", "Tell me about grey geese in autumn"),), 50, 0.7, "req-1")
+SHORT = 0.3
+SLACK = 1.5
+"""Seconds that a busy machine may add."""
+
+
+def make(server: LoopbackProvider, protocol: str = "openai", timeout: float = 5.0):
+    kind, url = (OpenAIProvider, server.openai_url) if protocol == "openai" else (AnthropicProvider, server.url)
+    # A transport reads all authorities, which takes longer than most tests here.
+    transport = PLAIN if server.url.startswith("http:") else Transport(pool_size=2)
+    return kind(
+        key="acme", base_url=url, api_key="sk-test-1234", timeout=timeout, connect_timeout=2.0, transport=transport
+    )
+
+
+def begin(provider, fault="ok", *, timeout=5.0, idle_timeout=5.0, request=REQUEST) -> ChatStream:
+    return provider.stream(request, model="m", timeout=timeout, idle_timeout=idle_timeout)
+
+
+def streamed(server, fault, protocol="openai", *, timeout=5.0, idle_timeout=5.0) -> ChatStream:
+    server.then(Fault(fault, text=TEXT) if isinstance(fault, str) else fault)
+    return begin(make(server, protocol), timeout=timeout, idle_timeout=idle_timeout)
+
+
+def rest(stream: ChatStream) -> list[str]:
+    return [piece for piece in iter(lambda: stream.next(5.0), None) if piece]
+
+
+def failure(server, fault, protocol="openai", **options) -> ProviderError:
+    """What is raised before there is any text."""
+    with pytest.raises(ProviderError) as caught:
+        streamed(server, fault, protocol, **options)
+    assert caught.value.provider == "acme"
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value
+
+
+def broken(server, fault, protocol="openai", **options) -> ProviderError:
+    """What is raised after the first text."""
+    stream = streamed(server, fault, protocol, **options)
+    with pytest.raises(ProviderError) as caught:
+        rest(stream)
+    assert stream.finish_reason is None
+    assert caught.value.provider == "acme"
+    assert TEXT.split()[0] not in repr((caught.value.message, caught.value.details))
+    stream.close()
+    return caught.value
+
+
+def so_far(protocol: str) -> Usage | None:
+    """The usage known once the first text is there."""
+    return Usage(9, 1) if protocol == "anthropic" else None

@@ -1,0 +1,160 @@
+"""Streams of both protocols while nothing arrives, in several threads, and what becomes of their connections."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from chat.exceptions import (
+    ProviderError,
+)
+from tests.loopback import Fault, status
+from tests.providers.streaming import REQUEST, SHORT, SLACK, TEXT, USAGE, begin, make, rest, streamed
+from tests.rig import eventually
+
+
+class TestSilence:
+    def test_is_told_and_does_no_harm(self, either, protocol):
+        fault = Fault("stream_pauses", text=TEXT, seconds=0.15)
+        stream = streamed(either, fault, protocol)
+        pieces = list(iter(lambda: stream.next(0.05), None))
+        assert pieces.count("") >= 2
+        assert "".join(pieces) == TEXT
+        assert (stream.finish_reason, stream.usage) == ("stop", USAGE)
+
+    def test_takes_as_long_as_asked(self, either):
+        stream = streamed(either, "stream_stall")
+        assert stream.next(0) == "one "
+        for seconds in (0.0, 0.2):
+            began = time.monotonic()
+            assert stream.next(seconds) == ""
+            assert seconds * 0.9 <= time.monotonic() - began < seconds + SLACK / 3
+
+    def test_what_is_there_needs_no_waiting(self, either, protocol):
+        stream = streamed(either, "stream_at_once", protocol)
+        time.sleep(0.05)
+        assert list(iter(lambda: stream.next(0), None)) == ["one ", "two ", "three"]
+
+    def test_single_bytes_are_silence_until_they_make_a_text(self, either, protocol):
+        stream = streamed(either, Fault("drip_body", text=TEXT, seconds=0.0005), protocol, idle_timeout=1.0)
+        pieces = list(iter(lambda: stream.next(0.02), None))
+        assert "" in pieces
+        assert "".join(pieces) == TEXT
+
+    def test_pings_are_life_but_no_text(self, server, protocol):
+        stream = streamed(
+            server, Fault("stream_pings_after_text", text=TEXT, seconds=0.05), protocol, idle_timeout=SHORT
+        )
+        began = time.monotonic()
+        while time.monotonic() - began < SHORT * 2:
+            assert stream.next(0.1) is not None
+        stream.close()
+
+    def test_the_request_s_own_time_out_is_over(self, server):
+        stream = streamed(server, Fault("stream_pauses", text=TEXT, seconds=0.15), timeout=0.5)
+        time.sleep(0.5)
+        assert "".join(rest(stream)) == TEXT
+
+
+class TestThreads:
+    def test_read_in_another_thread_than_opened(self, either, protocol):
+        either.then(Fault("stream_pauses", text=TEXT, seconds=0.05))
+        provider = make(either, protocol)
+        with ThreadPoolExecutor(1) as opener:
+            stream = opener.submit(begin, provider, timeout=1.0).result()
+        with ThreadPoolExecutor(1) as reader:
+            first = reader.submit(stream.next, 5.0).result()
+        assert first + "".join(rest(stream)) == TEXT
+
+    def test_close_wakes_a_reader(self, either):
+        stream = streamed(either, "stream_stall")
+        stream.next(0)
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(stream.next, 30.0)
+            time.sleep(0.1)
+            began = time.monotonic()
+            stream.close()
+            assert isinstance(reader.exception(5), ProviderError)
+        assert time.monotonic() - began < SLACK
+        assert either.left.wait(1)
+
+
+class TestConnection:
+    @pytest.mark.parametrize("fault", ["stream_stall", "stream_pauses", "stream_pings_after_text"])
+    def test_close_is_noticed_by_the_provider(self, either, protocol, fault):
+        stream = streamed(either, Fault(fault, text=TEXT, seconds=0.2), protocol)
+        stream.next(1)
+        assert not either.left.is_set()
+        stream.close()
+        stream.close()
+        assert either.left.wait(1)
+        with pytest.raises(ProviderError):
+            stream.next(0)
+
+    @pytest.mark.parametrize("fault", ["ok", "stream_at_once", "stream_one_piece", "drip_body"])
+    def test_is_used_again_after_a_whole_answer(self, either, protocol, fault):
+        provider = make(either, protocol)
+        for _ in range(2):
+            either.then(Fault(fault, text=TEXT, seconds=0.0), "ok")
+            stream = begin(provider)
+            assert "".join(rest(stream)) == TEXT
+            assert provider.complete(REQUEST, model="m", timeout=5).text == "hello"
+            stream.close()
+        assert either.connections == 1
+
+    @pytest.mark.parametrize("fault", ["stream_garbage", "stream_stall", "stream_goes_on", "stream_close"])
+    def test_is_not_used_again_after_another(self, either, fault):
+        provider = make(either)
+        either.then(Fault(fault, text=TEXT))
+        stream = begin(provider, idle_timeout=0.1)
+        if fault == "stream_goes_on":
+            assert "".join(rest(stream)) == TEXT
+        else:
+            with pytest.raises(ProviderError):
+                rest(stream)
+        assert begin(provider).next(0)
+        assert either.connections == 2
+
+    def test_a_last_event_is_the_end_even_if_the_body_has_none(self, server):
+        stream = streamed(server, Fault("stream_pings_after_text", text=TEXT, seconds=0.01))
+        stream.close()
+        server.then(status(200, {"content-type": "text/event-stream", "content-length": "9999"}, WHOLE))
+        stream = begin(make(server))
+        began = time.monotonic()
+        assert rest(stream) == ["hi"]
+        assert time.monotonic() - began < SLACK
+
+    def test_nothing_leaks(self, server, protocol):
+        provider = make(server, protocol)
+        broken = ["stream_cut", "stream_garbage", "stream_error", "stream_reset", "stream_stall", "html", "overloaded"]
+        before = sockets()
+        gc.disable()  # what is left to the collector has leaked
+        try:
+            for fault in ["ok", *broken, *broken, "ok"]:
+                server.then(Fault(fault, text=TEXT))
+                try:
+                    rest(begin(provider, idle_timeout=0.05))
+                except ProviderError:
+                    assert fault != "ok"
+            eventually(lambda: sockets() <= before + 2)  # both ends of the connection that is kept
+        finally:
+            gc.enable()
+        assert {thread.name for thread in threading.enumerate()} <= {"loopback", "MainThread"}
+
+
+def sockets() -> int:
+    """How many this process has open."""
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    return sum(link.startswith("socket:") for link in links)
+
+
+WHOLE = b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
