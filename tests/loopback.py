@@ -29,7 +29,8 @@ A request with `"stream": true` gets the same as a stream, where it is an answer
 
     stream_cut, stream_close, stream_reset, stream_stall     the rest is missing: the body ends, the connection ends, is
                           reset after `seconds`, is silent;      stream_stall_in_framing: silent within a chunk's size
-    stream_error          an error event, `body` or an overload;    stream_garbage, stream_bad_utf8: an unreadable event
+    stream_error          an error event, `body` or an overload;  stream_event: any, `body`;  both end without a last event
+    stream_garbage, stream_bad_utf8                          an event that cannot be read
     stream_no_terminator  all but the last event;    stream_no_terminator_unframed: and the end of the connection as end
     stream_no_finish      a last event, but no finish reason;    stream_empty: a body without an event
     stream_endless_line, stream_endless_comments             each `seconds` another piece, or as fast as they go
@@ -46,12 +47,10 @@ Errors for both:
 from __future__ import annotations
 
 import json
-import select
 import socket
 import ssl
 import struct
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -59,7 +58,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.loopback_faults import body_of, page_of, pieces_of
-from tests.loopback_streams import CLOSING, RESETTING, Step, steps_of
+from tests.loopback_streams import CLOSING, RESETTING, send_steps, steps_of
 
 
 @dataclass(frozen=True)
@@ -196,41 +195,16 @@ class LoopbackProvider:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         steps = steps_of(fault, recorded.protocol) if recorded.wants_stream else None
         if steps is not None:
-            self._stream(sock, self._dripped(steps, fault.seconds) if fault.name == "drip_body" else steps, fault)
+            try:
+                send_steps(sock, steps, self._wait)
+            except OSError:
+                if not self._stopping.is_set():
+                    self.left.set()
+                raise
             return fault.name not in CLOSING
         for piece in self._play(fault, recorded):
             sock.sendall(piece)
         return fault.name not in ("reset", "close", "close_half_way", "chunk_half_way", "bad_status_line")
-
-    def _stream(self, sock: socket.socket, steps: Iterator[Step], fault: Fault) -> None:
-        if fault.name == "slow":
-            self._wait(fault.seconds)
-        try:
-            for step in steps:
-                if isinstance(step, bytes):
-                    sock.sendall(step)
-                else:
-                    self._watch(sock, step)
-        except OSError:
-            if not self._stopping.is_set():
-                self.left.set()
-            raise
-
-    def _watch(self, sock: socket.socket, seconds: float) -> None:
-        """Wait, unless the client leaves: it has nothing more to say, so all that can be read is that it has gone."""
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            self._wait(0)
-            if select.select([sock], [], [], min(left, 0.02))[0]:
-                raise OSError("the client has left")
-
-    @staticmethod
-    def _dripped(steps: Iterator[Step], seconds: float) -> Iterator[Step]:
-        head, *body = [step for step in steps if isinstance(step, bytes)]
-        yield head
-        for byte in b"".join(body):
-            yield bytes([byte])
-            yield seconds
 
     def _wait(self, seconds: float | None) -> None:
         if self._stopping.wait(seconds):

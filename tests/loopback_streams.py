@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import select
+import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,12 +94,30 @@ def steps_of(fault: Any, protocol: str) -> Iterator[Step] | None:
     return _steps(fault, protocol, EVENTS[protocol](answer(protocol, fault.text, **(changes or {}))))
 
 
+def send_steps(sock: socket.socket, steps: Iterator[Step], check: Callable[[float], None]) -> None:
+    """Raises `OSError` when the client leaves: it has nothing more to say, so all that can be read is that it has gone.
+
+    `check` may raise one, too.
+    """
+    for step in steps:
+        if isinstance(step, bytes):
+            sock.sendall(step)
+            continue
+        ends = time.monotonic() + step
+        while (left := ends - time.monotonic()) > 0:
+            check(0)
+            if select.select([sock], [], [], min(left, 0.02))[0]:
+                raise OSError("the client has left")
+
+
 def _steps(fault: Any, protocol: str, events: list[bytes]) -> Iterator[Step]:
     name = fault.name
     if name in ("stream_unframed", "stream_no_terminator_unframed"):
         yield UNFRAMED_HEAD
         yield from events if name == "stream_unframed" else events[:-1]
         return
+    if name == "slow":
+        yield fault.seconds
     yield CHUNKED_HEAD
     if name == "stream_pauses":
         for event in events:
@@ -107,6 +128,11 @@ def _steps(fault: Any, protocol: str, events: list[bytes]) -> Iterator[Step]:
         yield chunk(b"".join(events))
     elif name == "stream_split":  # every byte on its own, as chunks and as packets
         yield from (chunk(b"".join(events)[i : i + 1]) for i in range(len(b"".join(events))))
+    elif name == "drip_body":
+        for byte in b"".join(map(chunk, events)) + LAST_CHUNK:
+            yield bytes([byte])
+            yield fault.seconds
+        return
     elif name == "stream_at_once":
         yield b"".join(chunk(event) for event in events) + LAST_CHUNK
         return
@@ -137,7 +163,8 @@ def _until_text(events: list[bytes], fault: Any) -> list[bytes]:
 
 
 def _error_event(fault: Any, protocol: str) -> bytes:
-    return ERROR_EVENT[protocol] % json.dumps(fault.body or error(protocol, "overloaded_error", None)).encode()
+    body = error(protocol, "overloaded_error", None) if fault.body is None else fault.body
+    return ERROR_EVENT[protocol] % json.dumps(body).encode()
 
 
 def _usage_with_the_last_choice(events: list[bytes]) -> list[bytes]:
@@ -179,6 +206,7 @@ ENDINGS: dict[str, Callable[[Any, str], list[Step]]] = {
     "stream_stall": lambda fault, protocol: [FOREVER],
     "stream_stall_in_framing": lambda fault, protocol: [b"1", FOREVER],
     "stream_error": lambda fault, protocol: [chunk(_error_event(fault, protocol))],
+    "stream_event": lambda fault, protocol: [chunk(b"data: %s\n\n" % json.dumps(fault.body).encode())],
     "stream_garbage": lambda fault, protocol: [chunk(b'data: {"choices": [{"del\n\n'), FOREVER],
     "stream_bad_utf8": lambda fault, protocol: [chunk(b'data: {"type": "x", "text": "\xf0\x9f\x98"}\n\n'), FOREVER],
 }

@@ -130,7 +130,7 @@ class HTTPProvider(ABC):
     def unusable(self, response: Response, request: ChatRequest, reply: UnusableReply) -> ProviderError:
         """The exception for a successful answer, or an event of one, that is of no use."""
         says = read_error(response.body)
-        if not _is_error_or_page(response.body):
+        if not _is_error_or_page(response):
             # Half an answer is still what was said to a user: no part of it may reach the log.
             says = says._replace(message=f"{len(response.body)} bytes of {response.headers.get('content-type')}")
         verdict = NO_ANSWER._replace(meaning=f"the answer is not usable, {reply.why}")
@@ -183,6 +183,8 @@ def _is_stream(incoming: Incoming) -> bool:
     return incoming.status == 200 and not any(word in kind for word in ("json", "html"))
 
 
-def _is_error_or_page(body: bytes) -> bool:
-    start = body[:64].lstrip()
-    return start.startswith(b"<") or bool((parse_object(body) or {}).get("error"))
+def _is_error_or_page(response: Response) -> bool:
+    is_page = response.body[:64].lstrip().startswith(b"<")
+    if "event-stream" in response.headers.get("content-type", ""):
+        is_page = False  # but an event that could not be read, and perhaps what the model said
+    return is_page or bool((parse_object(response.body) or {}).get("error"))

@@ -81,7 +81,7 @@ class Incoming:
         """Wait a moment for the end of a body that holds nothing more, so that its connection can be used again."""
         ends = time.monotonic() + LONGEST_DRAIN
         with suppress(ProviderError):
-            while (left := ends - time.monotonic()) > 0 and self.read(left) is not None:
+            while self.framing.is_told and (left := ends - time.monotonic()) > 0 and self.read(left) is not None:
                 pass
         self.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -298,6 +299,27 @@ class TestBreaks:
         monkeypatch.setattr(incoming, "MAX_BODY", 5_000)
         server.then(Fault("stream_pings_after_text", text=TEXT, seconds=0.001))
         assert type(broken(server, "stream_endless_comments")) is InvalidProviderResponseError
+
+    def test_what_was_said_stays_out_of_the_log(self, server):
+        body = 'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: <b>the secret answer\n\n'
+        failed = broken(server, status(200, {"content-type": "text/event-stream"}, body))
+        assert "secret" not in repr((failed.message, failed.details))
+        assert failed.details["text"] == "20 bytes of text/event-stream"
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            "{}",
+            '{"choices": {"0": 1}, "usage": [1], "type": ["message_delta"], "delta": 5}',
+            '{"choices": [null], "type": "message_delta", "delta": {"stop_reason": ["end_turn"]}, "usage": {"a": [1]}}',
+            '{"choices": [{"delta": "text", "finish_reason": {"a": 1}}], "type": "content_block_delta", "delta": []}',
+            '{"choices": [{"delta": {"content": 7, "refusal": []}}], "type": "message_start", "message": "x"}',
+            '{"choices": [], "type": "content_block_start", "content_block": {"type": "text", "text": null}}',
+        ],
+    )
+    def test_events_of_any_shape_are_no_crash(self, server, protocol, event):
+        failed = broken(server, Fault("stream_event", text=TEXT, body=json.loads(event)), protocol)
+        assert "it ended without" in failed.message
 
     def test_a_failed_stream_stays_failed(self, server):
         stream = streamed(server, "stream_garbage")
