@@ -29,7 +29,7 @@ A request with `"stream": true` gets the same as a stream, where it is an answer
 
     stream_cut, stream_close, stream_reset, stream_stall     the rest is missing: the body ends, the connection ends, is
                           reset after `seconds`, is silent;      stream_stall_in_framing: silent within a chunk's size
-    stream_error          an error event, `body` or an overload;  stream_event: any, `body`;  both end without a last event
+    stream_error          an error event, `body` or an overload;    stream_event: any, `body`, and no last event
     stream_garbage, stream_bad_utf8                          an event that cannot be read
     stream_no_terminator  all but the last event;    stream_no_terminator_unframed: and the end of the connection as end
     stream_no_finish      a last event, but no finish reason;    stream_empty: a body without an event
