@@ -34,6 +34,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "SIMULATOR_FAILURE_RATE": (0, 1),
     "SIMULATOR_LATENCY": (0, 3600),
     "TOKEN_BUDGET_DEFAULT": (0, 10**15),
+    "TRUSTED_PROXY_HOPS": (0, 10),
 }
 
 

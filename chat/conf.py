@@ -29,6 +29,7 @@ class Conf:
     RESERVATION_MARGIN: float
     TOKEN_BUDGET_DEFAULT: int
     TOKEN_BUDGET_PERIOD: str
+    TRUSTED_PROXY_HOPS: int
     UPGRADE_URL: str | None
     PROVIDER_POOL_SIZE: int
     SIMULATOR_LATENCY: float

@@ -19,6 +19,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.response import Response
 
+from chat.conf import conf
+from chat.forwarded import client_ip
 from chat.handlers import error_response, is_admin
 from chat.problems import find
 from chat.redaction import keep_private
@@ -58,7 +60,11 @@ class RequestIDMiddleware:
             request_id=request_id,
             method=request.method,
             path=request.path,
-            client_ip=request.META.get("REMOTE_ADDR", ""),
+            client_ip=client_ip(
+                request.META.get("REMOTE_ADDR", ""),
+                request.META.get("HTTP_X_FORWARDED_FOR", ""),  # the server has joined its lines
+                conf.TRUSTED_PROXY_HOPS,
+            ),
             **({"query": masked_query(request.META["QUERY_STRING"])} if request.META.get("QUERY_STRING") else {}),
         )
         log.info("incoming_request")

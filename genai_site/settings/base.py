@@ -180,6 +180,9 @@ DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR /
 CACHES = cache(REDIS_URL)
 RATELIMIT_USE_CACHE = "counters" if REDIS_URL else "default"
 
+# --- the network ------------------------------------------------------------------------------------------------------
+TRUSTED_PROXY_HOPS = env.int("TRUSTED_PROXY_HOPS", 0)
+
 # --- the API ----------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "chat.handlers.exception_handler",
