@@ -12,7 +12,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -22,8 +22,16 @@ from django.utils.html import format_html
 from knox.models import AuthToken
 
 from chat import catalogue
+from chat.admin_lists import (
+    DayFilter,
+    HistoryAdmin,
+    LargeTableAdmin,
+    ModelFilter,
+    ProviderFilter,
+    StartFilter,
+    UsernameFilter,
+)
 from chat.conf import conf
-from chat.failover import ALL_PROVIDERS
 from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
 from chat.usage import period_start
 from chat.views import provider_states
@@ -36,68 +44,6 @@ admin.site.enable_nav_sidebar = False  # the lists are wide
 apps.get_app_config("knox").verbose_name = "Keys"
 AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API key", "API keys"
 AuthToken.__str__ = lambda key: f"{key.token_key}… of {key.user}"
-
-
-class UsernameFilter(admin.SimpleListFilter):
-    """By a username that is typed in: a list of all users would not scale."""
-
-    title = parameter_name = "username"
-    template = "admin/chat/typed_filter.html"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "All")]
-
-    def choices(self, changelist: Any) -> Any:
-        others = {name: value for name, value in changelist.params.items() if name != self.parameter_name}
-        yield {"name": self.parameter_name, "value": self.value() or "", "others": others}
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(user__username=self.value()) if self.value() else queryset
-
-
-class ModelFilter(admin.SimpleListFilter):
-    """By the names in the catalogue: to ask the records which ones they hold would read the whole table."""
-
-    title = parameter_name = "model"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in self.names(catalogue.current())]
-
-    def names(self, current: catalogue.Catalogue) -> list[str]:
-        return sorted({*current.models, *current.unavailable})
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(**{self.title: self.value()}) if self.value() else queryset
-
-
-class ProviderFilter(ModelFilter):
-    title = parameter_name = "provider"
-
-    def names(self, current: catalogue.Catalogue) -> list[str]:
-        return [*sorted(current.providers), catalogue.SIMULATOR, ALL_PROVIDERS]
-
-
-class LargeTableAdmin(admin.ModelAdmin):
-    """A list that stays quick over a million rows."""
-
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    list_select_related = ["user"]
-
-
-class ReadOnlyAdmin(LargeTableAdmin):
-    """Nothing is added, changed or deleted here, except that deleting a user deletes what is theirs."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        page = getattr(request.resolver_match, "url_name", "")
-        here = page.startswith(f"{self.opts.app_label}_{self.opts.model_name}_")
-        return not here and super().has_delete_permission(request, obj)
 
 
 @admin.register(TokenBudget)
@@ -164,22 +110,24 @@ class TokenBudgetAdmin(LargeTableAdmin):
 
 
 @admin.register(BudgetPeriod)
-class BudgetPeriodAdmin(ReadOnlyAdmin):
+class BudgetPeriodAdmin(HistoryAdmin):
     """What each user used in each period."""
 
     list_display = ["user", "period", "start", "used", "reserved"]
-    list_filter = [UsernameFilter, "period"]
-    date_hierarchy = "start"
+    sortable_by = ["start"]
+    list_filter = [UsernameFilter, StartFilter, "period"]
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ReadOnlyAdmin):
+class UsageRecordAdmin(HistoryAdmin):
     """What became of each chat, and above the list how the providers are."""
 
     list_display = ["created", "whole_request_id", "user", "model", "provider", "state", "error"]
     list_display += ["tokens_used", "overrun", "uncharged_tokens"]
-    list_filter = [UsernameFilter, "state", ModelFilter, ProviderFilter, ("error", admin.EmptyFieldListFilter)]
-    date_hierarchy = "created_at"
+    ordering = ["-created_at"]
+    sortable_by = ["created"]
+    list_filter = [UsernameFilter, DayFilter, "state", ModelFilter, ProviderFilter]
+    list_filter += [("error", admin.EmptyFieldListFilter)]
     search_fields = ["request_id__exact"]
     search_help_text = "A whole request id."
 

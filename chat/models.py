@@ -1,4 +1,10 @@
-"""Shapes and constraints of what is stored. Budget rows are written by budgets.py alone (and limits by the admin)."""
+"""Shapes and constraints of what is stored. Budget rows are written by budgets.py alone (and limits by the admin), and
+deleted when they are old by ledger.py.
+
+Each chat writes every index of its tables, so there are no more than the queries need: a `db_index=False` stands where
+another index begins with that column, and `request_id` has a named index since `db_index=True` would make a second one
+for LIKE on PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +56,7 @@ class TokenBudget(models.Model):
 class BudgetPeriod(models.Model):
     """What a user used in one period. A new period is a new row, so nothing ever has to be reset. Counts are tokens."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="budget_periods")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="budget_periods", db_index=False)
     period = models.CharField(max_length=5, choices=Period)
     start = models.DateTimeField()
     used = models.BigIntegerField(default=0)
@@ -58,6 +64,7 @@ class BudgetPeriod(models.Model):
 
     class Meta:
         ordering = ["-start"]
+        indexes = [models.Index(fields=["start", "id"], name="periods_by_start")]
         constraints = [
             models.UniqueConstraint(fields=["user", "period", "start"], name="one_row_a_period"),
             models.CheckConstraint(condition=models.Q(used__gte=0, reserved__gte=0), name="counts_not_negative"),
@@ -84,10 +91,10 @@ class UsageRecord(models.Model):
         RELEASED = "released"
         RECLAIMED = "reclaimed"
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage_records")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage_records", db_index=False)
     period = models.CharField(max_length=5, choices=Period)
     period_start = models.DateTimeField()
-    request_id = models.CharField(max_length=128, db_index=True)
+    request_id = models.CharField(max_length=128)
     model = models.CharField(max_length=100)
     provider = models.CharField(max_length=50, blank=True)
     state = models.CharField(max_length=9, choices=State, default=State.RESERVED)
@@ -107,6 +114,8 @@ class UsageRecord(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["user", "created_at"], name="record_by_user_and_time"),
+            models.Index(fields=["created_at"], name="record_by_time"),
+            models.Index(fields=["request_id"], name="record_by_request_id"),
             models.Index(fields=["expires_at"], condition=models.Q(state="reserved"), name="open_reservations"),
         ]
 
@@ -118,7 +127,7 @@ class Conversation(models.Model):
     """A chat's memory: what goes before the new messages."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations", db_index=False)
     title = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -148,7 +157,7 @@ class Message(models.Model):
 class IdempotentRequest(models.Model):
     """A request sent with an Idempotency-Key: `answer` is None while it runs."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the body.")
     answer = models.JSONField(null=True)

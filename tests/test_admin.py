@@ -9,9 +9,13 @@ from html import unescape
 import pytest
 import time_machine
 from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat import cooldown
+from chat.admin import UsageRecordAdmin
+from chat.admin_lists import ShortPaginator
 from chat.exceptions import ProviderRateLimitError
 from chat.models import BudgetPeriod, Conversation, TokenBudget, UsageRecord
 from chat.usage import period_start
@@ -187,6 +191,60 @@ def test_records_are_filtered_and_searched(admin_client, query):
     assert cells(html, "whole_request_id") == ["the-one"]
     assert cells(html, "error") == ["ProviderTimeoutError"]
     assert [cells(html, name) for name in ("tokens_used", "overrun", "uncharged_tokens")] == [["41"], ["3"], ["17"]]
+
+
+@pytest.mark.usefixtures("records")
+def test_a_name_that_nobody_has_finds_nothing(admin_client):
+    assert cells(page(admin_client, RECORDS, username="ad"), "whole_request_id") == []
+
+
+def test_a_day_is_typed_in_and_is_one_of_utc(admin_client, user):
+    for moment in ("2026-03-14T23:59:59Z", "2026-03-15T00:00Z", "2026-03-15T23:59:59Z", "2026-03-16T00:00Z"):
+        record(user, request_id=moment, created_at=moment)
+        BudgetPeriod.objects.create(user=user, period="hour", start=moment, used=int(moment[8:10]))
+
+    html = page(admin_client, RECORDS, day=" 2026-03-15")
+
+    assert cells(html, "whole_request_id") == ["2026-03-15T23:59:59Z", "2026-03-15T00:00Z"]
+    assert cells(page(admin_client, PERIODS, day="2026-03-15", username="ada"), "used") == ["15", "15"]
+
+
+@pytest.mark.parametrize("day", ["15.3.2026", "yesterday", "2026-02-30", "9999-12-31", "0000-01-01", "<b>"])
+@pytest.mark.parametrize("url", [RECORDS, PERIODS])
+def test_what_is_no_day_is_said_and_finds_nothing(admin_client, user, url, day):
+    record(user)
+    BudgetPeriod.objects.create(user=user, period="day", start=timezone.now())
+
+    html = page(admin_client, url, day=day)
+
+    assert f"'{day}' is not a day such as 2026-01-31." in html
+    assert cells(html, "user") == []
+
+
+@pytest.mark.parametrize(("most", "count"), [(2, "more than 2 usage records"), (4, "4 usage records")])
+@pytest.mark.usefixtures("records")
+def test_a_long_list_is_not_counted_to_its_end_and_says_so(admin_client, monkeypatch, most, count):
+    monkeypatch.setattr(ShortPaginator, "MOST", most)
+    monkeypatch.setattr(UsageRecordAdmin, "list_per_page", 2)
+    with CaptureQueriesContext(connection) as queries:
+        html = page(admin_client, RECORDS)
+
+    assert re.sub(r"\s+", " ", html).count(f" {count} ") == 1
+    assert html.count('<a href="?p=2"') == (most > 2)
+    (counting,) = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    assert f"LIMIT {most + 1})" in counting
+
+
+def test_no_list_of_history_is_read_from_end_to_end(admin_client, user):
+    """Neither for years to choose from, nor to sort by a column without an index."""
+    record(user)
+    BudgetPeriod.objects.create(user=user, period="day", start=timezone.now())
+    for url, column in ((RECORDS, "created"), (PERIODS, "start")):
+        with CaptureQueriesContext(connection) as queries:
+            html = page(admin_client, url)
+        assert not [query for query in queries if re.search(r"DISTINCT|MIN\(|MAX\(", query["sql"])]
+        assert re.findall(r'class="[^"]*\bsortable\b[^"]*column-(\w+)', html) == [column]
+        assert len(re.findall(r'class="[^"]*\bsortable\b', page(admin_client, url, username="ada"))) > 3
 
 
 @pytest.mark.usefixtures("records")
