@@ -1,7 +1,8 @@
 """Token budgets: reserve before a provider is asked, settle or release afterwards, reclaim what a dead worker left.
 
-This is the only writer of `BudgetPeriod` and `UsageRecord`. Every step is one short transaction of guarded statements,
-so that no count is ever read and written back. All counts are tokens, all times UTC.
+This is the only writer of `BudgetPeriod` and `UsageRecord`, but for what ledger.py deletes of the distant past. Every
+step is one short transaction of guarded statements, so that no count is ever read and written back. All counts are
+tokens, all times UTC.
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+"""`manage.py audit_budgets`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from chat import ledger
+
+COLUMNS = "{:30} {:6} {:16} {:>15} {:>15} {:>13} {:>13}  {}"
+HEADINGS = ("user", "period", "start (UTC)", "used: recorded", "stored", "reserved: rec.", "stored", "remark")
+
+
+class Command(BaseCommand):
+    help = (
+        "Compare every budget period with the sum of its usage records. One line and status 0 where all agree; else a "
+        "table of those that do not, and status 1. Changes nothing; exact while chats go on."
+    )
+    requires_system_checks: list[str] = []
+
+    def handle(self, **options: Any) -> None:
+        count = 0
+        with ledger.audit() as (periods, records, differences):
+            for count, difference in enumerate(differences, 1):
+                if count == 1:
+                    self.stdout.write(COLUMNS.format(*HEADINGS))
+                self.stdout.write(self.line(difference))
+        if count:
+            raise CommandError(
+                f"{count:,} of {periods:,} budget periods do not agree with the {records:,} usage records. Users are "
+                "held to what is stored; the records are what each chat wrote. Nothing was changed. Look in the log "
+                "for budget_settlement_failed, and ask who edited rows by hand or restored a part of the database."
+            )
+        self.stdout.write(f"All {periods:,} budget periods agree with the {records:,} usage records.")
+
+    def line(self, found: ledger.Difference) -> str:
+        remarks = [] if found.stored else ["the period has no row"]
+        if found.odd:
+            remarks.append(f"{found.odd:,} records whose end does not fit their state, the first is {found.first_odd}")
+        return COLUMNS.format(
+            found.username,
+            found.period,
+            str(found.start)[:16],
+            f"{found.used_recorded:,}",
+            f"{found.used_stored:,}",
+            f"{found.reserved_recorded:,}",
+            f"{found.reserved_stored:,}",
+            "; ".join(remarks),
+        ).rstrip()
