@@ -22,6 +22,7 @@ from chat import budgets, cache, catalogue, cooldown
 from chat.redaction import keep_private
 from tests import servers
 from tests.contract import Log
+from tests.fleet import fleet_over  # noqa: F401 - a fixture
 from tests.loopback import LoopbackProvider
 from tests.rig import rig  # noqa: F401 - a fixture
 

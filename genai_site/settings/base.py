@@ -144,7 +144,10 @@ def database(url: str) -> dict[str, Any]:
         }
     else:
         config["CONN_MAX_AGE"] = 0
-        options.setdefault("pool", {"min_size": min(2, DATABASE_POOL), "max_size": DATABASE_POOL, "timeout": 1.5})
+        # By default each failed try to connect doubles the wait for the next: after a long outage the pool would come
+        # back minutes after the server. Once it has given up, the next request makes it try anew.
+        pool = {"min_size": min(2, DATABASE_POOL), "max_size": DATABASE_POOL, "timeout": 1.5, "reconnect_timeout": 0.75}
+        options.setdefault("pool", pool)
         options.setdefault("connect_timeout", 2)
     return config
 
