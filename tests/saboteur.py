@@ -1,0 +1,67 @@
+"""The production application for tests of crashes: `gunicorn -c python:genai_site.gunicorn tests.saboteur`.
+
+A chat with the X-Request-ID `die-STEP` kills its own worker process when it comes to that step, as `kill -9` or the
+kernel's out-of-memory killer would. The steps are `before-`, `in-` (after the first SQL statement) and `after-` each of
+`reserve` and `settle`, and `in-call`, when the provider has begun to answer. The file that CLOCK_FILE names holds the
+days by which Django's clock is ahead.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from genai_site.wsgi import application  # first of all, since it sets Django up
+
+# isort: split
+import structlog
+from django.db import connection
+from django.utils import timezone
+
+from chat import budgets
+from chat.providers import transport
+
+__all__ = ["application"]
+
+
+def die_at(step: str) -> None:
+    if structlog.contextvars.get_contextvars().get("request_id") == f"die-{step}":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def mined(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    """`real`, with the places to die around it."""
+
+    def after_a_statement(execute: Callable[..., Any], *arguments: Any) -> Any:
+        result = execute(*arguments)
+        die_at(f"in-{name}")
+        return result
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        die_at(f"before-{name}")
+        with connection.execute_wrapper(after_a_statement):
+            result = real(*args, **kwargs)
+        die_at(f"after-{name}")
+        return result
+
+    return step
+
+
+def dying_read(*args: Any, real: Callable[..., Any] = transport._read) -> Any:
+    die_at("in-call")
+    return real(*args)
+
+
+def moved_now(real: Callable[[], Any] = timezone.now) -> Any:
+    clock = Path(os.environ.get("CLOCK_FILE", os.devnull))
+    return real() + timedelta(days=int(clock.read_text() or 0) if clock.exists() else 0)
+
+
+budgets.reserve = mined("reserve", budgets.reserve)
+budgets.settle = mined("settle", budgets.settle)
+setattr(transport, "_read", dying_read)  # noqa: B010 - for the type checker
+timezone.now = moved_now
