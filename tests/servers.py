@@ -54,6 +54,7 @@ class Server:
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name.lower()}-"))
         self.process: subprocess.Popen[bytes] | None = None
+        self.was_killed = False
         self.run_as: dict[str, Any] = {}
 
     # --- for a subclass ---
@@ -88,24 +89,18 @@ class Server:
 
     def start(self) -> None:
         """Start it, or start it again on the same port, and return when it answers."""
-        with self._log("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-                start_new_session=True,  # Ctrl-C in the terminal is for pytest, which then stops the server itself
-                **self.run_as,
-            )
+        self.process = self._spawn()
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             try:
                 return self.ping()
             except (psycopg.OperationalError, redis.RedisError) as exc:
                 ended = self.process.poll() is not None
-                if ended or time.monotonic() > deadline:
+                if ended and self.was_killed and time.monotonic() < deadline:
+                    # PostgreSQL refuses to start beside what is left of it: a process that it was just starting when
+                    # it was killed takes a moment to notice.
+                    self.process = self._spawn()
+                elif ended or time.monotonic() > deadline:
                     self.kill()
                     with self._log("rb") as log:
                         tail = log.read()[-2000:].decode(errors="replace")
@@ -131,6 +126,7 @@ class Server:
         self._signal_all(signal.SIGKILL)
         self.process.wait()
         self.process = None
+        self.was_killed = True
 
     def pause(self) -> None:
         """Keep it from answering; the kernel goes on accepting connections for it."""
@@ -142,6 +138,19 @@ class Server:
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log("ab") as log:
+            return subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                start_new_session=True,  # Ctrl-C in the terminal is for pytest, which then stops the server itself
+                **self.run_as,
+            )
 
     def _log(self, mode: str) -> IO[bytes]:
         # Beside the data rather than in it, since initdb wants an empty directory.
