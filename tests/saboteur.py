@@ -3,7 +3,8 @@
 A chat with the X-Request-ID `die-STEP` kills its own worker process when it comes to that step, as `kill -9` or the
 kernel's out-of-memory killer would. The steps are `before-`, `in-` (after the first SQL statement) and `after-` each of
 `reserve` and `settle`, and `in-call`, when the provider has begun to answer. The file that CLOCK_FILE names holds the
-days by which Django's clock is ahead.
+days by which Django's clock is ahead. Where psycopg's pool backs off, it does so for longer than a test runs: an outage
+of seconds shows what one of hours would do.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from genai_site.wsgi import application  # first of all, since it sets Django up
 import structlog
 from django.db import connection
 from django.utils import timezone
+from psycopg_pool.base import AttemptWithBackoff
 
 from chat import budgets
 from chat.providers import transport
@@ -65,3 +67,4 @@ budgets.reserve = mined("reserve", budgets.reserve)
 budgets.settle = mined("settle", budgets.settle)
 setattr(transport, "_read", dying_read)  # noqa: B010 - for the type checker
 timezone.now = moved_now
+AttemptWithBackoff.DELAY_BACKOFF = 200.0

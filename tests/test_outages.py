@@ -23,7 +23,7 @@ def test_postgresql_restarts_unnoticed_between_chats_and_an_outage_ends_when_it_
 ):
     postgres = private_server(servers.Postgres)
     fleet = fleet_over(postgres.url, redis_url)
-    key, url = fleet.new_user("ada"), fleet.serve()
+    key, url = fleet.new_user("ada"), fleet.serve("tests.saboteur")
     answers = fleet.at_once([url], key, clients=40)  # fills the pools
     postgres.kill()
     postgres.start()
@@ -34,16 +34,16 @@ def test_postgresql_restarts_unnoticed_between_chats_and_an_outage_ends_when_it_
         eventually(lambda: len(meanwhile) > 12)
         postgres.kill()
         began = time.monotonic()
-        # Longer than a pool that backs off needs to be asleep when the server returns.
-        eventually(lambda: time.monotonic() > began + 4 and outcomes(meanwhile)[DOWN] >= 24, 20)
+        # Longer than a pool's second try to connect, after which one that backs off would go to sleep.
+        eventually(lambda: time.monotonic() > began + 2 and outcomes(meanwhile)[DOWN] >= 12, 20)
         postgres.start()
         back = time.monotonic()
         until_then = len(meanwhile)
         eventually(lambda: OK in outcomes(meanwhile[until_then:]), 20)
         lag = time.monotonic() - back
     assert set(outcomes(meanwhile)) == {OK, DOWN}
-    assert max(answer.seconds for answer in meanwhile) < 4  # 1.6 on an idle machine
-    assert lag < 2
+    assert max(answer.seconds for answer in meanwhile) < 5  # 1.6 on an idle machine
+    assert lag < 5  # 0.8
 
     last = fleet.at_once([url], key, clients=40)  # writes what either process still has to write
     assert outcomes(last) == {OK: 40}
