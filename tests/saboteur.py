@@ -25,7 +25,7 @@ from django.utils import timezone
 from psycopg_pool.base import AttemptWithBackoff
 
 from chat import budgets
-from chat.providers import transport
+from chat.providers.incoming import Incoming
 
 __all__ = ["application"]
 
@@ -53,7 +53,7 @@ def mined(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
-def dying_read(*args: Any, real: Callable[..., Any] = transport._read) -> Any:
+def dying_read(*args: Any, real: Callable[..., Any] = Incoming.whole) -> Any:
     die_at("in-call")
     return real(*args)
 
@@ -65,6 +65,6 @@ def moved_now(real: Callable[[], Any] = timezone.now) -> Any:
 
 budgets.reserve = mined("reserve", budgets.reserve)
 budgets.settle = mined("settle", budgets.settle)
-setattr(transport, "_read", dying_read)  # noqa: B010 - for the type checker
+setattr(Incoming, "whole", dying_read)  # noqa: B010 - for the type checker
 timezone.now = moved_now
 AttemptWithBackoff.DELAY_BACKOFF = 200.0

@@ -20,6 +20,7 @@ from chat import budgets, ledger
 from chat.management.commands.prune_records import Progress
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.providers.base import Usage
+from chat.reservations import Reservation
 from tests.test_commands import run
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +28,7 @@ State = UsageRecord.State
 NOW = "2026-06-15 12:30 +0000"
 
 
-def reserve(user) -> budgets.Reservation:
+def reserve(user) -> Reservation:
     return budgets.reserve(user, request_id="r", model="m", prompt_tokens=4, max_tokens=10, default_tokens=10)
 
 
