@@ -81,7 +81,7 @@ def audit() -> Iterator[tuple[int, int, Iterator[Difference]]]:
         rows = chain.from_iterable(iter(lambda: cursor.fetchmany(1000), []))
         first = next(rows)
         # PostgreSQL's sums are decimals.
-        found = (Difference(*row[2:5], *map(int, row[5:11]), row[11]) for row in chain([first], rows) if row[3])
+        found = (Difference._make([*row[2:5], *map(int, row[5:11]), row[11]]) for row in chain([first], rows) if row[3])
         yield first[0], int(first[1]), found
 
 
