@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from chat.conf import conf
 from chat.exceptions import ProviderTimeoutError
@@ -15,8 +14,7 @@ TICK = 1.0
 """Seconds of silence after which a stream says that it is alive, so that somebody can look whether the client is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a chat came to. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
     `created` is seconds since the epoch."""
 
@@ -33,7 +31,7 @@ class Answer:
 
     @classmethod
     def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer:
-        """From what `dataclasses.asdict` made of one, wherever it was kept meanwhile."""
+        """From what `_asdict` made of one, wherever it was kept meanwhile."""
         return cls(**{**kept, "usage": Usage(*kept["usage"]), **changes})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -138,7 +138,7 @@ class _Running:
         if self.stream:
             self._stream_ended(None)
         answer = self._answer(text, usage, reply.finish_reason)
-        reply_cache.put(self._cache_key(), asdict(answer))
+        reply_cache.put(self._cache_key(), answer._asdict())
         self._completed(answer)
         return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging.config
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -23,7 +24,7 @@ def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
             if isinstance(event.get(key), str):
                 event[key] = cut_private(event[key])
     first = {key: event.pop(key) for key in FIRST if key in event}
-    return {key: _masked(value) for key, value in (first | dict(event)).items()}
+    return {key: value if key in OWN else _masked(value) for key, value in (first | dict(event)).items()}
 
 
 def _masked(value: object) -> object:
@@ -38,11 +39,16 @@ def _masked(value: object) -> object:
     return _masked(str(value))
 
 
-# Most values of a line stand in the next one, too.
-_mask_short = lru_cache(4096)(mask_secrets)
+@lru_cache(4096)
+def _mask_short(text: str) -> str:
+    """Most values of a line stand in the next one, too, and the request's id is nearly always of one shape."""
+    return text if UUID.fullmatch(text) else mask_secrets(text)
 
+
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAY_QUOTE = ("exception", "detail")
 FIRST = ("timestamp", "level", "event", "request_id")
+OWN = {"timestamp", "level"}
 SHARED: Sequence[Processor] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -62,6 +68,8 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
     if file:
         # Watched, so that logrotate may move the file away.
         handlers["file"] = {"class": "logging.handlers.WatchedFileHandler", "filename": file, "formatter": "json"}
+    # The standard library would look these up for each line, and nothing here writes them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {
             "version": 1,

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from typing import Any, ClassVar, Protocol
 
 from django.core.signals import got_request_exception
@@ -101,7 +100,7 @@ class ChatEndpoint(generics.GenericAPIView):
                 return self.streamed(request, chat, stream_chat(chat), stack, stored)
             answer = complete_chat(chat)
             if stored:
-                stored.answer = asdict(answer)
+                stored.answer = answer._asdict()
         return Response(self.body(answer))
 
     def streamed(
@@ -148,7 +147,7 @@ class EventStream:
                     self.stream.close()
                 assert self.stream.answer
                 if self.stored:
-                    self.stored.answer = asdict(self.stream.answer)
+                    self.stored.answer = self.stream.answer._asdict()
             yield self.events.end(self.stream.answer)
         except ClientLeft:
             return

@@ -140,6 +140,8 @@ class DeadlineSSLSocket(DeadlineMixin, ssl.SSLSocket):
 class ConnectionMixin:
     """Connects within the call's connect timeout, which covers name, TCP, CONNECT and TLS together."""
 
+    _held: bytes | None = None
+
     def _new_conn(self: Any) -> socket.socket:
         ends = min(time.monotonic() + call.connect_timeout, call.ends)
         try:
@@ -159,7 +161,19 @@ class ConnectionMixin:
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
             call.connected = True
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        self._held = b""
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            held, self._held = self._held, None
+        self.send(held)
+
+    def send(self: Any, data: Any) -> None:
+        """The head waits for the body, since the system takes as long over one packet as over two."""
+        if self._held is None or not isinstance(data, bytes):
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._held += data
 
 
 class DeadlineHTTPConnection(ConnectionMixin, HTTPConnection):
@@ -186,6 +200,7 @@ class DeadlineAdapter(HTTPAdapter):
 
     def __init__(self, pool_size: int) -> None:
         self.tls = _tls_context()
+        self._pools: dict[str, Any] = {}
         super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=pool_size)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -197,6 +212,23 @@ class DeadlineAdapter(HTTPAdapter):
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = POOLS
         return manager
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """The pool of the request's URL. Our few URLs never change, so each is looked at once."""
+        if proxies:
+            return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+        pool = self._pools.get(request.url)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, cert=cert)
+            self._pools[request.url] = pool
+        return pool
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    def close(self) -> None:
+        self._pools.clear()
+        super().close()
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: our context verifies already, and `requests` would load all authorities again per connection."""
