@@ -55,8 +55,9 @@ class AnswerStream(Protocol):
 
 
 class Arriving:
-    """An `AnswerStream` from a provider. `ends` is when it must be over, on `time.monotonic()`'s scale; `whole` and
-    `broken` are called once, one of them, with what was said, to settle the bill."""
+    """An `AnswerStream` from a provider. `ends` is when it must be over, on `time.monotonic()`'s scale; `waited` is
+    called with the seconds of each wait for the provider, and `whole` and `broken` once, one of them, with what was
+    said, to settle the bill."""
 
     def __init__(
         self,
@@ -64,12 +65,13 @@ class Arriving:
         *,
         provider: str,
         ends: float,
+        waited: Callable[[float], None],
         whole: Callable[[str, ChatStream], Answer],
         broken: Callable[[str, ChatStream, BaseException | None], None],
     ) -> None:
         self.answer: Answer | None = None
         self._reply, self._provider, self._ends = reply, provider, ends
-        self._whole, self._broken = whole, broken
+        self._waited, self._whole, self._broken = waited, whole, broken
         self._said: list[str] = []
         self._over = False
 
@@ -103,7 +105,11 @@ class Arriving:
         left = self._ends - time.monotonic()
         if left <= 0:
             raise ProviderTimeoutError(self._provider, None, f"not at its end after {conf.CHAT_STREAM_MAX:.0f} s")
-        return self._reply.next(min(TICK, left))
+        began = time.monotonic()
+        try:
+            return self._reply.next(min(TICK, left))
+        finally:
+            self._waited(time.monotonic() - began)
 
     def _break(self, exc: BaseException | None) -> None:
         self._over = True

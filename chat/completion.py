@@ -66,8 +66,14 @@ def stream_chat(chat: Chat) -> AnswerStream:
     reply = running.ask()
     if isinstance(reply, Answer):
         return Stored(reply)
-    ends = running.started + conf.CHAT_STREAM_MAX
-    return Arriving(reply, provider=running.course.provider, ends=ends, whole=running.whole, broken=running.broken)
+    return Arriving(
+        reply,
+        provider=running.course.provider,
+        ends=running.started + conf.CHAT_STREAM_MAX,
+        waited=running.waited,
+        whole=running.whole,
+        broken=running.broken,
+    )
 
 
 def longest(stream: bool) -> float:
@@ -123,6 +129,10 @@ class _Running:
                 raise
         self._completed(answer)
         return answer
+
+    def waited(self, seconds: float) -> None:
+        """Count a wait for the provider within its stream."""
+        self.course.provider_seconds += seconds
 
     def whole(self, text: str, reply: ChatReply | ChatStream) -> Answer:
         """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
@@ -216,7 +226,8 @@ class _Running:
         }
 
     def _effort(self) -> dict[str, Any]:
-        """The provider calls made, the milliseconds of waiting for them, and the milliseconds of our own."""
+        """The provider calls made, the milliseconds of waiting for them, and those of our own: of a stream, also what
+        its client takes to receive it."""
         total = time.monotonic() - self.started
         return {
             "attempts": self.course.attempts,
