@@ -47,6 +47,7 @@ from tests.servers import children, free_port
 
 ROOT = Path(__file__).parents[1]
 ALIAS = "fleet"
+CHARGED = (UsageRecord.State.SETTLED, UsageRecord.State.TRUNCATED)
 OK, DOWN = (200, None), (503, "service_temporarily_unavailable")
 
 
@@ -198,7 +199,7 @@ class Fleet:
             of_period = self.records().filter(user=row.user_id, period=row.period, period_start=row.start)
             open_ones = of_period.filter(state=UsageRecord.State.RESERVED)
             assert (row.used, row.reserved) == (total(of_period, "tokens_used"), total(open_ones, "reserved"))
-            assert not of_period.exclude(state=UsageRecord.State.SETTLED).exclude(tokens_used=0).exists()
+            assert not of_period.exclude(state__in=CHARGED).exclude(tokens_used=0).exists()
 
     def _forget_database(self) -> None:
         connections[ALIAS].close()

@@ -199,3 +199,15 @@ def test_of_two_streams_in_a_race_the_slower_is_closed(rig, settings):
     assert rig.first.left.wait(5)
     eventually(lambda: rig.events("provider_attempt_abandoned"))
     assert rig.tokens() == (21, 0)
+
+
+@pytest.mark.parametrize(("fault", "end"), [("ok", "done"), ("stream_cut", "error")])
+def test_the_database_connection_is_given_back_before_a_client_is_waited_for(rig, monkeypatch, fault, end):
+    story = []
+    monkeypatch.setattr(budgets, "release_connection", lambda: story.append("released"))
+    rig.first.always = Fault(fault, text=TEXT)
+    with begun(rig.chat(stream=True)) as events:
+        for name, _ in events:
+            story.append(name)
+    assert [step for step in story if step != "delta"][-2:] == ["released", end]
+    assert story.index("released") < story.index("delta")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import struct
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
@@ -18,7 +19,7 @@ from rest_framework.exceptions import NotAcceptable
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import idempotency
+from chat import budgets, idempotency
 from chat.admission import admitted
 from chat.answer import Answer, AnswerStream, Stored
 from chat.completion import Chat, complete_chat, longest, stream_chat
@@ -107,6 +108,7 @@ class ChatEndpoint(generics.GenericAPIView):
         self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack, stored: Any = None
     ) -> StreamingHttpResponse:
         """The answer as events. What is on `stack` lasts as long as they do."""
+        limit_writes(request._request)
         events = EventStream(request._request, stream, self.events(chat, dict(request.data)), stack.pop_all(), stored)
         response = StreamingHttpResponse(events, content_type="text/event-stream")
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
@@ -148,6 +150,7 @@ class EventStream:
                 assert self.stream.answer
                 if self.stored:
                     self.stored.answer = self.stream.answer._asdict()
+            budgets.release_connection()
             yield self.events.end(self.stream.answer)
         except ClientLeft:
             return
@@ -156,9 +159,12 @@ class EventStream:
             report(exc, description.problem)
             if description.problem.traceback:
                 got_request_exception.send(sender=type(self), request=self.request)
+            budgets.release_connection()
             yield self.events.error(description)
 
     def _answer(self) -> Iterator[str]:
+        # A client may take as long as it likes to receive what is yielded.
+        budgets.release_connection()
         yield self.events.begin(self.stream)
         heard_at = time.monotonic()
         for piece in self.stream:
@@ -173,9 +179,20 @@ class EventStream:
             heard_at = time.monotonic()
 
 
+def limit_writes(request: HttpRequest) -> None:
+    """End the connection, where the server tells us which that is, of a client that takes nothing of what is written to
+    it for CHAT_STREAM_IDLE_TIMEOUT seconds: it would hold a thread, a reservation and a provider for good."""
+    sock = request.META.get("gunicorn.socket")
+    if sock is not None:
+        seconds, fraction = divmod(conf.CHAT_STREAM_IDLE_TIMEOUT, 1)
+        # The kernel's own limit, since the server resets Python's.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), int(fraction * 1e6)))
+
+
 def has_left(request: HttpRequest) -> bool:
     """Whether the client has closed its connection, where the server tells us which that is. A write would notice only
-    the second time."""
+    the second time. A client that has closed only its own side has left too, as it has for nginx: nothing tells the
+    two apart, and neither browsers nor curl nor the SDKs do the latter."""
     sock = request.META.get("gunicorn.socket")
     if sock is None:
         return False
