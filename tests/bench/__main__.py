@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import load
+from tests.bench import load, streams
 from tests.servers import Postgres, Redis
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ class Bench:
         self.stack, self.workers = stack, workers
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         postgres, redis = stack.enter_context(Postgres()), stack.enter_context(Redis())
-        provider = free_port()
+        provider = self.provider = free_port()
         stack.enter_context(
             running(
                 [sys.executable, "-m", "tests.bench.provider", str(provider), str(delay)], dict(os.environ), provider
@@ -124,6 +124,10 @@ class Bench:
         environment = self.environment | {"BIND": f"127.0.0.1:{port}"}
         command = [sys.executable, "-m", "gunicorn", "-c", "python:genai_site.gunicorn", application]
         return port, self.stack.enter_context(running(command, environment, port))
+
+    def memory(self) -> float:
+        """Proportional megabytes of our server's processes."""
+        return memory_mb(self.ours[1])
 
     def cost(self, server: tuple[int, int], connections: int, chats: int) -> tuple[float, float, int]:
         """CPU seconds of the server's processes per 1,000 chats, chats a second, errors."""
@@ -190,12 +194,21 @@ def in_flight(workers: int) -> None:
             print(f"  errors: {ours.errors}, bare {bare.errors}")
 
 
+def streaming(workers: int, rounds: int) -> None:
+    with ExitStack() as stack:
+        streams.at_once(Bench(stack, workers, 0.3))
+    with ExitStack() as stack:
+        streams.first_token(Bench(stack, workers, 0.05), rounds)
+    with ExitStack() as stack:
+        streams.memory(Bench(stack, workers, 0.0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chats", type=int, default=2000, help="chats of one measurement")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", choices=["cost", "latency", "flight"])
+    parser.add_argument("--only", choices=["cost", "latency", "flight", "streams"])
     options = parser.parse_args()
     print(f"{'':<44}{'ChatView':>10}{'bare':>10}{'ratio':>8}")
     if options.only in (None, "cost"):
@@ -204,6 +217,8 @@ def main() -> None:
         latency_at(options.workers, options.rounds)
     if options.only in (None, "flight"):
         in_flight(options.workers)
+    if options.only in (None, "streams"):
+        streaming(options.workers, options.rounds)
 
 
 if __name__ == "__main__":
