@@ -69,7 +69,7 @@ def stream_chat(chat: Chat) -> AnswerStream:
     return Arriving(
         reply,
         provider=running.course.provider,
-        ends=running.started + conf.CHAT_STREAM_MAX,
+        ends=time.monotonic() + conf.CHAT_STREAM_MAX,
         waited=running.waited,
         whole=running.whole,
         broken=running.broken,

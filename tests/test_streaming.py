@@ -74,6 +74,13 @@ def test_a_stream_that_never_ends_is_ended(rig, quick, settings):
     assert (rig.record().state, rig.tokens()[1]) == (State.TRUNCATED, 0)
 
 
+def test_its_time_begins_with_the_first_text_so_that_nobody_pays_for_none(rig, settings):
+    settings.CHAT_STREAM_MAX = 0.3
+    rig.first.always = Fault("stream_slow_first", seconds=0.4, text=TEXT)
+    events = events_of(rig.chat(stream=True))
+    assert (text_of(events), end_of(events)[0]) == (TEXT, "done")
+
+
 def test_a_client_that_leaves_pays_what_it_was_sent_and_the_provider_may_stop(rig):
     rig.first.always = STALL
     with begun(rig.chat(stream=True)) as events:
