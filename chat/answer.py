@@ -104,7 +104,9 @@ class Arriving:
     def _piece(self) -> str | None:
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise ProviderTimeoutError(self._provider, None, f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text")
+            raise ProviderTimeoutError(
+                self._provider, None, f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text"
+            )
         began = time.monotonic()
         try:
             return self._reply.next(min(TICK, left))

@@ -28,10 +28,10 @@ def readable(response, origin=APP):
 
 
 def provider_fails(monkeypatch):
-    def fail(**kwargs):
+    def fail(chat):
         raise ProviderTimeoutError("anthropic", None, "")
 
-    monkeypatch.setattr("chat.views.complete_chat", fail)
+    monkeypatch.setattr("chat.faces.base.complete_chat", fail)
 
 
 def bug(monkeypatch):

@@ -45,6 +45,26 @@ def test_an_answer_in_pieces_and_then_what_a_whole_one_has_besides(rig, protocol
     assert (rig.tokens(), rig.record().state, rig.record().estimated) == ((42, 0), State.SETTLED, False)
 
 
+@pytest.mark.parametrize(
+    ("accepted", "stream"), [("text/event-stream", True), ("*/*", True), ("*/*", False), ("*/*", None)]
+)
+def test_the_body_asks_for_a_stream_and_not_the_accept_header(rig, accepted, stream):
+    response = rig.chat(stream=stream, headers={"Accept": accepted})
+    assert (response.status_code, response.streaming) == (200, bool(stream))
+    if stream:
+        assert end_of(events_of(response))[0] == "done"
+    rig.first.always = status(501)
+    response = rig.chat(content="Bye!", stream=stream, headers={"Accept": accepted})
+    assert (response.status_code, response["Content-Type"]) == (503, "application/json")
+
+
+def test_a_stream_counts_against_the_rate_limit(rig, settings):
+    settings.CHAT_RATE_LIMIT = "1/h"
+    events_of(rig.chat(stream=True))
+    response = rig.chat(stream=True)
+    assert (response.status_code, response.json()["error"]) == (429, "rate_limit_exceeded")
+
+
 def test_the_first_text_goes_out_while_the_provider_still_talks(rig):
     rig.first.always = STALL
     with begun(rig.chat(stream=True)) as events:
