@@ -184,6 +184,16 @@ def test_a_bug_of_ours_ends_the_stream_with_an_error_and_the_provider_is_left(ri
     assert (rig.record().state, rig.tokens()) == (State.TRUNCATED, (FIRST, 0))
 
 
+def test_a_bug_before_anything_is_sent_leaves_nothing_running(rig, settings, monkeypatch):
+    settings.CHAT_MAX_IN_FLIGHT_PER_USER = 1
+    rig.first.then(STALL)
+    with monkeypatch.context() as patch:
+        patch.setattr("chat.faces.native.ChatEvents", lambda request_id: 1 / 0)
+        assert rig.chat(stream=True).status_code == 500
+    assert rig.first.left.wait(2)
+    assert (rig.record().state, rig.tokens()[1], rig.chat().status_code) == (State.TRUNCATED, 0, 200)
+
+
 def test_a_bill_that_cannot_be_written_is_written_later(rig, monkeypatch):
     def away(*args):
         raise OperationalError("gone")

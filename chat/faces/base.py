@@ -108,6 +108,7 @@ class ChatEndpoint(generics.GenericAPIView):
         self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack, stored: Any = None
     ) -> StreamingHttpResponse:
         """The answer as events. What is on `stack` lasts as long as they do."""
+        stack.callback(stream.close)
         limit_writes(request._request)
         events = EventStream(request._request, stream, self.events(chat, dict(request.data)), stack.pop_all(), stored)
         response = StreamingHttpResponse(events, content_type="text/event-stream")
@@ -137,16 +138,12 @@ class EventStream:
     def close(self) -> None:
         self.chunks.close()
         with suppress(ClientLeft), self.stack:  # empty by now, unless nothing was ever asked of `chunks`
-            self.stream.close()
             raise ClientLeft
 
     def _run(self) -> Generator[str, None, None]:
         try:
             with self.stack:
-                try:
-                    yield from self._answer()
-                finally:
-                    self.stream.close()
+                yield from self._answer()
                 assert self.stream.answer
                 if self.stored:
                     self.stored.answer = self.stream.answer._asdict()
@@ -185,8 +182,9 @@ def limit_writes(request: HttpRequest) -> None:
     sock = request.META.get("gunicorn.socket")
     if sock is not None:
         seconds, fraction = divmod(conf.CHAT_STREAM_IDLE_TIMEOUT, 1)
-        # The kernel's own limit, since the server resets Python's.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), int(fraction * 1e6)))
+        limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
+        with suppress(OSError):  # it has left already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)  # the server resets Python's own
 
 
 def has_left(request: HttpRequest) -> bool:
