@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
-from uuid import uuid4
 
-import psycopg
 import pytest
 import structlog
 from django.conf import settings
 from django.core.cache import caches
-from psycopg import sql
 
 from chat import budgets, cache, catalogue, cooldown
 from chat.redaction import keep_private
@@ -94,11 +91,8 @@ def _shared_server() -> Iterator[Callable[[type[servers.Server]], str]]:
 def postgres_url(_shared_server: Callable[[type[servers.Server]], str]) -> Iterator[str]:
     """An empty PostgreSQL database: on TEST_DATABASE_URL's server if that is set, else on a private one."""
     server = os.environ.get("TEST_DATABASE_URL") or _shared_server(servers.Postgres)
-    name = f"chat_{uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield urlsplit(server)._replace(path=f"/{name}").geturl()
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with servers.new_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ from knox.models import get_token_model
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from tests.loopback import LoopbackProvider
 from tests.rig import eventually
-from tests.servers import children, free_port
+from tests.servers import children, free_port, new_database
 
 ROOT = Path(__file__).parents[1]
 ALIAS = "fleet"
@@ -74,6 +74,8 @@ class Fleet:
 
     def __init__(self, directory: Path, database_url: str, redis_url: str, stack: ExitStack) -> None:
         self.stack = stack
+        if database_url.startswith("postgresql"):
+            database_url = stack.enter_context(new_database(database_url))
         self.log = directory / "log"
         self.provider = stack.enter_context(LoopbackProvider())
         self.servers: list[subprocess.Popen[bytes]] = []
@@ -97,7 +99,6 @@ class Fleet:
         connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: config})[ALIAS]
         stack.callback(self._forget_database)
         call_command("migrate", database=ALIAS, verbosity=0)
-        User.objects.using(ALIAS).all().delete()  # and with them all that other tests left
 
     def serve(self, application: str = "genai_site.wsgi") -> str:
         """Start one more server; its URL."""
@@ -227,7 +228,8 @@ def end(server: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def fleet_over(tmp_path: Path, django_db_blocker: Any) -> Iterator[Callable[[str, str], Fleet]]:
-    """`fleet_over(database_url, redis_url)`"""
+def fleet_over(tmp_path: Path, django_db_blocker: Any, private_server: Any) -> Iterator[Callable[[str, str], Fleet]]:
+    """`fleet_over(database_url, redis_url)`, with a database of its own on that PostgreSQL; ends before the servers of
+    `private_server` do."""
     with django_db_blocker.unblock(), ExitStack() as stack:
         yield lambda database_url, redis_url: Fleet(tmp_path, database_url, redis_url, stack)

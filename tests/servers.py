@@ -24,12 +24,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, ClassVar, Self
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import redis
+from psycopg import sql
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
@@ -242,6 +246,17 @@ class Postgres(Server):
 
     def ping(self) -> None:
         psycopg.connect(self.url, connect_timeout=2).close()
+
+
+@contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """An empty database on the PostgreSQL at the URL `server`, and its own URL."""
+    name = f"chat_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(server, autocommit=True) as connection:  # the server may have been away meanwhile
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def find_program(name: str) -> str | None:

@@ -77,7 +77,7 @@ def test_300_chats_in_flight_share_10_database_connections(fleet_over, postgres_
     fleet.provider.always = held
     connections[ALIAS].close()
     with ThreadPoolExecutor(301) as pool:
-        watching = pool.submit(most_connections, postgres_url, over)
+        watching = pool.submit(most_connections, fleet.environment["DATABASE_URL"], over)
         try:
             answers = list(pool.map(chat, range(300)))
         finally:
