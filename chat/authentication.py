@@ -1,4 +1,4 @@
-"""Who asks: a key (`Authorization: Token ...` or `Bearer ...`), or the browser's session."""
+"""Who asks: a key (`Authorization: Token ...` or `Bearer ...`, or `x-api-key`), or the browser's session."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ class KeyAuthentication(TokenAuthentication):
             raise AuthenticationFailed("This key's user account is not active.")
         structlog.contextvars.bind_contextvars(user_id=auth_token.user_id)
         return auth_token.user, auth_token
+
+
+class EitherKeyAuthentication(KeyAuthentication):
+    """The same keys, also in `x-api-key`, where Anthropic's clients send them. `Authorization` comes first."""
+
+    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, AuthToken] | None:
+        found = super().authenticate(request)
+        key = request.headers.get("x-api-key", "")
+        return found or (self.authenticate_credentials(key.encode()) if key else None)
 
 
 def candidates(token_key: str) -> list[AuthToken]:

@@ -19,8 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import shapes
-from chat.envelopes import EXAMPLE_ID
-from chat.handlers import plain_body
+from chat.envelopes import EXAMPLE_ID, NATIVE
 from chat.problems import BY_CODE, Problem, describe
 from chat.views import OpenView
 
@@ -59,7 +58,7 @@ def error_entry(problem: Problem) -> dict[str, Any]:
         "meaning": problem.meaning,
         "what_to_do": problem.what_to_do,
         "should_retry": problem.should_retry,
-        "example": plain_body(describe(problem.example), EXAMPLE_ID),
+        "example": NATIVE.body(describe(problem.example), EXAMPLE_ID),
     }
 
 

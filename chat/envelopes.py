@@ -1,13 +1,18 @@
-"""Errors as the OpenAPI schema shows them. Codes, statuses and words are the problems table's, none is written here."""
+"""The bodies of errors, one shape for each API that is spoken here, at run time and in the OpenAPI schema alike.
+Codes, statuses and words are the problems table's, none is written here."""
 
 from __future__ import annotations
 
+import json
+import re
+import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from chat.handlers import plain_body, problem_details
+from django.http import HttpRequest
+
 from chat.negotiation import PROBLEM_JSON
-from chat.problems import LONGEST_ECHO, REASONS, Problem, describe
+from chat.problems import LONGEST_ECHO, REASONS, Description, Problem, describe
 
 EXAMPLE_ID = "3f8e1c52-6d0b-4c7a-9a53-0d8c5b1f2e64"
 
@@ -17,6 +22,7 @@ TEXT = {"type": "string"}
 TEXTS = {"type": "array", "items": TEXT}
 FACTS: dict[str, dict[str, Any]] = {
     "retry_after": SECONDS | {"description": "Seconds until trying again can help; equals Retry-After."},
+    "param": TEXT | {"maxLength": LONGEST_ECHO, "description": "The place of what is not supported."},
     "field": TEXT | {"description": "The place of the fault, such as messages[0].role."},
     "received": TEXT | {"maxLength": LONGEST_ECHO},
     "example": {"type": "array", "items": {"type": "object"}, "description": "Messages that are well-formed."},
@@ -49,23 +55,146 @@ class Content(NamedTuple):
 
 
 class Envelope:
-    """This API's own error bodies. Another face of it names a subclass as its views' `envelope`."""
+    """The shape of one API's error bodies. Its views name it as their `envelope`, for the schema. This is our own."""
+
+    prefix = ""
+    """What the names of its components in the schema begin with."""
+
+    def body(self, description: Description, request_id: str) -> dict[str, Any]:
+        """The error as a client of this API expects it."""
+        shape = {"error": description.problem.code, "message": description.message, "request_id": request_id}
+        return shape | description.context
+
+    def schema(self, example: dict[str, Any]) -> dict[str, Any]:
+        """The schema of bodies like `example`."""
+        return facts_schema(example, {"error": {"const": example["error"]}, "message": TEXT, "request_id": TEXT})
 
     def contents(self, problem: Problem) -> Iterator[Content]:
         """The error in each media type that a client may ask for."""
         description = describe(problem.example)
-        example = plain_body(description, EXAMPLE_ID)
-        yield Content("application/json", f"{pascal(problem.code)}Error", error_schema(example), example)
+        example = self.body(description, EXAMPLE_ID)
+        name = f"{self.prefix}{pascal(problem.code)}Error"
+        yield Content("application/json", name, self.schema(example), example)
         details = problem_details(description, EXAMPLE_ID, f"/errors/{problem.code}")
         yield Content(PROBLEM_JSON, "ProblemDetails", PROBLEM_DETAILS, details)
 
 
-def error_schema(example: dict[str, Any]) -> dict[str, Any]:
-    """The schema of bodies like `example`. Each of its facts is in them all, but for a wait that may have no end."""
-    words = {"error": {"const": example["error"]}, "message": TEXT, "request_id": TEXT}
-    facts = {name: FACTS[name] for name in example if name not in words}
-    required = [name for name in example if name != "retry_after"]
-    return {"type": "object", "properties": words | facts, "required": required, "additionalProperties": False}
+class OpenAIEnvelope(Envelope):
+    """OpenAI's: exactly four keys. The facts that have none of their own stand in the message."""
+
+    prefix = "OpenAI"
+    TYPES: dict[int | str, str] = {
+        403: "request_forbidden",
+        429: "requests",
+        503: "service_unavailable_error",
+        "token_budget_exceeded": "insufficient_quota",
+        "budget_exceeded": "insufficient_quota",
+        "provider_error": "server_error",
+    }
+    """`type` by code, else by status; for others it is that of the status's hundred. From OpenAI's page of errors."""
+
+    def body(self, description: Description, request_id: str) -> dict[str, Any]:
+        problem = description.problem
+        default = "invalid_request_error" if problem.status < 500 else "server_error"
+        error = {
+            "message": spelled_out(description),
+            "type": self.TYPES.get(problem.code, self.TYPES.get(problem.status, default)),
+            "param": param_of(description.context),
+            "code": problem.code,
+        }
+        return {"error": error}
+
+    def schema(self, example: dict[str, Any]) -> dict[str, Any]:
+        error = example["error"]
+        fixed = {name: {"const": error[name]} for name in ("type", "code")}
+        return closed({"error": closed({"message": TEXT, "param": {"type": ["string", "null"]}} | fixed)})
+
+
+class AnthropicEnvelope(Envelope):
+    """Anthropic's: our code and its facts are the `details`."""
+
+    prefix = "Anthropic"
+    TYPES: dict[int | str, str] = {
+        401: "authentication_error",
+        403: "permission_error",
+        404: "not_found_error",
+        409: "conflict_error",
+        413: "request_too_large",
+        429: "rate_limit_error",
+        503: "overloaded_error",
+        504: "timeout_error",
+        "provider_error": "api_error",
+        "service_temporarily_unavailable": "api_error",
+    }
+    """`type` by code, else by status; for others it is that of the status's hundred. From Anthropic's page of errors."""
+
+    def body(self, description: Description, request_id: str) -> dict[str, Any]:
+        problem = description.problem
+        default = "invalid_request_error" if problem.status < 500 else "api_error"
+        error = {
+            "type": self.TYPES.get(problem.code, self.TYPES.get(problem.status, default)),
+            "message": description.message,
+            "details": {"error_code": problem.code} | description.context,
+        }
+        return {"type": "error", "error": error, "request_id": request_id}
+
+    def schema(self, example: dict[str, Any]) -> dict[str, Any]:
+        details = example["error"]["details"]
+        facts = facts_schema(details, {"error_code": {"const": details["error_code"]}})
+        error = closed({"type": {"const": example["error"]["type"]}, "message": TEXT, "details": facts})
+        return closed({"type": {"const": "error"}, "error": error, "request_id": TEXT})
+
+
+NATIVE, OPENAI, ANTHROPIC = Envelope(), OpenAIEnvelope(), AnthropicEnvelope()
+
+
+def envelope_of(request: HttpRequest) -> Envelope:
+    """By the path alone, so that an error has the same shape wherever it came about, in a view or long before one.
+
+    What is neither's alone (`/v1/models`, an unknown path) is Anthropic's for a request that names an
+    `anthropic-version`, as all of Anthropic's SDKs do.
+    """
+    root, name = (*request.path_info.split("/")[1:3], "")[:2]
+    if root != "v1":
+        return NATIVE
+    either = ANTHROPIC if "anthropic-version" in request.headers else OPENAI
+    return {"chat": OPENAI, "messages": ANTHROPIC}.get(name, either)
+
+
+def param_of(context: dict[str, Any]) -> str | None:
+    """The parameter at fault, as OpenAI writes it (`messages[0].content`), where one is known."""
+    if "requested_model" in context:
+        return "model"
+    if context.get("reason") in ("context_length", "content_policy"):
+        return "messages"
+    names = [name for name in context.get("fields", ()) if name != "body"]
+    place = context.get("param") or context.get("field") or next(iter(names), None)
+    return place and str(place)
+
+
+def spelled_out(description: Description) -> str:
+    """The message with each fact that it only names (`available_models`) in the name's place."""
+
+    def fact(name: re.Match[str]) -> str:
+        value = description.context.get(name[1], name[0])
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return ", ".join(value)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    return re.sub(r"`(\w+)`", fact, description.message)
+
+
+def problem_details(description: Description, request_id: str, type_uri: str) -> dict[str, Any]:
+    """RFC 9457's shape."""
+    problem = description.problem
+    shape = {
+        "type": type_uri,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": description.message,
+        "instance": f"urn:uuid:{request_id}" if _is_uuid(request_id) else request_id,
+    }
+    return shape | description.context
 
 
 PROBLEM_DETAILS = {
@@ -83,5 +212,27 @@ PROBLEM_DETAILS = {
 }
 
 
+def facts_schema(example: dict[str, Any], words: dict[str, Any]) -> dict[str, Any]:
+    """The schema of objects like `example`. Each of its facts is in them all, but for a wait that may have no end."""
+    facts = {name: FACTS[name] for name in example if name not in words}
+    return closed(words | facts) | {"required": [name for name in example if name != "retry_after"]}
+
+
+def closed(properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of objects that have exactly these."""
+    required = list(properties)
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
 def pascal(code: str) -> str:
     return "".join(word.capitalize() for word in code.split("_"))
+
+
+def _is_uuid(text: str) -> bool:
+    if not re.fullmatch(r"[0-9a-fA-F-]{36}", text):
+        return False
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from typing import Any
 
 import structlog
@@ -17,6 +15,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from chat.envelopes import envelope_of, problem_details
 from chat.exceptions import GenAIException
 from chat.negotiation import PROBLEM_JSON, wants_problem_json
 from chat.problems import LONGEST_ECHO, CSRFFailed, Description, Problem, describe
@@ -98,30 +97,11 @@ def _short(value: Any) -> Any:
 
 
 def body(description: Description, request: HttpRequest) -> dict[str, Any]:
-    """The error's body: the contract's own shape, or RFC 9457's for a client that asks for it."""
+    """The error's body: that of the API which the path belongs to, or RFC 9457's for a client that asks for it."""
     request_id = getattr(request, "request_id", "")
     if wants_problem_json(request):
         return problem_details(description, request_id, _type_uri(description.problem.code, request))
-    return plain_body(description, request_id)
-
-
-def plain_body(description: Description, request_id: str) -> dict[str, Any]:
-    """The contract's own shape."""
-    shape = {"error": description.problem.code, "message": description.message, "request_id": request_id}
-    return shape | description.context
-
-
-def problem_details(description: Description, request_id: str, type_uri: str) -> dict[str, Any]:
-    """RFC 9457's shape."""
-    problem = description.problem
-    shape = {
-        "type": type_uri,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": description.message,
-        "instance": f"urn:uuid:{request_id}" if _is_uuid(request_id) else request_id,
-    }
-    return shape | description.context
+    return envelope_of(request).body(description, request_id)
 
 
 def headers(description: Description) -> dict[str, str]:
@@ -144,13 +124,3 @@ def _type_uri(code: str, request: HttpRequest) -> str:
         return request.build_absolute_uri(path)
     except (DisallowedHost, SuspiciousOperation):
         return path
-
-
-def _is_uuid(text: str) -> bool:
-    if not re.fullmatch(r"[0-9a-fA-F-]{36}", text):
-        return False
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -50,6 +50,8 @@ CHAT_ERRORS = (
     "provider_error",
 )
 """What a chat can end in, on any face of it."""
+FOREIGN_CHAT_ERRORS = (*(code for code in CHAT_ERRORS if code != "not_found"), "unsupported_parameter")
+"""The same, where a request follows another API's rules: it names no conversation, but perhaps what we have not."""
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
@@ -92,6 +94,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "Idempotent-Replayed": {
         "description": "true where the answer was stored under the request's Idempotency-Key.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "X-Cached": {
+        "description": "true where every provider failed and this is an earlier answer to the same request, for free.",
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
@@ -184,7 +190,7 @@ class AutoSchema(SpectacularAutoSchema):
             if any(describe(problem.example).retry_after for problem in BY_CODE.values() if problem.status == status):
                 names.append("Retry-After")
         if ChatRateThrottle in self.view.throttle_classes and self.method == "POST" and status != 401:
-            names += [*RATE_LIMITS, "Idempotent-Replayed"] if status == 200 else RATE_LIMITS
+            names += [*RATE_LIMITS, "Idempotent-Replayed", "X-Cached"] if status == 200 else RATE_LIMITS
         return names
 
     def _component(self, kind: str, name: str, schema: Any) -> dict[str, Any]:
@@ -225,6 +231,15 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
         token = {"type": "apiKey", "in": "header", "name": "Authorization", "description": "`Token <key>`"}
         return [{"type": "http", "scheme": "bearer", "description": "Your key."}, token]
+
+
+class EitherKeyScheme(KeyScheme):
+    target_class = "chat.authentication.EitherKeyAuthentication"
+    name = ["key", "token", "x_api_key"]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        header = {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "Your key."}
+        return [*super().get_security_definition(auto_schema), header]
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

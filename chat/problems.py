@@ -36,6 +36,17 @@ class CSRFFailed(drf.PermissionDenied):
     default_detail = "The CSRF token is missing or does not match."
 
 
+class UnsupportedParameter(tree.ValidationError):
+    """The request asks, in another provider's words, for what this service cannot do. `param` is the place of it.
+
+    Not in the tree of exceptions, since a chat knows nothing of it: it is between a client and a wire format.
+    """
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"The parameter {param} is not supported.")
+        self.param = param
+
+
 class RequestInProgress(drf.APIException):
     """Another request with the same Idempotency-Key is still running."""
 
@@ -241,6 +252,12 @@ PROBLEMS = [
             "`fields` names each of them; correct them and send the request again.",
             tree.ValidationError("", fields={"temperature": ["This must be a number from 0 to 2."]}),
             context=_fields, message=_fields_message),
+    Problem(400, "unsupported_parameter", "info", (UnsupportedParameter,),
+            "The request asks for something that OpenAI's or Anthropic's own API has and this service has not.",
+            "Leave out `param`; nothing that changes the answer is silently ignored.",
+            UnsupportedParameter("tools"), context=lambda exc: {"param": exc.param[:LONGEST_ECHO]},
+            message=lambda exc: (f"{exc.param[:LONGEST_ECHO]} is not supported here with this value, and is not "
+                                 "ignored, since the answer would not be what you asked for. Leave it out.")),
     Problem(401, "not_authenticated", "info", (drf.NotAuthenticated,),
             "The request carries no credentials.", "Send your key in the header `Authorization: Token <key>`.",
             drf.NotAuthenticated()),

@@ -71,11 +71,8 @@ class ChatSerializer(serializers.Serializer):
 
     def get_initial(self) -> dict[str, Any]:
         """What the browsable API's box is filled with: what was just sent, else a request that works."""
-        sent = getattr(self.context.get("request"), "data", None)
-        if sent and isinstance(sent, dict):
-            return dict(sent)
-        return {
-            "model": next(iter(sorted(catalogue.current().models)), ""),
+        return sent_before(self) or {
+            "model": first_model(),
             "messages": EXAMPLE_MESSAGES,
             "temperature": self.DEFAULT_TEMPERATURE,
             "max_tokens": 100,
@@ -83,24 +80,13 @@ class ChatSerializer(serializers.Serializer):
 
     def refine_schema(self, schema: dict[str, Any]) -> None:
         """What is on offer in this process, and rules that no declared field can state."""
-        models = sorted(catalogue.current().models.values(), key=lambda model: model.name)
-        most = max((model.max_output_tokens for model in models), default=1)
+        describe_models(schema, "max_tokens")
         fields = schema["properties"]
-        fields["model"]["enum"] = [model.name for model in models]
         a_users = {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}
         fields["messages"] |= {"minItems": 1, "maxItems": MOST_MESSAGES, "contains": a_users}
         fields["temperature"]["default"] = self.DEFAULT_TEMPERATURE
-        fields["max_tokens"]["maximum"] = most
         fields["conversation_id"]["format"] = "uuid"
         schema["examples"] = [self.get_initial()]
-        schema["allOf"] = [
-            {
-                "if": {"properties": {"model": {"const": model.name}}},
-                "then": {"properties": {"max_tokens": {"maximum": model.max_output_tokens}}},
-            }
-            for model in models
-            if model.max_output_tokens < most
-        ]
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         # Everything is in one place below; the base class would copy all fields to find that nothing is left to do.
@@ -163,6 +149,33 @@ class ConversationDetailSerializer(ConversationSerializer):
 
     class Meta(ConversationSerializer.Meta):
         fields = ["id", "title", "created_at", "messages"]
+
+
+def sent_before(serializer: serializers.Serializer) -> dict[str, Any]:
+    """What was just sent, to be shown again in the browsable API's box."""
+    sent = getattr(serializer.context.get("request"), "data", None)
+    return dict(sent) if isinstance(sent, dict) else {}
+
+
+def first_model() -> str:
+    return next(iter(sorted(catalogue.current().models)), "")
+
+
+def describe_models(schema: dict[str, Any], *limits: str) -> None:
+    """What is on offer in this process, with the most that the fields `limits` may ask of each model."""
+    models = sorted(catalogue.current().models.values(), key=lambda model: model.name)
+    most = max((model.max_output_tokens for model in models), default=1)
+    schema["properties"]["model"]["enum"] = [model.name for model in models]
+    for name in limits:
+        schema["properties"][name]["maximum"] = most
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"model": {"const": model.name}}},
+            "then": {"properties": {name: {"maximum": model.max_output_tokens} for name in limits}},
+        }
+        for model in models
+        if model.max_output_tokens < most
+    ]
 
 
 def check_model(name: Any) -> catalogue.Model:

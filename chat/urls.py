@@ -5,13 +5,20 @@ from __future__ import annotations
 from django.urls import re_path
 
 from chat import docs, views
+from chat.faces.anthropic import MessagesView
+from chat.faces.models import VendorModelsView, VendorModelView
 from chat.faces.native import ChatView
+from chat.faces.openai import ChatCompletionsView
 
 urlpatterns = [
     re_path(r"^$", views.RootView.as_view(), name="root"),
     re_path(r"^chat/?$", ChatView.as_view(), name="chat"),
     re_path(r"^models/?$", views.ModelsView.as_view(), name="models"),
     re_path(r"^models/(?P<name>(?s:.+?))/?$", views.ModelView.as_view(), name="model"),
+    re_path(r"^v1/chat/completions/?$", ChatCompletionsView.as_view(), name="openai-chat"),
+    re_path(r"^v1/messages/?$", MessagesView.as_view(), name="anthropic-messages"),
+    re_path(r"^v1/models/?$", VendorModelsView.as_view(), name="vendor-models"),
+    re_path(r"^v1/models/(?P<name>(?s:.+?))/?$", VendorModelView.as_view(), name="vendor-model"),
     re_path(r"^conversations/?$", views.ConversationsView.as_view(), name="conversations"),
     re_path(r"^conversations/(?P<conversation_id>[^/]+)/?$", views.ConversationView.as_view(), name="conversation"),
     re_path(r"^usage/?$", views.UsageView.as_view(), name="usage"),

@@ -9,7 +9,7 @@ from tests.contract import ask, check_error, check_ids, send
 from tests.test_settings import python
 
 APP, STRANGER = "https://app.example", "https://stranger.example"
-READABLE = "x-request-id request-id retry-after x-should-retry ratelimit ratelimit-policy idempotent-replayed"
+READABLE = "x-request-id request-id retry-after x-should-retry ratelimit ratelimit-policy idempotent-replayed x-cached"
 SDKS = "authorization content-type x-api-key anthropic-version idempotency-key x-request-id x-stainless-retry-count"
 
 

@@ -26,6 +26,7 @@ from chat.completion import Chat, complete_chat, longest, stream_chat
 from chat.conf import conf
 from chat.handlers import report
 from chat.problems import Description, describe
+from chat.providers.base import Usage
 from chat.throttling import ChatRateThrottle
 
 COMMENT = ": keep-alive\n\n"
@@ -95,14 +96,17 @@ class ChatEndpoint(generics.GenericAPIView):
             if stored and stored.answer is not None:
                 self.headers["Idempotent-Replayed"] = "true"
                 answer = Answer.restored(stored.answer)
-                return self.streamed(request, chat, Stored(answer), stack) if stream else Response(self.body(answer))
+                return self.streamed(request, chat, Stored(answer), stack) if stream else self.whole(answer)
             stack.enter_context(admitted(request.user.pk))
             if stream:
                 return self.streamed(request, chat, stream_chat(chat), stack, stored)
             answer = complete_chat(chat)
             if stored:
                 stored.answer = answer._asdict()
-        return Response(self.body(answer))
+        return self.whole(answer)
+
+    def whole(self, answer: Answer) -> Response:
+        return Response(self.body(answer), headers=stand_in(answer))
 
     def streamed(
         self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack, stored: Any = None
@@ -111,10 +115,25 @@ class ChatEndpoint(generics.GenericAPIView):
         stack.callback(stream.close)
         limit_writes(request._request)
         events = EventStream(request._request, stream, self.events(chat, dict(request.data)), stack.pop_all(), stored)
-        response = StreamingHttpResponse(events, content_type="text/event-stream")
+        response = StreamingHttpResponse(events, content_type="text/event-stream", headers=stand_in(stream.answer))
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-cache", "no"
         return response
+
+
+def stand_in(answer: Answer | None) -> dict[str, str]:
+    """The header that says so where the answer is an earlier one, in place of one that no provider gave."""
+    return {"X-Cached": "true"} if answer and answer.cached else {}
+
+
+def noted(answer: Answer | None) -> dict[str, Any]:
+    """The same in fields that other APIs do not have, with the reason; their clients keep what they do not know."""
+    return {"cached": True, "message": answer.message} if answer and answer.cached else {}
+
+
+def charged(answer: Answer) -> Usage:
+    """What the budget was charged, which is what clients of other APIs read a usage as."""
+    return Usage(0, 0) if answer.cached else answer.usage
 
 
 def attempts_allowed(request: Request) -> int | None:

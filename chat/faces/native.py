@@ -7,8 +7,8 @@ from typing import Any
 from chat import shapes
 from chat.answer import Answer, AnswerStream
 from chat.completion import Chat
+from chat.envelopes import NATIVE
 from chat.faces.base import COMMENT, ChatEndpoint, event
-from chat.handlers import plain_body
 from chat.negotiation import EVENT_STREAM
 from chat.openapi import CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.problems import Description
@@ -54,7 +54,7 @@ class ChatEvents:
 
     def error(self, description: Description) -> str:
         status = {"status": description.problem.status}
-        return event(plain_body(description, self.request_id) | status, "error")
+        return event(NATIVE.body(description, self.request_id) | status, "error")
 
 
 def facts(answer: Answer) -> dict[str, Any]:

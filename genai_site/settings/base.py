@@ -94,6 +94,7 @@ CORS_EXPOSE_HEADERS = [
     "ratelimit",
     "ratelimit-policy",
     "idempotent-replayed",
+    "x-cached",
 ]
 CORS_ALLOW_HEADERS = [
     *default_headers,
