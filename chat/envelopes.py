@@ -126,7 +126,7 @@ class AnthropicEnvelope(Envelope):
         "provider_error": "api_error",
         "service_temporarily_unavailable": "api_error",
     }
-    """`type` by code, else by status; for others it is that of the status's hundred. From Anthropic's page of errors."""
+    """`type` by code, else by status, else that of the status's hundred. From Anthropic's page of errors."""
 
     def body(self, description: Description, request_id: str) -> dict[str, Any]:
         problem = description.problem

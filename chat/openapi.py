@@ -233,7 +233,7 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         return [{"type": "http", "scheme": "bearer", "description": "Your key."}, token]
 
 
-class EitherKeyScheme(KeyScheme):
+class EitherKeyScheme(KeyScheme):  # type: ignore[no-untyped-call]
     target_class = "chat.authentication.EitherKeyAuthentication"
     name = ["key", "token", "x_api_key"]
 

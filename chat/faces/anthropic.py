@@ -19,7 +19,7 @@ from chat.negotiation import EVENT_STREAM
 from chat.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.problems import Description
 from chat.providers.base import ChatMessage, Usage
-from chat.serializers import check_messages
+from chat.serializers import check_messages, echo
 
 ROLES = ("user", "assistant")
 OTHER_BLOCKS = (
@@ -88,7 +88,7 @@ class MessagesSerializer(f.ForeignSerializer):
         system = f.joined(data.get("system"), "system", OF_A_BLOCK, OTHER_BLOCKS)
         if not isinstance(system, str | None):
             complaint = "This must be a string or a list of text blocks."
-            raise InvalidMessageFormatError(complaint, field="system", received=f.echo(system))
+            raise InvalidMessageFormatError(complaint, field="system", received=echo(system))
         return (ChatMessage("system", system), *messages) if system and system.strip() else messages
 
     def take_options(self, fields: f.Fields, model: Model) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def plain_message(item: Any, place: str) -> Any:
     role = item.get("role")
     if role not in ROLES:
         complaint = f"The role must be one of {', '.join(ROLES)}; a system prompt stands in `system`."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=f.echo(role))
+        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
     return item | {"content": f.joined(item.get("content"), f"{place}.content", OF_A_BLOCK, OTHER_BLOCKS)}
 
 

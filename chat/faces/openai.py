@@ -19,7 +19,7 @@ from chat.negotiation import EVENT_STREAM
 from chat.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.problems import Description, UnsupportedParameter
 from chat.providers.base import Usage
-from chat.serializers import check_messages
+from chat.serializers import check_messages, echo
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 OTHER_ROLES = ("tool", "function")
@@ -143,7 +143,7 @@ def plain_message(item: Any, place: str) -> Any:
         raise UnsupportedParameter(f"{place}.role")
     if not isinstance(role, str) or role not in ROLES:
         complaint = f"The role must be one of {', '.join(ROLES)}."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=f.echo(role))
+        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
     content = f.joined(message.get("content"), f"{place}.content", OF_A_PART, OTHER_PARTS)
     return message | {"role": ROLES[role], "content": content}
 
