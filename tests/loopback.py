@@ -32,6 +32,7 @@ A request with `"stream": true` gets the same as a stream, where it is an answer
     stream_error          an error event, `body` or an overload;    stream_event: any, `body`, and no last event
     stream_garbage, stream_bad_utf8                          an event that cannot be read
     stream_no_terminator  all but the last event;    stream_no_terminator_unframed: and the end of the connection as end
+    stream_no_terminator_close                               and the end of the connection before that of the body
     stream_no_finish      a last event, but no finish reason;    stream_empty: a body without an event
     stream_endless_line, stream_endless_comments             each `seconds` another piece, or as fast as they go
     stream_comments_only, stream_pings_only, stream_pings_after_text     every `seconds`, and no (more) text

@@ -81,7 +81,7 @@ ERROR_EVENT = {"openai": b"data: %s\n\n", "anthropic": b"event: error\ndata: %s\
 IDLE_EVENT = {"openai": openai_events(answer("openai", ""))[0], "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n'}
 
 RESETTING = ("stream_reset",)
-CLOSING = (*RESETTING, "stream_close", "stream_unframed", "stream_no_terminator_unframed")
+CLOSING = (*RESETTING, "stream_close", "stream_no_terminator_close", "stream_unframed", "stream_no_terminator_unframed")
 
 
 def steps_of(fault: Any, protocol: str) -> Iterator[Step] | None:
@@ -135,6 +135,9 @@ def _steps(fault: Any, protocol: str, events: list[bytes]) -> Iterator[Step]:
         return
     elif name == "stream_at_once":
         yield b"".join(chunk(event) for event in events) + LAST_CHUNK
+        return
+    elif name == "stream_no_terminator_close":
+        yield from map(chunk, events[:-1])
         return
     elif name in ALTERED:
         yield from map(chunk, ALTERED[name](events))

@@ -59,8 +59,6 @@ class Incoming:
         self._received = 0
         self._closed = False
         self._reading, self._owning = threading.Lock(), threading.Lock()
-        # From here on each read has its own deadline; that of the request would cut a stream off.
-        sock.settimeout(None)
 
     def whole(self, seconds: float) -> Response:
         """All of it, decoded. Of an error's body, as much as arrives: its status alone says what to do."""

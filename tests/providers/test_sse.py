@@ -17,6 +17,7 @@ def read(*pieces: bytes) -> list[Event]:
     [
         (b"data: a\n\n", [("", b"a")]),
         (b"data:a\r\n\r\ndata:  b\r\r", [("", b"a"), ("", b" b")]),
+        (b"event: x\r\ndata: a\r\ndata: b\r\n\r\n", [("x", b"a\nb")]),
         (b"\xef\xbb\xbfdata: a\n\n", [("", b"a")]),
         (b"event: x\ndata: a\ndata\ndata:b:c\n\ndata: d\n\n", [("x", b"a\n\nb:c"), ("", b"d")]),
         (b": comment\n\nid: 1\nretry: 5\nnonsense\n\nevent: x\n\ndata: a\n\n", [("", b"a")]),

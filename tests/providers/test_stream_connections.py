@@ -41,6 +41,14 @@ class TestSilence:
         time.sleep(0.05)
         assert list(iter(lambda: stream.next(0), None)) == ["one ", "two ", "three"]
 
+    def test_what_has_come_meanwhile_needs_none_either(self, either, protocol):
+        stream = streamed(either, Fault("stream_pauses", text=TEXT, seconds=0.02), protocol)
+        assert stream.next(0) == "one "
+        time.sleep(0.5)
+        # TLS hands over one record at a time, and not each has text.
+        assert [piece for piece in (stream.next(0) for _ in range(20)) if piece] == ["two ", "three"]
+        assert stream.next(0) is None
+
     def test_single_bytes_are_silence_until_they_make_a_text(self, either, protocol):
         stream = streamed(either, Fault("drip_body", text=TEXT, seconds=0.0005), protocol, idle_timeout=1.0)
         pieces = list(iter(lambda: stream.next(0.02), None))
@@ -129,6 +137,14 @@ class TestConnection:
         began = time.monotonic()
         assert rest(stream) == ["hi"]
         assert time.monotonic() - began < SLACK
+
+    def test_bytes_after_the_end_spoil_it(self, server):
+        headers = {"content-type": "text/event-stream", "content-length": str(len(WHOLE))}
+        server.then(status(200, headers, WHOLE + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), "ok")
+        provider = make(server)
+        assert rest(begin(provider)) == ["hi"]
+        assert provider.complete(REQUEST, model="m", timeout=5).text == "hello"
+        assert server.connections == 2
 
     def test_nothing_leaks(self, server, protocol):
         provider, threads = make(server, protocol), {thread.name for thread in threading.enumerate()}

@@ -131,6 +131,13 @@ class TestAnswers:
         assert "".join(rest(stream)) == text
         assert (stream.finish_reason, stream.usage) == (finish, usage)
 
+    def test_usage_before_the_last_chunk(self, server):
+        usage = b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 12}}\n\n'
+        rest_of_it = b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+        stream = streamed(server, status(200, {"content-type": "text/event-stream"}, usage + rest_of_it))
+        assert rest(stream) == ["hi"]
+        assert stream.usage == USAGE
+
     def test_characters_of_many_bytes_and_leading_space(self, server, protocol):
         text = "\n \U0001f600 gr\u00fc\u00dfe \u65e5\u672c"
         for fault in ("stream_split", "stream_at_once"):
@@ -230,6 +237,7 @@ class TestBreaks:
             "stream_garbage",
             "stream_bad_utf8",
             "stream_no_terminator_unframed",
+            "stream_no_terminator_close",
             "stream_no_finish",
             "stream_endless_line",
             "stream_endless_comments",
