@@ -233,13 +233,15 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         return [{"type": "http", "scheme": "bearer", "description": "Your key."}, token]
 
 
-class EitherKeyScheme(KeyScheme):  # type: ignore[no-untyped-call]
+class EitherKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "chat.authentication.EitherKeyAuthentication"
-    name = ["key", "token", "x_api_key"]
+    name = "x_api_key"
 
-    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
-        header = {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "Your key."}
-        return [*super().get_security_definition(auto_schema), header]
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return [{name: []} for name in (*KeyScheme.name, self.name)]  # the first are defined where they stand alone
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "Your key."}
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

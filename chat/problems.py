@@ -256,8 +256,8 @@ PROBLEMS = [
             "The request asks for something that OpenAI's or Anthropic's own API has and this service has not.",
             "Leave out `param`; nothing that changes the answer is silently ignored.",
             UnsupportedParameter("tools"), context=lambda exc: {"param": exc.param[:LONGEST_ECHO]},
-            message=lambda exc: (f"{exc.param[:LONGEST_ECHO]} is not supported here with this value, and is not "
-                                 "ignored, since the answer would not be what you asked for. Leave it out.")),
+            message=lambda exc: (f"The parameter {exc.param[:LONGEST_ECHO]} is not supported here with this value, and "
+                                 "is not ignored, since the answer would not be what you asked for. Leave it out.")),
     Problem(401, "not_authenticated", "info", (drf.NotAuthenticated,),
             "The request carries no credentials.", "Send your key in the header `Authorization: Token <key>`.",
             drf.NotAuthenticated()),

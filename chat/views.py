@@ -80,7 +80,7 @@ class Pagination(pagination.PageNumberPagination):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         page, page_size = super().get_schema_operation_parameters(view)
-        page["schema"]["minimum"] = 1
+        page["schema"] = {"type": ["integer", "string"], "minimum": 1, "pattern": "^(last)?$", "default": 1}
         page_size["schema"] = {"type": ["integer", "string"], "default": self.page_size}
         page_size["description"] = f"At most {self.max_page_size}. What is no size of a page counts as left out."
         return [page, page_size]

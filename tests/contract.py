@@ -36,6 +36,7 @@ TABLE = {
     "invalid_json": row(400, "info"),
     "invalid_message_format": row(400, "info", context="example received field"),
     "invalid_request": row(400, "info", context="fields"),
+    "unsupported_parameter": row(400, "info", context="param"),
     "not_authenticated": row(401, "info"),
     "authentication_failed": row(401, "warning"),
     "permission_denied": row(403, "warning"),

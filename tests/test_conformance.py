@@ -24,9 +24,16 @@ schema.config.checks.positive_data_acceptance.expected_statuses += ["422"]
 @schema.hook
 def map_body(context: Any, body: Any) -> Any:
     """To JSON Schema 5.0 is an integer; here it is none, for which there is no keyword."""
-    if isinstance(body, dict) and isinstance(body.get("max_tokens"), float) and body["max_tokens"].is_integer():
-        body["max_tokens"] = int(body["max_tokens"])
+    for name in ("max_tokens", "max_completion_tokens"):
+        if isinstance(body, dict) and isinstance(body.get(name), float) and body[name].is_integer():
+            body[name] = int(body[name])
     return body
+
+
+@schemathesis.deserializer("text/event-stream")
+def whole_stream(context: Any, response: Any) -> list[str]:
+    """The schema is that of the body, a string; Schemathesis would hold each event against it."""
+    return [response.content.decode()]
 
 
 @pytest.fixture

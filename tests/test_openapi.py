@@ -77,22 +77,28 @@ def test_every_endpoint_of_the_contract_is_there_and_no_other(schema):
         "GET /models/{name}",
         "GET /schema",
         "GET /usage",
+        "GET /v1/models",
+        "GET /v1/models/{name}",
         "POST /chat",
         "POST /conversations",
+        "POST /v1/chat/completions",
+        "POST /v1/messages",
     ]
     assert schema["openapi"] == "3.1.0"
 
 
 def test_keys_in_either_scheme_or_the_session_open_what_is_closed(schema):
-    either = [{"key": []}, {"token": []}, {"session": []}]
     for name, operation in operations(schema).items():
-        closed = any(path in name for path in ("/chat", "/conversations", "/usage"))
+        closed = any(path in name for path in ("/chat", "/conversations", "/usage", "/v1/"))
         assert ({} in operation["security"]) == (not closed), name
-        assert not closed or operation["security"] == either
+        theirs = ["x_api_key"] if name.endswith("/v1/messages") or "/v1/models" in name else []
+        either = [{scheme: []} for scheme in ["key", "token", *theirs, "session"]]
+        assert not closed or operation["security"] == either, name
     schemes = schema["components"]["securitySchemes"]
     assert {name: scheme["type"] for name, scheme in schemes.items()} == {
         "key": "http",
         "token": "apiKey",
+        "x_api_key": "apiKey",
         "session": "apiKey",
     }
 
@@ -136,6 +142,9 @@ KEYED = COMMON | {"not_authenticated", "authentication_failed", "service_tempora
 BODY = {"csrf_failed", "invalid_json", "invalid_request", "unsupported_media_type", "request_too_large"}
 NEVER = {"method_not_allowed", "permission_denied", "budget_exceeded"}
 """No operation answers with these: another method than its own, a right that none asks for, a budget that none has."""
+CHAT = TABLE.keys() - NEVER - {"unsupported_parameter"}
+FOREIGN = TABLE.keys() - NEVER - {"not_found"}
+CHATS = ("POST /chat", "POST /v1/chat/completions", "POST /v1/messages")
 EXPECTED = {
     "GET /": COMMON,
     "GET /conversations": KEYED | {"not_found"},
@@ -146,7 +155,11 @@ EXPECTED = {
     "GET /health/ready": COMMON,
     "GET /models/{name}": COMMON | {"model_not_found"},
     "GET /usage": KEYED,
-    "POST /chat": TABLE.keys() - NEVER,
+    "GET /v1/models": KEYED,
+    "GET /v1/models/{name}": KEYED | {"model_not_found"},
+    "POST /chat": CHAT,
+    "POST /v1/chat/completions": FOREIGN,
+    "POST /v1/messages": FOREIGN,
 }
 
 
@@ -157,7 +170,7 @@ def test_an_operation_names_every_error_that_it_can_answer_with(schema, name):
     assert found == {code: TABLE[code].status for code in found}
 
 
-@pytest.mark.parametrize("code", sorted(TABLE.keys() - NEVER))
+@pytest.mark.parametrize("code", sorted(CHAT))
 def test_an_error_has_the_tables_example_and_a_schema_that_it_meets(schema, code):
     content = operations(schema)["POST /chat"]["responses"][str(TABLE[code].status)]["content"]
     plain, details = (target(schema, content[kind]["examples"][code])["value"] for kind in (JSON, PROBLEM))
@@ -181,7 +194,7 @@ def test_every_response_documents_its_headers(schema):
             assert ("X-Should-Retry" in headers) == problem, (name, status)
             assert ("Retry-After" in headers) == (problem and status in ("409", "429", "502", "503", "504"))
             assert ("RateLimit" in headers) == ("RateLimit-Policy" in headers)
-            assert ("RateLimit" in headers) == (name == "POST /chat" and status != "401")
+            assert ("RateLimit" in headers) == (name in CHATS and status != "401")
             assert ("WWW-Authenticate" in headers) == (status == "401")
             assert all(target(schema, header)["schema"] for header in response["headers"].values())
 

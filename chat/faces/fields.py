@@ -117,12 +117,13 @@ class Fields:
             return ()
         return tuple(value)
 
-    def object(self, name: str, known: tuple[str, ...]) -> Fields:
+    def object(self, name: str, known: tuple[str, ...], harmless: Harmless | None = None) -> Fields:
         """The fields of an object within; their names in complaints are `name.field`."""
         value = self.given.get(name, {})
         if not isinstance(value, dict):
             self.complain(name, "This must be an object.")
             value = {}
+        refuse_unsupported(value, harmless or {}, f"{name}.")
         inner = Fields({f"{name}.{key}": item for key, item in value.items()}, {f"{name}.{key}" for key in known})
         inner.complaints = self.complaints = self.complaints | inner.complaints
         return inner

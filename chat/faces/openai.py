@@ -113,8 +113,7 @@ class ChatCompletionSerializer(f.ForeignSerializer):
         for label in LABELS:
             fields.label(label)
         stream = fields.flag("stream")
-        options = fields.object("stream_options", ("include_usage", *OF_STREAM_OPTIONS))
-        f.refuse_unsupported(fields.given.get("stream_options") or {}, OF_STREAM_OPTIONS, "stream_options.")
+        options = fields.object("stream_options", ("include_usage", *OF_STREAM_OPTIONS), OF_STREAM_OPTIONS)
         options.flag("stream_options.include_usage")
         if "stream_options" in fields.given and not stream:
             fields.complain("stream_options", "This needs stream to be true.")
