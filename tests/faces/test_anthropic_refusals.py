@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chat.faces.anthropic import OTHER_BLOCKS, MessagesSerializer
@@ -65,6 +67,7 @@ def test_so_is_what_a_block_asks_for(rig, param, changes):
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
+NO_STOPS: list[Any] = ["x", [""], ["x"] * 5, [5], {}]
 WRONG = [
     ("max_token", {"max_token": 7}),
     ("max_completion_tokens", {"max_completion_tokens": 7}),
@@ -74,7 +77,7 @@ WRONG = [
     *[("max_tokens", {"max_tokens": value}) for value in (None, 0, 4097, 7.0, True, "7")],
     *[("temperature", {"temperature": value}) for value in (-0.1, 1.1, True, "1")],
     *[("top_p", {"top_p": value}) for value in (-0.1, 1.1, "1")],
-    *[("stop_sequences", {"stop_sequences": value}) for value in ("x", [""], ["x"] * 5, [5], {})],
+    *[("stop_sequences", {"stop_sequences": value}) for value in NO_STOPS],
     *[("metadata", {"metadata": value}) for value in ([], [None], "x", 5)],
     *[("metadata.user_id", {"metadata": {"user_id": value}}) for value in (5, "a" * 513)],
     ("metadata.team", {"metadata": {"team": "x"}}),
@@ -94,6 +97,7 @@ def test_all_wrong_fields_are_named_at_once(rig):
     assert error["details"]["fields"]["max_tokens"] == ["This field is required."]
 
 
+NO_SYSTEM: list[Any] = [5, {}, True]
 MALFORMED = [
     ("messages", {"messages": None}),
     ("messages", {"messages": []}),
@@ -107,7 +111,7 @@ MALFORMED = [
         ("messages[1].content[0]", asked_by("user", [block]))
         for block in ("x", {}, {"type": "text"}, {"type": "text", "text": None}, {"type": "smell"}, TEXT | {"a": 1})
     ],
-    *[("system", {"system": value}) for value in (5, {}, True)],
+    *[("system", {"system": value}) for value in NO_SYSTEM],
     ("system[0]", {"system": ["Be brief."]}),
 ]
 

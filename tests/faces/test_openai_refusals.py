@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chat.faces.openai import OF_A_MESSAGE, ChatCompletionSerializer
@@ -75,6 +77,7 @@ def test_so_is_an_option_of_the_stream(rig):
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
+NO_STOPS: list[Any] = ["", [""], ["x"] * 5, [5], 5, {}]
 WRONG = [
     ("max_token", {"max_token": 7}),
     ("system", {"system": "Be brief."}),
@@ -84,7 +87,7 @@ WRONG = [
     *[(name, {name: value}) for name in ("max_tokens", "max_completion_tokens") for value in (0, 4097, 7.0, True, "7")],
     *[("temperature", {"temperature": value}) for value in (-0.1, 2.1, True, "1")],
     *[("top_p", {"top_p": value}) for value in (-0.1, 1.1, "1")],
-    *[("stop", {"stop": value}) for value in ("", [""], ["x"] * 5, [5], 5, {})],
+    *[("stop", {"stop": value}) for value in NO_STOPS],
     *[("user", {"user": value}) for value in ("a" * 513, 5)],
     ("stream", {"stream": "true"}),
     ("stream_options", {"stream_options": {}}),
@@ -102,6 +105,7 @@ def test_a_field_that_is_wrong_or_unknown_is_named(rig, param, changes):
     assert f"{param}: " in error["message"]
 
 
+NO_CONTENT: list[Any] = [None, 5, "", " \n", [], {}]
 MALFORMED = [
     ("messages", None),
     ("messages", []),
@@ -111,7 +115,7 @@ MALFORMED = [
     ("messages[0]", ["Hello!"]),
     ("messages[0]", [{"role": "user", "content": "x", "mood": "good"}]),
     *[("messages[0].role", [{"role": role, "content": "x"}]) for role in ("robot", None, 5, ["user"])],
-    *[("messages[0].content", [{"role": "user", "content": content}]) for content in (None, 5, "", " \n", [], {})],
+    *[("messages[0].content", [{"role": "user", "content": content}]) for content in NO_CONTENT],
     *[
         ("messages[0].content[0]", [{"role": "user", "content": [part]}])
         for part in ("x", {}, {"type": "text"}, {"type": "text", "text": 5}, {"type": ["text"]}, {"type": "smell"})
