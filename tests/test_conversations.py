@@ -66,6 +66,8 @@ def test_the_list_comes_in_pages(auth_client):
     assert seen == made[::-1]
     assert page["previous"].startswith("http://testserver/conversations?page=")
     assert len(auth_client.get("/conversations?page_size=100").json()["results"]) == 45
+    first, last = (auth_client.get(f"/conversations?page={page}").json()["results"] for page in ("", "last"))
+    assert ([item["title"] for item in first], [item["title"] for item in last]) == (seen[:20], seen[40:])
 
 
 def test_the_list_costs_as_much_for_many(auth_client, user, django_assert_num_queries):
