@@ -1,4 +1,4 @@
-"""The README says what the server answers: every console block of it is run, in its order."""
+"""The README says what the server answers: every console block of it is run, in its order, and every Python snippet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from django.core.management import call_command
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCK = re.compile(r"(?:<!-- ([^\n]+) -->\n)?```console\n(.*?)```", re.DOTALL)
+SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
+PRINTED = re.compile(r"print\(.*\)  # (.*)$", re.MULTILINE)
 CHANGING = {
     "tokens_used",
     "request_id",
@@ -81,6 +84,16 @@ def test_every_answer_in_the_readme_is_what_the_server_says(shell: Any, settings
         for name, value in before.items():
             setattr(settings, name, value)
     assert seen > 25
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("package", ["openai", "anthropic"])
+def test_the_official_packages_print_what_the_readme_says(live_server: Any, token: str, package: str) -> None:
+    (code,) = [code for code in SNIPPET.findall(README) if f"import {package}\n" in code]
+    code = code.replace("http://127.0.0.1:8000", live_server.url).replace("<key>", token)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == PRINTED.findall(code)
 
 
 def test_every_error_of_the_table_is_in_the_readme() -> None:

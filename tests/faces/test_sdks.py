@@ -6,18 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
 
 from chat.admission import admitted
 from chat.models import UsageRecord
-from tests.contract import TABLE, row
+from tests.faces.failures import OURS, PROVIDERS, REFUSED, ROWS, SETTINGS
 from tests.faces.sdks import BOTH, HELLO, AnthropicSDK, OpenAISDK, class_for, clock_of
 from tests.loopback import Fault, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TEXT = "one two three"
-ROWS = TABLE | {"unsupported_parameter": row(400, "info", context="param")}
-"""That row is none of POST /chat's."""
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
 
@@ -28,11 +25,6 @@ def sdk(request, live_server, rig, monkeypatch):
     sdk = request.param(live_server.url, rig.token)
     sdk.waits = []
     monkeypatch.setattr(sdk.package._base_client, "time", clock_of(sdk.waits.append))
-    return sdk
-
-
-def with_key(sdk: Any, key: str) -> Any:
-    sdk.client = sdk.client.with_options(api_key=key)
     return sdk
 
 
@@ -107,6 +99,19 @@ def test_a_repeated_key_replays_the_answer(sdk, rig):
     assert (len(rig.first.requests), rig.tokens()) == (2, (42, 0))
 
 
+def test_an_answer_that_stands_in_says_so(sdk, rig):
+    sdk.ask()
+    rig.first.always = "unavailable"
+    answer = sdk.ask()
+    assert (sdk.text(answer), sdk.tokens(answer)) == (TEXT, (0, 0))
+    assert answer.model_extra["cached"] is True
+    assert answer.model_extra["message"] == "LLM is unavailable, showing cached response"
+    resource = sdk.client.messages if isinstance(sdk, AnthropicSDK) else sdk.client.chat.completions
+    limit: Any = {"max_tokens": 64}
+    raw = resource.with_raw_response.create(model="alone", messages=[HELLO], **limit)
+    assert raw.headers["x-cached"] == "true"
+
+
 def test_an_answer_says_which_request_it_was(sdk):
     answer = sdk.ask(extra_headers={"X-Request-ID": "mine-1"})
     assert answer._request_id == "mine-1"
@@ -114,40 +119,6 @@ def test_an_answer_says_which_request_it_was(sdk):
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def crash(*args: Any) -> Any:
-    raise RuntimeError("a bug")
-
-
-def lose_the_database(*args: Any) -> Any:
-    raise OperationalError("gone")
-
-
-# The code, what brings it about, and the parameter at fault.
-REFUSED: list[tuple[str, Any, str | None]] = [
-    ("model_not_found", lambda sdk: {"model": "nowhere"}, "model"),
-    ("invalid_request", lambda sdk: {"extra_body": {"temperature": sdk.first_bad_temperature}}, "temperature"),
-    ("invalid_request", lambda sdk: {"extra_body": {"wrong": 1}}, "wrong"),
-    ("invalid_message_format", lambda sdk: {"messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role"),
-    ("unsupported_parameter", lambda sdk: {"tools": [sdk.tool]}, "tools"),
-]
-SETTINGS: list[tuple[str, dict[str, Any]]] = [
-    ("request_too_large", {"DATA_UPLOAD_MAX_MEMORY_SIZE": 10}),
-    ("token_budget_exceeded", {"TOKEN_BUDGET_DEFAULT": 10}),
-    ("too_many_concurrent_requests", {"CHAT_MAX_IN_FLIGHT_PER_USER": 1}),
-    ("overloaded", {"CHAT_MAX_IN_FLIGHT": 1}),
-]
-REJECTED = {"error": {"message": "no", "type": "invalid_request_error", "code": "content_policy_violation"}}
-PROVIDERS = {
-    "provider_rate_limited": "rate_limit",
-    "provider_unavailable": "unavailable",
-    "provider_timeout": "hang",
-    "invalid_provider_response": "html",
-    "provider_error": "bad_key",
-    "provider_rejected_request": status(400, body=REJECTED),
-}
-OURS = {"internal_error": crash, "service_temporarily_unavailable": lose_the_database}
 
 
 def check_error(sdk: Any, error: Any, code: str) -> None:
@@ -176,8 +147,8 @@ def test_what_is_wrong_with_a_request(sdk, rig, code, options, param):
 
 
 def test_a_bad_key(sdk, rig):
-    error = raised(with_key(sdk, "wrong"))
-    check(sdk, rig, error, "authentication_failed")
+    sdk.client = sdk.client.with_options(api_key="wrong")
+    check(sdk, rig, raised(sdk), "authentication_failed")
 
 
 @pytest.mark.parametrize(("code", "changes"), SETTINGS)
