@@ -15,13 +15,16 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from chat.envelopes import envelope_of, problem_details
+from chat.envelopes import NATIVE, envelope_of, problem_details
 from chat.exceptions import GenAIException
 from chat.negotiation import PROBLEM_JSON, wants_problem_json
 from chat.problems import LONGEST_ECHO, CSRFFailed, Description, Problem, describe
 
 NOT_LOGGED = {"message", "details", "usage", "received", "detail", "auth_header"}
 """Attributes of exceptions that the log gets under another name or, being the user's words, never."""
+
+LONGEST_SLEEP = 120
+"""The seconds that OpenAI's SDK would wait at most. Anthropic's, told to try again, would sleep for a day."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +45,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     response.data = body(description, request)
     if wants_problem_json(request) and getattr(context["request"].accepted_renderer, "format", "json") == "json":
         response.content_type = PROBLEM_JSON
-    for name, value in headers(description).items():
+    for name, value in headers(description, request).items():
         response[name] = value
     return response
 
@@ -55,7 +58,7 @@ def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
     response = JsonResponse(
         body(description, request),
         status=description.problem.status,
-        headers=headers(description),
+        headers=headers(description, request),
         content_type=content_type,
         json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
     )
@@ -104,9 +107,11 @@ def body(description: Description, request: HttpRequest) -> dict[str, Any]:
     return envelope_of(request).body(description, request_id)
 
 
-def headers(description: Description) -> dict[str, str]:
-    """`X-Should-Retry`, which the official SDKs obey before the status, and `Retry-After` where waiting can mend it."""
-    result = {"X-Should-Retry": "true" if description.problem.should_retry else "false"}
+def headers(description: Description, request: HttpRequest) -> dict[str, str]:
+    """`X-Should-Retry`, which the official SDKs obey before the status, and `Retry-After` where waiting can mend it.
+    Where the SDKs go, a wait that nobody would sit through is a no: they sleep in the middle of their caller's work."""
+    too_long = (description.retry_after or 0) > LONGEST_SLEEP and envelope_of(request) is not NATIVE
+    result = {"X-Should-Retry": "true" if description.problem.should_retry and not too_long else "false"}
     if description.retry_after is not None:
         result["Retry-After"] = str(description.retry_after)
     return result

@@ -198,6 +198,19 @@ def test_one_that_waits_in_vain_is_told_why(sdk, rig, settings, time_machine):
     assert sdk.waits == [int(error.response.headers["retry-after"])] * 2
 
 
+def test_nobody_is_sent_to_sleep_for_a_day(sdk, rig, settings, time_machine):
+    settings.CHAT_RATE_LIMIT = "1/d"
+    time_machine.move_to(NOON, tick=False)
+    time_machine.shift(int(rig.chat()["RateLimit"].rpartition("t=")[2]))  # to the beginning of a window
+    sdk.ask()
+    rig.caplog.clear()
+    error = raised(sdk)
+    check_error(sdk, error, "rate_limit_exceeded")
+    assert error.response.headers["retry-after"] == "86400"
+    assert (sdk.waits, len(rig.events("incoming_request"))) == ([], 1)
+    assert rig.chat()["X-Should-Retry"] == "true"  # the native API's clients decide for themselves
+
+
 # --- streams that break -----------------------------------------------------------------------------------------------
 
 
