@@ -1,0 +1,50 @@
+"""What a chat asks of the database and of Redis: counted, since a clock would tell of the machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from django.core.cache import caches
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests import servers
+from tests.contract import ask
+from tests.test_cache import configure, django_redis
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def commands(client):
+    """How often Redis has run each command so far."""
+    stats = client.info("commandstats")
+    return Counter({name.removeprefix("cmdstat_"): facts["calls"] for name, facts in stats.items()})
+
+
+def test_a_chat_costs_one_query_for_the_key_and_one_transaction_each_to_reserve_and_to_settle(auth_client, upstream):
+    assert ask(auth_client, model="gpt").status_code == 200  # the first of a period also begins its row
+    with CaptureQueriesContext(connection) as queries:
+        assert ask(auth_client, model="gpt").status_code == 200
+    words = [query["sql"].split()[0] for query in queries]
+    if connection.vendor == "postgresql":
+        assert words == ["SELECT", "WITH", "WITH"]  # each its own transaction
+    else:
+        write = ["BEGIN", "UPDATE", "{}", "COMMIT"]
+        assert words == ["SELECT", *" ".join(write).format("INSERT").split(), *" ".join(write).format("UPDATE").split()]
+
+
+def test_a_chat_costs_two_round_trips_to_redis(auth_client, upstream, settings, private_server):
+    configure(settings, django_redis(private_server(servers.Redis).url))  # other tests' commands would be counted, too
+    settings.CACHES = settings.CACHES | {"counters": {"BACKEND": "chat.cache.CounterCache"}}
+    settings.RATELIMIT_USE_CACHE = "counters"
+    settings.CHAT_RATE_LIMIT = "1000/d"
+    for _ in range(2):
+        assert ask(auth_client, model="gpt").status_code == 200
+    redis = caches["redis"].client.get_client()
+    before = commands(redis)
+    assert ask(auth_client, model="gpt").status_code == 200
+    spent = commands(redis) - before - Counter({"info": 1})
+    # Those of the Lua script that counts run inside of Redis; what a provider's rest is, is asked for once a second.
+    trips = {name: calls for name, calls in spent.items() if name not in {"exists", "incrby", "mget"}}
+    assert trips == {"eval": 1, "set": 1}
