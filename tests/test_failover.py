@@ -254,10 +254,10 @@ def test_the_answer_leaves_by_the_deadline(rig, settings, fault, model):
 
 @pytest.mark.parametrize("fault", ENDLESS, ids=str)
 def test_each_attempt_has_a_time_of_its_own(rig, fault):
-    rig.configure(timeout=0.25).first.always = fault
+    rig.configure(timeout=0.6).first.always = fault
     started = time.monotonic()
     assert rig.chat("pair").json()["provider"] == "second"
-    assert time.monotonic() - started < 0.75
+    assert time.monotonic() - started < 1.8
 
 
 def test_a_tls_handshake_that_never_ends_is_cut_off_too(rig):
