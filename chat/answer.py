@@ -10,6 +10,8 @@ from chat.conf import conf
 from chat.exceptions import ProviderTimeoutError
 from chat.providers.base import ChatStream, FinishReason, Usage
 
+OUR_LIMIT = "CHAT_STREAM_MAX"
+"""Stands in the details of a time-out that says nothing of the provider: the client may have been the slow one."""
 TICK = 1.0
 """Seconds of silence after which a stream says that it is alive, so that somebody can look whether the client is."""
 
@@ -104,9 +106,8 @@ class Arriving:
     def _piece(self) -> str | None:
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise ProviderTimeoutError(
-                self._provider, None, f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text"
-            )
+            message = f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text"
+            raise ProviderTimeoutError(self._provider, None, message, details={"limit": OUR_LIMIT})
         began = time.monotonic()
         try:
             return self._reply.next(min(TICK, left))

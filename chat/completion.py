@@ -137,7 +137,7 @@ class _Running:
     def whole(self, text: str, reply: ChatReply | ChatStream) -> Answer:
         """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
         self._keep_private(text)
-        usage = reply.usage or Usage(self.prompt_tokens, tokens.estimate_text(text))
+        usage = reply.usage or self._counted(text)
         budgets.settle(
             self.reservation,
             usage,
@@ -156,10 +156,10 @@ class _Running:
         """Charge what had arrived of a stream when it broke: the prompt, and the tokens reported or else counted. The
         provider broke it (a `ProviderError`), a bug of ours, or the client, by leaving (None)."""
         self._keep_private(said)
-        counted = tokens.estimate_text(said)
-        usage = Usage(self.prompt_tokens, counted)
+        usage = counted = self._counted(said)
         if reply.usage:  # its first report counts no more than the first token of the answer
-            usage = Usage(reply.usage.prompt_tokens, max(reply.usage.completion_tokens, counted))
+            reported = reply.usage.completion_tokens
+            usage = Usage(reply.usage.prompt_tokens, max(reported, counted.completion_tokens))
         reason = type(exc).__name__ if exc else "ClientLeft"
         budgets.settle(
             self.reservation,
@@ -171,11 +171,19 @@ class _Running:
         )
         if isinstance(exc, ProviderError):
             exc.tokens_charged = usage.total
+        if isinstance(exc, ProviderError) and "limit" not in exc.details:
             self._stream_ended(exc)
+        elif exc is None:  # it was answering; nothing else would end the rest that it may have been a probe of
+            self._stream_ended(None)
         log.warning("chat_truncated", reason=reason, **self._facts(self._answer(said, usage, None)), **self._effort())
 
     def _keep_private(self, *answer: str) -> None:
         keep_private((*(message.content for message in self.prompt), *answer))
+
+    def _counted(self, text: str) -> Usage:
+        """Our own estimate, which is on the high side; but the answer was limited to what is reserved for it."""
+        limit = self.reservation.output_tokens
+        return Usage(self.prompt_tokens, min(tokens.estimate_text(text), limit))
 
     def _request(self, max_tokens: int, request_id: str = "") -> ChatRequest:
         chat = self.chat

@@ -35,6 +35,7 @@ SHORTEST_ATTEMPT = 0.05
 RETRY, NEXT, END = "retry", "next_route", "end"
 DECISIONS: list[tuple[type[ProviderError], Callable[[Any], bool], str]] = [
     # What a failure leads to; the first row that fits holds.
+    (ProviderRequestRejectedError, lambda exc: exc.unsent, NEXT),  # this protocol cannot say it; another may
     (ProviderRequestRejectedError, lambda exc: True, END),
     (ProviderRateLimitError, lambda exc: True, NEXT),
     (ProviderUnavailableError, lambda exc: exc.unsent or exc.status_code in {500, 502, 503, 529}, RETRY),

@@ -16,8 +16,9 @@ log = structlog.get_logger(__name__)
 
 
 def key(user_id: Any, model: str, request: ChatRequest) -> str:
-    """Identical means: the same user, model, messages, temperature and max_tokens."""
-    canonical = json.dumps([str(user_id), model, request.messages, float(request.temperature), request.max_tokens])
+    """Identical means: the same user, model, messages, and all that has a say in the answer."""
+    sampling = [float(request.temperature), request.top_p, request.stop]
+    canonical = json.dumps([str(user_id), model, request.messages, request.max_tokens, *sampling])
     return "reply:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -49,7 +49,8 @@ class RootView(OpenView):
 
     def get(self, request: Request) -> Response:
         names = ("chat", "models", "conversations", "usage", "errors", "health", "ready", "schema", "docs")
-        return Response({name: reverse(name, request=request) for name in names})
+        others = ("openai-chat", "anthropic-messages", "vendor-models")
+        return Response({name: reverse(name, request=request) for name in (*names, *others)})
 
 
 class ModelsView(OpenView):

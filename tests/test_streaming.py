@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
-from chat import answer, budgets, tokens
+from chat import answer, budgets, cooldown, tokens
 from chat.models import Conversation, UsageRecord
 from chat.providers.base import ChatMessage
 from tests.events import COMMENT, begun, end_of, events_of, leave, text_of
@@ -248,3 +250,38 @@ def test_the_database_connection_is_given_back_before_a_client_is_waited_for(rig
             story.append(name)
     assert story[-2:] == ["released", end]
     assert story.index("released") < story.index("delta")
+
+
+def test_what_we_count_is_never_more_than_was_reserved(rig):
+    rig.first.always = Fault("stream_cut", text="Grüße! " * 40)  # counted on the high side, it would be
+    end_of(events_of(rig.chat(stream=True, max_tokens=4)))
+    record = rig.record()
+    assert (record.state, record.completion_tokens, record.overrun) == (State.TRUNCATED, 4, 0)
+
+
+def test_a_client_that_takes_too_long_is_no_fault_of_the_provider(rig, settings):
+    settings.CHAT_STREAM_MAX = 0.05
+    for _ in range(cooldown.FAILURES_IN_A_ROW):
+        stream = iter(rig.chat(stream=True).streaming_content)
+        next(stream)
+        threading.Event().wait(0.06)
+        assert b"provider_timeout" in b"".join(stream)
+    assert cooldown.state("first")["failures_in_a_row"] == 0
+
+
+def test_a_client_that_leaves_a_probe_ends_the_rest(rig, time_machine):
+    rig.first.always = status(429, headers={"retry-after": "30"})
+    rig.chat()
+    rig.first.always = PAUSES
+    time_machine.move_to(timezone.now() + timedelta(seconds=31))
+    stream = rig.chat(stream=True)
+    next(iter(stream.streaming_content))
+    stream.close()
+    assert cooldown.state("first")["state"] == "available"
+
+
+@pytest.mark.parametrize("reason", ["abort", "insufficient_system_resource"])
+def test_an_answer_that_a_server_gave_up_is_no_answer(rig, reason):
+    choice = {"message": {"content": "half an ans"}, "finish_reason": reason}
+    rig.first.always = status(200, body={"choices": [choice]})
+    assert rig.chat().json()["error"] == "invalid_provider_response"

@@ -201,7 +201,10 @@ class CompletionChunks:
         return last + (event(self.head | usage) if self.include_usage else "") + "data: [DONE]\n\n"
 
     def error(self, description: Description) -> str:
-        return event(OPENAI.body(description, self.chat.request_id))
+        body = OPENAI.body(description, self.chat.request_id)
+        # The SDK has no response at hand whose header would tell it.
+        body["error"]["message"] += f" (request_id {self.chat.request_id})"
+        return event(body)
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chat.exceptions import ProviderRequestRejectedError
 from chat.providers.base import ChatReply, ChatRequest, Usage
 from chat.providers.failures import (
     CREDIT_SPENT,
@@ -70,14 +71,16 @@ class AnthropicProvider(HTTPProvider):
         turns = [{"role": role, "content": text} for role, text in request.messages if role != "system"]
         if turns and turns[-1]["role"] == "assistant":
             turns[-1]["content"] = turns[-1]["content"].rstrip()  # else refused
-        stops = [text for text in request.stop if text.strip()]  # others are refused
+        if not all(text.strip() for text in request.stop):
+            message = "it takes no stop sequence of white space alone"
+            raise ProviderRequestRejectedError(self.key, None, message, unsent=True)
         sampling: dict[str, Any] = {"temperature": min(request.temperature, 1.0)}
         if request.top_p is not None and request.top_p < 1:
             # Its newer models refuse both together. The temperature always has a value, so this is what was chosen.
             sampling = {"top_p": request.top_p}
         payload = {"model": model, "max_tokens": request.max_tokens, "messages": turns, **sampling}
-        if stops:
-            payload["stop_sequences"] = stops
+        if request.stop:
+            payload["stop_sequences"] = list(request.stop)
         return payload | ({"system": system} if system else {})
 
     def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:

@@ -41,6 +41,9 @@ WORDS = {
 
 BROKEN_OFF = "it broke off half-way"
 
+ABORTED = ("error", "abort", "insufficient_system_resource")
+"""Finish reasons of OpenRouter, vLLM and DeepSeek for an answer that broke off half-way."""
+
 
 class OpenAIProvider(HTTPProvider):
     """A server that answers `POST {base_url}/chat/completions`."""
@@ -50,6 +53,7 @@ class OpenAIProvider(HTTPProvider):
     finish_reasons = {
         "stop": "stop",
         "length": "length",
+        "model_length": "length",  # Mistral
         "content_filter": "content_filter",
         "tool_calls": "stop",
         "function_call": "stop",
@@ -99,7 +103,7 @@ class OpenAIProvider(HTTPProvider):
         message, reason = as_object(choice.get("message")), choice.get("finish_reason")
         text, refusal = _text(message.get("content"), "text"), as_text(message.get("refusal"))
         refusal = refusal or _text(message.get("content"), "refusal")
-        if reason == "error":  # OpenRouter, when the model behind it fails half-way
+        if reason in ABORTED:
             raise UnusableReply(BROKEN_OFF, usage)
         if not text.strip() and refusal.strip():
             return ChatReply(refusal, "content_filter", usage)
@@ -113,7 +117,7 @@ class OpenAIProvider(HTTPProvider):
         choices = data.get("choices")
         choice = as_object(choices[0]) if isinstance(choices, list) and choices else {}
         delta, reason = as_object(choice.get("delta")), choice.get("finish_reason")
-        if reason == "error":
+        if reason in ABORTED:
             raise UnusableReply(BROKEN_OFF, heard.usage)
         if isinstance(reason, str) and reason:
             heard.reason = reason

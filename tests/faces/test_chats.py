@@ -9,7 +9,7 @@ from chat import answer
 from chat.faces.base import COMMENT
 from chat.models import BudgetPeriod, IdempotentRequest, TokenBudget, UsageRecord
 from tests.faces.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, events_of, post
-from tests.loopback import Fault
+from tests.loopback import Fault, status
 from tests.rig import ONE_ATTEMPT
 
 pytestmark = pytest.mark.django_db
@@ -200,3 +200,10 @@ def test_so_is_the_same_body_on_another_face(rig):
     assert post(rig, ANTHROPIC, KEY).status_code == 200
     response = post(rig, OPENAI, KEY, max_tokens=64)
     assert (response.status_code, code_of(OPENAI, response.json())) == (422, "idempotency_key_reused")
+
+
+def test_an_answer_to_other_stops_is_no_stand_in(rig):
+    assert post(rig, OPENAI).status_code == 200
+    rig.first.always = status(501)
+    assert post(rig, OPENAI)["X-Cached"] == "true"
+    assert post(rig, OPENAI, stop=["STOP"]).status_code == 503

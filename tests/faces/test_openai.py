@@ -140,7 +140,11 @@ SAMPLING = [
     ({"temperature": 2}, {"temperature": 2.0}, {"temperature": 1.0}),
     ({"top_p": 0.5}, {"temperature": 1.0, "top_p": 0.5}, {"top_p": 0.5}),
     ({"stop": "x"}, {"temperature": 1.0, "stop": ["x"]}, {"temperature": 1.0, "stop_sequences": ["x"]}),
-    ({"stop": ["x", "\n"]}, {"temperature": 1.0, "stop": ["x", "\n"]}, {"temperature": 1.0, "stop_sequences": ["x"]}),
+    (
+        {"stop": ["x", "y"]},
+        {"temperature": 1.0, "stop": ["x", "y"]},
+        {"temperature": 1.0, "stop_sequences": ["x", "y"]},
+    ),
     ({"stop": []}, {"temperature": 1.0}, {"temperature": 1.0}),
 ]
 

@@ -45,18 +45,24 @@ class TestRequest:
         assert (sent.json["top_p"], sent.json["stop"], sent.json["temperature"]) == (0.9, ["\n", "END"], 0.7)
 
     def test_anthropic(self, server):
-        request = ChatRequest(REQUEST.messages, 50, 0.7, top_p=0.9, stop=("\n", " ", "END"))
+        request = ChatRequest(REQUEST.messages, 50, 0.7, top_p=0.9, stop=("STOP", "END"))
         begin(make(server, "anthropic"), request=request).close()
         (sent,) = server.requests
         assert sent.json["stream"] is True
         assert "stream_options" not in sent.json
-        assert sent.json["stop_sequences"] == ["END"]
+        assert sent.json["stop_sequences"] == ["STOP", "END"]
         assert sent.json["top_p"] == 0.9
         assert "temperature" not in sent.json
 
+    def test_anthropic_takes_no_blank_stop_and_another_provider_may(self, server):
+        request = ChatRequest(REQUEST.messages, 50, 0.7, stop=("\n\n",))
+        with pytest.raises(ProviderRequestRejectedError) as caught:
+            make(server, "anthropic").complete(request, model="m", timeout=5)
+        assert (caught.value.unsent, server.requests) == (True, [])
+
     @pytest.mark.parametrize("top_p", [None, 1.0])
     def test_anthropic_gets_a_temperature_or_a_top_p(self, server, top_p):
-        request = ChatRequest(REQUEST.messages, 50, 0.7, top_p=top_p, stop=(" ",))
+        request = ChatRequest(REQUEST.messages, 50, 0.7, top_p=top_p)
         make(server, "anthropic").complete(request, model="m", timeout=5)
         (sent,) = server.requests
         assert sent.json["temperature"] == 0.7
