@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from urllib3.util import wait_for_read
 
 from tests.loopback_faults import answer, changes_of, error
 
@@ -106,7 +107,7 @@ def send_steps(sock: socket.socket, steps: Iterator[Step], check: Callable[[floa
         ends = time.monotonic() + step
         while (left := ends - time.monotonic()) > 0:
             check(0)
-            if select.select([sock], [], [], min(left, 0.02))[0]:
+            if wait_for_read(sock, min(left, 0.02)):
                 raise OSError("the client has left")
 
 
