@@ -124,6 +124,7 @@ def test_nobody_gets_another_users_answer(rig):
 
 def test_an_answer_is_kept_for_its_time(rig, settings):
     settings.REPLY_CACHE_TTL = 3600
+    settings.RATELIMIT_USE_CACHE = "default"
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}  # has our clock
     with time_machine.travel(timezone.now(), tick=True) as clock:
         primed(rig)

@@ -119,6 +119,7 @@ def own_settings(models: Path) -> Any:
     memory = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(models)}}
     return override_settings(
         ALLOWED_HOSTS=["testserver"],
+        RATELIMIT_USE_CACHE="default",
         CACHES=memory,
         CHAT_MODELS_FILE=str(models),
         CHAT_DEADLINE=DEADLINE,
