@@ -116,10 +116,10 @@ def fault_of(request: Any) -> str:
 
 
 def own_settings(models: Path) -> Any:
-    memory = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(models)}}
+    own = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(models)}
+    memory = dict.fromkeys(settings.CACHES, own)  # all of them: one may hand on to another
     return override_settings(
         ALLOWED_HOSTS=["testserver"],
-        RATELIMIT_USE_CACHE="default",
         CACHES=memory,
         CHAT_MODELS_FILE=str(models),
         CHAT_DEADLINE=DEADLINE,
