@@ -76,7 +76,7 @@ class EitherKeyAuthentication(KeyAuthentication):
 
 def candidates(token_key: str) -> list[AuthToken]:
     """The keys that begin so, each with its user and the user's budget."""
-    sql, names, converters, model = _select()
+    sql, names, converters, model = _select(connection.vendor)
     with connection.cursor() as cursor:
         cursor.execute(sql, [token_key])
         rows = [list(row) for row in cursor.fetchall()]
@@ -88,9 +88,9 @@ def candidates(token_key: str) -> list[AuthToken]:
 
 
 @cache
-def _select() -> tuple[str, list[str], dict[int, Any], dict[str, Any]]:
-    """The ORM's own SELECT for `candidates` and its plan of the rows, made once: to make it anew for each chat costs
-    more than to run it."""
+def _select(vendor: str) -> tuple[str, list[str], dict[int, Any], dict[str, Any]]:
+    """The ORM's own SELECT for `candidates` and its plan of the rows, made once for each kind of database: to make it
+    anew for each chat costs more than to run it."""
     keys = get_token_model().objects.filter(token_key="").select_related("user__token_budget")
     compiler = keys.query.get_compiler(connection.alias)
     sql, _ = compiler.as_sql()
