@@ -101,6 +101,9 @@ class FallbackCache(BaseCache):
     def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> None:
         self._call("set", key, value, timeout=timeout, version=version)
 
+    def set_many(self, data: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> list[Any]:
+        return list(self._call("set_many", data, timeout=timeout, version=version) or [])
+
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
         return bool(self._call("touch", key, timeout=timeout, version=version))
 

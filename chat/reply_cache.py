@@ -1,9 +1,16 @@
-"""The last good answer to an identical request of the same user, for the time when every provider fails."""
+"""The last good answer to an identical request of the same user, for the time when every provider fails.
+
+Answers are written by a thread of their own, many at a time: nobody waits for that, and a chat costs one round trip
+to Redis less.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import structlog
@@ -12,7 +19,14 @@ from django.core.cache import cache
 from chat.conf import conf
 from chat.providers.base import ChatRequest
 
+GATHER = 0.05
+"""Seconds for which answers are gathered before they are written. Those of a process that is killed are lost."""
+
 log = structlog.get_logger(__name__)
+_unwritten: SimpleQueue[tuple[str, dict[str, Any]]] = SimpleQueue()
+_awaited = threading.Event()
+_writing = threading.Lock()
+_writer: threading.Thread | None = None
 
 
 def key(user_id: Any, model: str, request: ChatRequest) -> str:
@@ -26,15 +40,50 @@ def put(reply_key: str, answer: dict[str, Any]) -> None:
     """Keep `answer` for REPLY_CACHE_TTL seconds; 0 keeps nothing."""
     if conf.REPLY_CACHE_TTL <= 0:
         return
-    try:
-        cache.set(reply_key, answer, timeout=conf.REPLY_CACHE_TTL)
-    except Exception as exc:  # the answer is paid for and goes out all the same
-        log.error("reply_not_cached", exc_info=exc)
+    _unwritten.put((reply_key, answer))
+    if _writer is None or not _writer.is_alive():  # a process that has just forked has none, either
+        _begin()
+    if not _awaited.is_set():
+        _awaited.set()
 
 
 def get(reply_key: str) -> dict[str, Any] | None:
     """The kept answer, if there is one."""
     if conf.REPLY_CACHE_TTL <= 0:
         return None
+    flush()
     answer: dict[str, Any] | None = cache.get(reply_key)
     return answer
+
+
+def flush() -> None:
+    """Write what this process has not written yet."""
+    with _writing:
+        answers = {}
+        try:
+            while True:
+                reply_key, answer = _unwritten.get_nowait()
+                answers[reply_key] = answer
+        except Empty:
+            pass
+        if not answers:
+            return
+        try:
+            cache.set_many(answers, timeout=conf.REPLY_CACHE_TTL)
+        except Exception as exc:  # whose words may quote an answer, and this thread knows none of its chat's secrets
+            log.error("reply_not_cached", reason=type(exc).__name__)
+
+
+def _begin() -> None:
+    global _writer
+    with _writing:
+        if _writer is None or not _writer.is_alive():
+            _writer = threading.Thread(target=_write, name="reply cache", daemon=True)
+            _writer.start()
+
+
+def _write() -> None:
+    while _awaited.wait():
+        _awaited.clear()
+        time.sleep(GATHER)
+        flush()

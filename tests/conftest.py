@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.core.cache import caches
 
-from chat import budgets, cache, catalogue, cooldown
+from chat import budgets, cache, catalogue, cooldown, reply_cache
 from chat.redaction import keep_private
 from tests import servers
 from tests.contract import Log
@@ -52,6 +52,7 @@ if settings.REDIS_URL:
 @pytest.fixture(autouse=True)
 def _clean_start() -> None:
     """Nothing that a process remembers of one test reaches the next."""
+    reply_cache.flush()
     for alias in settings.CACHES:
         caches[alias].clear()
         del caches[alias]

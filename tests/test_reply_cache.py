@@ -3,12 +3,14 @@
 import pytest
 import time_machine
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.utils import timezone
 from knox.models import get_token_model
 
+from chat import reply_cache
 from chat.models import Conversation, UsageRecord
 from tests.loopback import Fault, status
-from tests.rig import ONE_ATTEMPT
+from tests.rig import ONE_ATTEMPT, eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -128,10 +130,16 @@ def test_an_answer_is_kept_for_its_time(rig, settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}  # has our clock
     with time_machine.travel(timezone.now(), tick=True) as clock:
         primed(rig)
+        reply_cache.flush()  # its time begins when it is written
         clock.shift(3500)
         assert rig.chat().status_code == 200
         clock.shift(200)
         assert rig.chat().status_code == 503
+
+
+def test_an_answer_is_soon_written_for_other_processes_to_find():
+    reply_cache.put("reply:soon", {"text": "the answer"})
+    assert eventually(lambda: cache.get("reply:soon")) == {"text": "the answer"}
 
 
 @pytest.mark.parametrize("then", [0, -1])
