@@ -26,6 +26,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 T = TypeVar("T")
 
+SLACK = 0.005
+"""Seconds by which a socket may miss its deadline."""
 NEVER = float("inf")
 POOLS_KEPT = 32
 SHORTEST_TRY = 1.0
@@ -72,10 +74,11 @@ class DeadlineMixin:
     """Makes a socket's timeout a total since the last `settimeout()`, and never later than the end of the call."""
 
     _ends: float = NEVER
+    _armed: float | None = None
 
     def settimeout(self, value: float | None) -> None:
         self._ends = NEVER if value is None else time.monotonic() + value
-        super().settimeout(value)  # type: ignore[misc]
+        self._arm(value)
 
     def gettimeout(self) -> float | None:
         """What is left, so that a TLS socket made from this one inherits the deadline and not a fresh timeout."""
@@ -89,21 +92,28 @@ class DeadlineMixin:
         left = ends - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
-        super().settimeout(left)  # type: ignore[misc]
+        self._arm(left)
+
+    def _arm(self, seconds: float | None) -> None:
+        """To set a time-out is a call of the system, at which other threads cut in: not for a few milliseconds."""
+        armed = self._armed
+        if not armed or not seconds or abs(armed - seconds) > min(SLACK, seconds / 10):
+            super().settimeout(seconds)  # type: ignore[misc]
+            self._armed = seconds
 
     def _receive(self, receive: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         call.sock = self
         if not call.glances:
             self._rearm()
             return receive(*args, **kwargs)
-        super().settimeout(0)  # type: ignore[misc]
+        self._arm(0.0)
         try:
             received = receive(*args, **kwargs)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             # The one error that Python's files over sockets take for "nothing yet"; a time-out would end them for good.
             raise BlockingIOError(errno.EAGAIN, "nothing yet") from None
         finally:
-            super().settimeout(None)  # type: ignore[misc]
+            self._arm(None)
         if not received:
             raise EOFError
         return received
