@@ -28,14 +28,14 @@ def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 
 def _masked(value: object) -> object:
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, str):
         return _mask_short(value) if len(value) <= 64 else mask_secrets(value)
     if isinstance(value, dict):
         return {key: _masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_masked(item) for item in value]
-    if value is None or isinstance(value, int | float):
-        return value
     return _masked(str(value))
 
 
@@ -49,6 +49,7 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAY_QUOTE = ("exception", "detail")
 FIRST = ("timestamp", "level", "event", "request_id")
 OWN = {"timestamp", "level"}
+PLAIN = {bool, int, float, type(None)}
 SHARED: Sequence[Processor] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
