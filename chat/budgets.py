@@ -82,6 +82,7 @@ def reserve(
         budget.limit,
         min(asked.tokens, budget.limit) if can_ever_fit else smallest,
         tokens_reserved=row.reserved,
+        prompt_tokens=prompt_tokens,
         resets_at=period_end(budget.period, start),
         can_ever_fit=can_ever_fit,
     )

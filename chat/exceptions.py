@@ -122,8 +122,9 @@ class BudgetError(GenAIException):
 class TokenBudgetExceededError(BudgetError):
     """The request needs more tokens than the user's budget has left. All counts are tokens.
 
-    `tokens_used` is what the period has charged, `tokens_reserved` what chats still in flight hold, `resets_at` when
-    the period ends (None where waiting does not help: the request is larger than the whole budget).
+    `tokens_used` is what the period has charged, `tokens_reserved` what chats still in flight hold, `prompt_tokens` the
+    prompt's part of what is needed, `resets_at` when the period ends; `can_ever_fit` is False where waiting does not
+    help, since the request is larger than the whole budget.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class TokenBudgetExceededError(BudgetError):
         tokens_needed: int | None = None,
         *,
         tokens_reserved: int = 0,
+        prompt_tokens: int = 0,
         resets_at: datetime | None = None,
         can_ever_fit: bool = True,
     ) -> None:
@@ -146,6 +148,7 @@ class TokenBudgetExceededError(BudgetError):
         self.tokens_limit = tokens_limit
         self.tokens_needed = tokens_needed
         self.tokens_reserved = tokens_reserved
+        self.prompt_tokens = prompt_tokens
         self.resets_at = resets_at
         self.can_ever_fit = can_ever_fit
 

@@ -22,6 +22,7 @@ from rest_framework import exceptions as drf
 
 from chat import catalogue
 from chat import exceptions as tree
+from chat.budgets import SMALLEST_ANSWER
 from chat.conf import conf
 from chat.failover import ALL_PROVIDERS
 
@@ -174,15 +175,26 @@ def _budget_wait(exc: tree.TokenBudgetExceededError) -> float | None:
 
 
 def _budget_message(exc: tree.TokenBudgetExceededError) -> str:
+    budget = f" and your budget of {exc.tokens_limit}"
     if not exc.can_ever_fit:
-        return (
-            f"This request needs {exc.tokens_needed} tokens, more than your whole budget of {exc.tokens_limit}. "
-            "Shorten the messages, lower max_tokens, or ask for a larger budget."
-        )
-    return (
-        f"This request needs {exc.tokens_needed} tokens and your budget of {exc.tokens_limit} has "
-        f"{exc.tokens_remaining} left. Wait until it is renewed, lower max_tokens, or ask for a larger budget."
-    )
+        budget = f", more than your whole budget of {exc.tokens_limit}, which"
+    held = f" (chats in flight hold {exc.tokens_reserved})" if exc.tokens_reserved else ""
+    renewal = f" until it is renewed, on {exc.resets_at:%Y-%m-%d at %H:%M} UTC" if exc.resets_at else ""
+    now, later = _to_fit(exc, exc.tokens_remaining), "wait until then"
+    if not exc.can_ever_fit:
+        change = _to_fit(exc, exc.tokens_limit)
+        later = f"{later} and {change}" if change and not now else ""
+    *others, last = filter(None, (now, later, "ask for a larger budget"))
+    advice = f"{', '.join(others)}, or {last}" if others else last
+    facts = f"This request needs {exc.tokens_needed} tokens{budget} has {exc.tokens_remaining} left{held}{renewal}."
+    return f"{facts} {advice[0].upper()}{advice[1:]}."
+
+
+def _to_fit(exc: tree.TokenBudgetExceededError, tokens: int) -> str:
+    """The change after which the request would fit into `tokens`; nothing where they are too few for any chat."""
+    if tokens - exc.prompt_tokens >= SMALLEST_ANSWER:
+        return f"lower max_tokens to {tokens - exc.prompt_tokens} at most"
+    return "shorten the messages" if tokens >= 2 * SMALLEST_ANSWER else ""
 
 
 def _fields(exc: Any) -> dict[str, Any]:
@@ -290,8 +302,9 @@ PROBLEMS = [
             context=lambda exc: {"limit_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE}),
     Problem(429, "token_budget_exceeded", "warning", (tree.TokenBudgetExceededError,),
             "The request needs more tokens than your budget has left.",
-            "Wait until `resets_at`, lower max_tokens, or ask for a larger budget.",
-            tree.TokenBudgetExceededError(7, 9500, 10000, 800, resets_at=_RESET),
+            "The message says which of these helps: a lower max_tokens, shorter messages, to wait until `resets_at`, "
+            "a larger budget.",
+            tree.TokenBudgetExceededError(7, 9500, 10000, 800, prompt_tokens=300, resets_at=_RESET),
             context=_budget, retry_after=_budget_wait, message=_budget_message),
     Problem(429, "rate_limit_exceeded", "warning", (tree.RateLimitExceededError,),
             "You sent more requests than your rate limit allows.", "Wait `reset_in` seconds.",

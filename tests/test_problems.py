@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +15,7 @@ from rest_framework.throttling import BaseThrottle
 from chat import exceptions as tree
 from chat import idempotency, problems, views
 from chat.faces import base as faces
-from chat.models import TokenBudget, UsageRecord
+from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from tests.contract import PROBLEM, TABLE, ask, chat_body, check_error, send
 
 BIG = b'{"model": "' + b"a" * 2_700_000 + b'"}'
@@ -249,6 +250,63 @@ def test_a_budget_that_is_renewed_and_one_that_is_too_small(world, time_machine,
     assert (line["user_id"], line["tokens_limit"]) == (world.user.pk, 250)
     time_machine.shift(10)
     assert ask(world.client, max_tokens=200).status_code == 200
+
+
+RENEWED = "until it is renewed, on 2028-03-01 at 00:00 UTC."
+ADVICE = [
+    # The budget, what of it is used and is reserved, max_tokens (the prompt takes 13); what is said after the need.
+    (
+        (250, 100, 0, 200),
+        f"and your budget of 250 has 150 left {RENEWED} "
+        "Lower max_tokens to 137 at most, wait until then, or ask for a larger budget.",
+    ),
+    (
+        (250, 250, 0, 200),
+        f"and your budget of 250 has 0 left {RENEWED} Wait until then, or ask for a larger budget.",
+    ),
+    ((250, 225, 0, 16), f"and your budget of 250 has 25 left {RENEWED} Wait until then, or ask for a larger budget."),
+    (
+        (250, 50, 190, 64),
+        f"and your budget of 250 has 10 left (chats in flight hold 190) {RENEWED} "
+        "Wait until then, or ask for a larger budget.",
+    ),
+    (
+        (250, 100, 0, 300),
+        f"more than your whole budget of 250, which has 150 left {RENEWED} "
+        "Lower max_tokens to 137 at most, or ask for a larger budget.",
+    ),
+    (
+        (250, 250, 0, 300),
+        f"more than your whole budget of 250, which has 0 left {RENEWED} "
+        "Wait until then and lower max_tokens to 237 at most, or ask for a larger budget.",
+    ),
+    ((0, 0, 0, 16), f"more than your whole budget of 0, which has 0 left {RENEWED} Ask for a larger budget."),
+]
+
+
+@pytest.mark.parametrize(("numbers", "words"), ADVICE, ids=[str(row[0]) for row in ADVICE])
+def test_a_budgets_message_advises_what_helps(auth_client, user, time_machine, numbers, words):
+    time_machine.move_to(datetime(2028, 2, 29, 12, tzinfo=UTC), tick=False)
+    get_token_model().objects.update(expiry=None)
+    limit, used, reserved, max_tokens = numbers
+    TokenBudget.objects.create(user=user, limit=limit)
+    start = datetime(2028, 2, 1, tzinfo=UTC)
+    BudgetPeriod.objects.create(user=user, period="month", start=start, used=used, reserved=reserved)
+    body = check_error(ask(auth_client, max_tokens=max_tokens), "token_budget_exceeded")
+    joint = " " if words.startswith("and") else ", "
+    assert body["message"] == f"This request needs {max_tokens + 13} tokens{joint}{words}"
+    if "then and" in words:
+        time_machine.move_to(datetime(2028, 3, 1, tzinfo=UTC), tick=False)
+    if found := re.search(r"ower max_tokens to (\d+)", body["message"]):
+        assert ask(auth_client, max_tokens=int(found[1]) + 1).status_code == 429
+        assert ask(auth_client, max_tokens=int(found[1])).status_code == 200
+
+
+def test_a_prompt_that_the_budget_cannot_hold_is_to_be_shortened(auth_client, user):
+    TokenBudget.objects.create(user=user, limit=250)
+    message = check_error(ask(auth_client, "word " * 1000), "token_budget_exceeded")["message"]
+    assert message.endswith(" UTC. Shorten the messages, or ask for a larger budget.")
+    assert "max_tokens" not in message
 
 
 FROM_PROVIDERS = [
