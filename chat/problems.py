@@ -37,6 +37,12 @@ class CSRFFailed(drf.PermissionDenied):
     default_detail = "The CSRF token is missing or does not match."
 
 
+class ConversationNotFound(drf.NotFound):
+    """No conversation of the user's has this id: another's, an unknown and a malformed one are alike."""
+
+    default_detail = "The user has no conversation with this id."
+
+
 class UnsupportedParameter(tree.ValidationError):
     """The request asks, in another provider's words, for what this service cannot do. `param` is the place of it.
 
@@ -288,6 +294,10 @@ PROBLEMS = [
     Problem(404, "not_found", "info", (Http404, drf.NotFound),
             "There is nothing at this address, or it is not yours.",
             "Check the path and the id; GET / lists the endpoints.", drf.NotFound()),
+    Problem(404, "not_found", "info", (ConversationNotFound,),
+            "The conversation does not exist, or it is not yours.",
+            "Check the `conversation_id`; GET /conversations lists yours, POST /conversations begins another.",
+            ConversationNotFound()),
     Problem(405, "method_not_allowed", "info", (drf.MethodNotAllowed,),
             "This address does not support the request's method.", "The Allow header names the methods that it does.",
             drf.MethodNotAllowed("GET")),

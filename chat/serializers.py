@@ -6,13 +6,12 @@ import json
 import uuid
 from typing import Any
 
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 
 from chat import catalogue
 from chat.exceptions import InvalidMessageFormatError, ValidationError
 from chat.models import Conversation, Message
-from chat.problems import EXAMPLE_MESSAGES, LONGEST_ECHO
+from chat.problems import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
 from chat.providers.base import ChatMessage
 
 ROLES = ("system", "user", "assistant")
@@ -96,7 +95,7 @@ class ChatSerializer(serializers.Serializer):
         """The checked request, with a `catalogue.Model` and `ChatMessage`s.
 
         Raises `ModelNotFoundError`, `InvalidMessageFormatError`, `ValidationError` or, for a conversation that is not
-        the user's, `Http404`, in this order.
+        the user's, `ConversationNotFound`, in this order.
         """
         if not isinstance(data, dict):
             raise ValidationError("The body is not an object.", fields={"body": ["Send one JSON object."]})
@@ -247,8 +246,11 @@ def is_integer(value: Any) -> bool:
 
 
 def own_conversation(user: Any, conversation_id: str) -> Conversation:
-    """The user's own conversation; `Http404` for another's, an unknown and a malformed id alike."""
-    conversation: Conversation = get_object_or_404(Conversation, pk=parse_uuid(conversation_id), user=user)
+    """The user's own conversation. Raises `ConversationNotFound`."""
+    key = parse_uuid(conversation_id)
+    conversation = Conversation.objects.filter(pk=key, user=user).first() if key else None
+    if conversation is None:
+        raise ConversationNotFound
     return conversation
 
 

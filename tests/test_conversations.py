@@ -105,6 +105,13 @@ def test_anothers_an_unknown_and_a_malformed_id_are_the_same(auth_client, strang
     assert Conversation.objects.filter(pk=stranger.pk).exists()
 
 
+@pytest.mark.parametrize("number", [str(uuid.UUID(int=7)), "1"])
+def test_a_chat_is_told_that_it_is_the_conversation_which_is_not_there(auth_client, number):
+    body = check_error(ask(auth_client, conversation_id=number), "not_found")
+    assert body["message"].startswith("The conversation does not exist, or it is not yours. Check the `conv")
+    assert auth_client.get("/errors/not_found").json()["meaning"].startswith("There is nothing at this address")
+
+
 def test_the_same_needs_credentials(api_client, stranger):
     for path in ("/conversations", f"/conversations/{stranger.pk}"):
         check_error(api_client.get(path), "not_authenticated")
