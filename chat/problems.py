@@ -45,13 +45,16 @@ class ConversationNotFound(drf.NotFound):
 
 class UnsupportedParameter(tree.ValidationError):
     """The request asks, in another provider's words, for what this service cannot do. `param` is the place of it.
+    Where that cannot be left out (a role, the type of a part), `kind` is what stood there, and `only` what may.
 
     Not in the tree of exceptions, since a chat knows nothing of it: it is between a client and a wire format.
     """
 
-    def __init__(self, param: str) -> None:
+    def __init__(self, param: str, *, kind: str = "", only: str = "") -> None:
         super().__init__(f"The parameter {param} is not supported.")
         self.param = param
+        self.kind = kind
+        self.only = only
 
 
 class RequestInProgress(drf.APIException):
@@ -226,6 +229,13 @@ def _format_context(exc: tree.InvalidMessageFormatError) -> dict[str, Any]:
     return {"field": exc.field, "received": exc.received[:LONGEST_ECHO], "example": EXAMPLE_MESSAGES}
 
 
+def _unsupported(exc: UnsupportedParameter) -> str:
+    place, why = exc.param[:LONGEST_ECHO], "is not ignored, since the answer would not be what you asked for."
+    if exc.kind:
+        return f"{place} '{exc.kind}' is not supported here; only {exc.only}. It {why}"
+    return f"The parameter {place} is not supported here with this value, and {why} Leave it out."
+
+
 def _model_context(exc: tree.ModelNotFoundError) -> dict[str, Any]:
     return {"requested_model": exc.model_name[:LONGEST_ECHO], "available_models": exc.available_models}
 
@@ -272,10 +282,9 @@ PROBLEMS = [
             context=_fields, message=_fields_message),
     Problem(400, "unsupported_parameter", "info", (UnsupportedParameter,),
             "The request asks for something that OpenAI's or Anthropic's own API has and this service has not.",
-            "Leave out `param`; nothing that changes the answer is silently ignored.",
+            "Leave out `param`, or what it is a part of; nothing that changes the answer is silently ignored.",
             UnsupportedParameter("tools"), context=lambda exc: {"param": exc.param[:LONGEST_ECHO]},
-            message=lambda exc: (f"The parameter {exc.param[:LONGEST_ECHO]} is not supported here with this value, and "
-                                 "is not ignored, since the answer would not be what you asked for. Leave it out.")),
+            message=_unsupported),
     Problem(401, "not_authenticated", "info", (drf.NotAuthenticated,),
             "The request carries no credentials.", "Send your key in the header `Authorization: Token <key>`.",
             drf.NotAuthenticated()),

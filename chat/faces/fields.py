@@ -158,7 +158,7 @@ def joined(content: Any, place: str, harmless: Harmless, known: tuple[str, ...])
 def _text(part: Any, place: str, harmless: Harmless, known: tuple[str, ...]) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if isinstance(kind, str) and kind in known:
-        raise UnsupportedParameter(f"{place}.type")
+        raise UnsupportedParameter(f"{place}.type", kind=kind, only="text is")
     if kind == "text":
         part = without_harmless(part, harmless, place)
         if part.keys() == {"type", "text"} and isinstance(part["text"], str):

@@ -139,7 +139,8 @@ def plain_message(item: Any, place: str) -> Any:
     message = f.without_harmless(item, OF_A_MESSAGE, place)
     role = message.get("role")
     if isinstance(role, str) and role in OTHER_ROLES:
-        raise UnsupportedParameter(f"{place}.role")
+        *others, last = ROLES
+        raise UnsupportedParameter(f"{place}.role", kind=role, only=f"{', '.join(others)} and {last} are")
     if not isinstance(role, str) or role not in ROLES:
         complaint = f"The role must be one of {', '.join(ROLES)}."
         raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))

@@ -66,6 +66,12 @@ def test_so_is_what_a_block_asks_for(rig, param, changes):
     assert refused(rig, ANTHROPIC, "unsupported_parameter", **changes)["details"]["param"] == param
 
 
+def test_a_blocks_type_is_told_what_may_be_in_its_place(rig):
+    message = refused(rig, ANTHROPIC, "unsupported_parameter", system=[TEXT, {"type": "image"}])["message"]
+    assert message.startswith("system[1].type 'image' is not supported here; only text is.")
+    assert "eave it out" not in message
+
+
 # --- what is wrong ----------------------------------------------------------------------------------------------------
 NO_STOPS: list[Any] = ["x", [""], ["x"] * 5, [5], {}]
 WRONG = [

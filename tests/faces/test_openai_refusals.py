@@ -70,6 +70,21 @@ def test_so_is_what_a_message_asks_for(rig, param, message):
     assert (error["param"], set(error)) == (param, {"message", "type", "param", "code"})
 
 
+NOT_TO_BE_LEFT_OUT = [
+    ("messages[0].role 'tool' is not supported here; only system, developer, user and assistant are.", MESSAGES[-4][1]),
+    ("messages[0].content[0].type 'image_url' is not supported here; only text is.", MESSAGES[-2][1]),
+    ("messages[0].content[1].type 'file' is not supported here; only text is.", MESSAGES[-1][1]),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), NOT_TO_BE_LEFT_OUT)
+def test_what_cannot_be_left_out_is_told_what_may_be_in_its_place(rig, log, words, message):
+    error = refused(rig, OPENAI, "unsupported_parameter", messages=[message])
+    assert error["message"].startswith(words)
+    assert "eave it out" not in error["message"]
+    assert log.events("unsupported_parameter")[0]["param"] == error["param"]
+
+
 def test_so_is_an_option_of_the_stream(rig):
     options = {"include_obfuscation": True}
     error = refused(rig, OPENAI, "unsupported_parameter", stream=True, stream_options=options)
