@@ -195,6 +195,38 @@ def test_set_budget_keeps_what_is_not_named(user):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "now"),
+    [
+        (["--rate", "60/m"], (700, "day", "60/m", "trial")),
+        (["--period", "hour"], (700, "hour", "", "trial")),
+        (["--note", ""], (700, "day", "", "")),
+    ],
+)
+def test_set_budget_changes_what_is_named_alone(auth_client, user, arguments, now):
+    TokenBudget.objects.create(user=user, limit=700, period="day", note="trial")
+
+    run("set_budget", "ada", *arguments)
+
+    assert TokenBudget.objects.values_list("limit", "period", "rate_limit", "note").get() == now
+    assert auth_client.get("/usage").json()["limit"] == 700
+
+
+def test_set_budget_begins_with_the_default(auth_client, user, settings):
+    settings.TOKEN_BUDGET_DEFAULT, settings.TOKEN_BUDGET_PERIOD = 4321, "day"
+
+    assert run("set_budget", "ada", "--rate", "60/m").startswith("ada: 4,321 tokens a day, ")
+
+    settings.TOKEN_BUDGET_DEFAULT = 5
+    assert auth_client.get("/usage").json()["limit"] == 4321
+
+
+def test_set_budget_says_so_where_nothing_is_to_be_changed(user):
+    TokenBudget.objects.create(user=user, limit=700)
+    with pytest.raises(CommandError, match="^Nothing to change: .*--limit, --period, --rate, --note"):
+        run("set_budget", "ada")
+
+
+@pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--limit", "-1"], "limit: .*greater than or equal to 0"),

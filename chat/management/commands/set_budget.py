@@ -1,4 +1,4 @@
-"""`manage.py set_budget USERNAME --limit N [--period month] [--rate 10/m] [--note TEXT]`"""
+"""`manage.py set_budget USERNAME [--limit N] [--period month] [--rate 10/m] [--note TEXT]`"""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--limit", type=int, required=True, help="Tokens a period; 0 lets nothing through.")
+        parser.add_argument("--limit", type=int, help="Tokens a period; 0: nothing. Default: TOKEN_BUDGET_DEFAULT.")
         parser.add_argument("--period", choices=Period.values, help="Default: TOKEN_BUDGET_PERIOD.")
         parser.add_argument("--rate", help='Chats in a time, such as 10/m or 5/10s; "" is the default.')
         parser.add_argument("--note", help="For operators; users never see it.")
 
-    def handle(self, *, username: str, limit: int, **options: Any) -> None:
+    def handle(self, *, username: str, **options: Any) -> None:
         user = find_user(username)
+        fields = {"limit": "limit", "period": "period", "rate": "rate_limit", "note": "note"}
+        changes = {field: options[name] for name, field in fields.items() if options[name] is not None}
+        if not changes:
+            names = ", ".join(f"--{name}" for name in fields)
+            raise CommandError(f"Nothing to change: at least one of these is required: {names}.")
         budget = usage.allowance(user)
-        changes = {"limit": limit, "period": options["period"], "rate_limit": options["rate"], "note": options["note"]}
         for field, value in changes.items():
-            if value is not None:
-                setattr(budget, field, value)
+            setattr(budget, field, value)
         try:
             budget.full_clean()
         except ValidationError as exc:
