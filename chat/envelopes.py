@@ -154,11 +154,14 @@ def envelope_of(request: HttpRequest) -> Envelope:
     What is neither's alone (`/v1/models`, an unknown path) is Anthropic's for a request that names an
     `anthropic-version`, as all of Anthropic's SDKs do.
     """
-    root, name = (*request.path_info.split("/")[1:3], "")[:2]
-    if root != "v1":
-        return NATIVE
     either = ANTHROPIC if "anthropic-version" in request.headers else OPENAI
-    return {"chat": OPENAI, "messages": ANTHROPIC}.get(name, either)
+    return envelope_by_path(request) or either
+
+
+def envelope_by_path(request: HttpRequest) -> Envelope | None:
+    """None where the header decides, which a shared cache has to be told."""
+    root, name = (*request.path_info.split("/")[1:3], "")[:2]
+    return {"chat": OPENAI, "messages": ANTHROPIC}.get(name) if root == "v1" else NATIVE
 
 
 def param_of(context: dict[str, Any]) -> str | None:

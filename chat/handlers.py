@@ -15,7 +15,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from chat.envelopes import NATIVE, envelope_of, problem_details
+from chat.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
 from chat.exceptions import GenAIException
 from chat.negotiation import PROBLEM_JSON, wants_problem_json
 from chat.problems import LONGEST_ECHO, CSRFFailed, Description, Problem, describe
@@ -109,11 +109,14 @@ def body(description: Description, request: HttpRequest) -> dict[str, Any]:
 
 def headers(description: Description, request: HttpRequest) -> dict[str, str]:
     """`X-Should-Retry`, which the official SDKs obey before the status, and `Retry-After` where waiting can mend it.
-    Where the SDKs go, a wait that nobody would sit through is a no: they sleep in the middle of their caller's work."""
+    Where the SDKs go, a wait that nobody would sit through is a no: they sleep in the middle of their caller's work.
+    `Vary` is for a shared cache, where a header chose the body's shape."""
     too_long = (description.retry_after or 0) > LONGEST_SLEEP and envelope_of(request) is not NATIVE
     result = {"X-Should-Retry": "true" if description.problem.should_retry and not too_long else "false"}
     if description.retry_after is not None:
         result["Retry-After"] = str(description.retry_after)
+    if envelope_by_path(request) is None:
+        result["Vary"] = "anthropic-version"
     return result
 
 

@@ -194,6 +194,31 @@ def test_where_a_path_is_neithers_alone_the_header_of_anthropics_sdks_decides(ri
     check(response, code, form, "invalid_request_error" if form == OPENAI else "not_found_error")
 
 
+def varies(response):
+    return "anthropic-version" in response.headers.get("Vary", "").lower()
+
+
+@pytest.mark.parametrize("headers", [{}, {"anthropic-version": "2023-06-01"}], ids=repr)
+@pytest.mark.parametrize("accept", ["*/*", PROBLEM])
+def test_a_shared_cache_is_told_so(rig, headers, accept):
+    client = client_of(rig, Accept=accept)
+    answers = [client.get(path, headers=headers) for path in ("/v1", "/v1/nowhere", "/v1/models", "/v1/models/gpt-9")]
+    answers += [
+        client.post("/v1/models", headers=headers),
+        client.get("/v1", headers=headers | {"Host": "evil.example"}),
+    ]
+    answers += [client.get("/v1/models", headers=headers | {"Authorization": "Bearer wrong"})]
+    assert [response["Vary"] for response in answers if not varies(response)] == []
+    assert all("Accept" in response["Vary"] for response in answers)
+
+
+def test_but_only_where_the_header_decides(rig):
+    client = client_of(rig)
+    paths = ["/nowhere", "/usage", "/models/gpt-9", OPENAI, ANTHROPIC, OPENAI + "/nowhere", ANTHROPIC + "/nowhere"]
+    answers = [client.get(path) for path in paths] + [post(rig, path, top_p=3) for path in PATHS] + [post(rig, OPENAI)]
+    assert [response["Vary"] for response in answers if varies(response)] == []
+
+
 def test_but_it_does_not_where_the_path_is_openais(rig):
     response = post(rig, OPENAI, {"anthropic-version": "2023-06-01"}, top_p=3)
     check(response, "invalid_request", OPENAI, "invalid_request_error")
