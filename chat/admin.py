@@ -33,6 +33,7 @@ from chat.admin_lists import (
 )
 from chat.conf import conf
 from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
+from chat.problems import BY_CLASS
 from chat.usage import period_start
 from chat.views import provider_states
 
@@ -44,6 +45,10 @@ admin.site.enable_nav_sidebar = False  # the lists are wide
 apps.get_app_config("knox").verbose_name = "Keys"
 AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API key", "API keys"
 AuthToken.__str__ = lambda key: f"{key.token_key}… of {key.user}"
+
+
+CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
+TOLD_TO_NOBODY = {"", "ClientLeft", "WorkerLost", "SystemExit"}
 
 
 @admin.register(TokenBudget)
@@ -122,7 +127,7 @@ class BudgetPeriodAdmin(HistoryAdmin):
 class UsageRecordAdmin(HistoryAdmin):
     """What became of each chat, and above the list how the providers are."""
 
-    list_display = ["created", "whole_request_id", "user", "model", "provider", "state", "error"]
+    list_display = ["created", "whole_request_id", "user", "model", "provider", "state", "code", "error"]
     list_display += ["tokens_used", "overrun", "uncharged_tokens"]
     ordering = ["-created_at"]
     sortable_by = ["created"]
@@ -130,6 +135,12 @@ class UsageRecordAdmin(HistoryAdmin):
     list_filter += [("error", admin.EmptyFieldListFilter)]
     search_fields = ["request_id__exact"]
     search_help_text = "A whole request id."
+    readonly_fields = ["code"]
+
+    @admin.display(description="error's code")
+    def code(self, record: UsageRecord) -> str | None:
+        """What the client was told, unless an earlier answer stood in. An exception without a row is a bug of ours."""
+        return None if record.error in TOLD_TO_NOBODY else CODES.get(record.error, "internal_error")
 
     @admin.display(description="request id")
     def whole_request_id(self, record: UsageRecord) -> str:

@@ -19,6 +19,7 @@ from chat.admin_lists import ShortPaginator
 from chat.exceptions import ProviderRateLimitError
 from chat.models import BudgetPeriod, Conversation, TokenBudget, UsageRecord
 from chat.usage import period_start
+from tests.contract import ask
 
 BUDGETS = "/admin/chat/tokenbudget/"
 PERIODS = "/admin/chat/budgetperiod/"
@@ -191,6 +192,31 @@ def test_records_are_filtered_and_searched(admin_client, query):
     assert cells(html, "whole_request_id") == ["the-one"]
     assert cells(html, "error") == ["ProviderTimeoutError"]
     assert [cells(html, name) for name in ("tokens_used", "overrun", "uncharged_tokens")] == [["41"], ["3"], ["17"]]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("timeout", "ProviderTimeoutError"),
+        ("bad_key", "ProviderError"),
+        ("rejected", "ProviderRequestRejectedError"),
+        ("crash", "RuntimeError"),
+    ],
+)
+def test_a_failed_chat_has_the_code_that_its_client_speaks_of(auth_client, admin_client, fault, error):
+    body = ask(auth_client, f"/fault {fault}").json()
+
+    html = page(admin_client, RECORDS, q=body["request_id"])
+
+    assert (cells(html, "code"), cells(html, "error")) == ([body["error"]], [error])
+    number = UsageRecord.objects.get().pk
+    assert f">{body['error']}</div>" in page(admin_client, f"{RECORDS}{number}/change/")
+
+
+def test_an_end_that_no_client_was_told_of_has_no_code(admin_client, user):
+    for error in ("", "ClientLeft", "WorkerLost", "SystemExit"):
+        record(user, error=error)
+    assert cells(page(admin_client, RECORDS), "code") == ["-"] * 4
 
 
 @pytest.mark.usefixtures("records")
