@@ -37,7 +37,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     """
     request: HttpRequest = context["request"]._request
     description = describe(exc)
-    report(exc, description.problem)
+    report(exc, description.problem, request)
     if description.problem.traceback:
         got_request_exception.send(sender=exception_handler, request=request)
     response = drf_exception_handler(_translated(exc, description), context)
@@ -53,7 +53,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
 def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
     """The same response for code outside DRF: middleware, unknown paths, Django's own views."""
     description = describe(exc)
-    report(exc, description.problem)
+    report(exc, description.problem, request)
     content_type = PROBLEM_JSON if wants_problem_json(request) else "application/json"
     response = JsonResponse(
         body(description, request),
@@ -83,14 +83,16 @@ def is_admin(request: HttpRequest) -> bool:
         return False
 
 
-def report(exc: BaseException, problem: Problem) -> None:
-    """One line: the error's code, with everything that the exception stores."""
+def report(exc: BaseException, problem: Problem, request: HttpRequest) -> None:
+    """One line: the error's code, with everything that the exception stores. `request.reported` is for the set-up of
+    the log, which may then leave out Django's own line."""
     facts: dict[str, Any] = {}
     if isinstance(exc, GenAIException):  # what a stranger's exception stores may be anything, a whole request included
         stored = {name: value for name, value in vars(exc).items() if name not in NOT_LOGGED}
         facts = {name: _short(value) for name, value in stored.items()} | getattr(exc, "details", {})
     facts["error_class"] = type(exc).__name__
     facts["detail"] = str(getattr(exc, "message", "") or getattr(exc, "detail", "") or exc)[:1000]
+    request.reported = True  # type: ignore[attr-defined]
     getattr(log, problem.level)(problem.code, **facts, exc_info=exc if problem.traceback else None)
 
 

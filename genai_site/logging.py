@@ -81,6 +81,7 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
             "loggers": {
                 # runserver's access lines say again, without the request id, what response_sent says.
                 "django.server": {"level": "CRITICAL", "propagate": True},
+                "django.request": {"filters": [not_said_before]},
                 # Their debug lines hold SQL with its values and whole template contexts: messages and answers.
                 "django.db.backends": {"level": "INFO"},
                 "django.template": {"level": "INFO"},
@@ -97,6 +98,13 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def not_said_before(record: logging.LogRecord) -> bool:
+    """Leaves out Django's "Not Found: /x" and the like where the error's own line has told the same and more. A 5xx's
+    stays: there may be a traceback to it."""
+    reported = getattr(getattr(record, "request", None), "reported", False)
+    return not (reported and getattr(record, "status_code", 500) < 500)
 
 
 def _console_renderer() -> Processor:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 import structlog
+from django.test import Client
+from rest_framework.response import Response
 
 from chat.providers.simulator import SimulatorProvider
 from genai_site.logging import configure_logging
@@ -64,10 +66,48 @@ def test_a_good_request_has_its_numbers(auth_client, upstream, log):
     assert done["provider_ms"] > 0 <= done["overhead_ms"]
 
 
-def test_djangos_own_lines_carry_the_id(api_client, log):
-    response = api_client.get("/nowhere", headers={"Host": "evil.example"})
+def test_djangos_own_lines_carry_the_id(admin_client, log):
+    response = admin_client.get("/admin/nowhere/")
     assert {line["request_id"] for line in log.lines} == {response["X-Request-ID"]}
-    assert any(line["event"].startswith("Bad Request") for line in log.lines)
+    assert any(line["event"].startswith("Not Found") for line in log.lines)
+
+
+ONCE = {
+    "bad host": ("bad_request", lambda c: c.get("/chat", headers={"Host": "evil.example"})),
+    "no key": ("not_authenticated", lambda c: (c.credentials(), c.get("/usage"))[1]),
+    "unknown path": ("not_found", lambda c: c.get("/nowhere")),
+    "unknown object": ("not_found", lambda c: c.get("/conversations/1")),
+    "wrong field": ("invalid_request", lambda c: ask(c, temperature=3)),
+    "wrong method": ("method_not_allowed", lambda c: c.get("/chat")),
+    "no JSON": ("invalid_json", lambda c: send(c, "{")),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("case", ONCE)
+def test_django_does_not_say_again_what_our_own_line_says(auth_client, settings, log, case, debug):
+    settings.DEBUG = debug
+    code, produce = ONCE[case]
+    produce(auth_client)
+    assert [line["event"] for line in log.lines] == ["incoming_request", code, "response_sent"]
+
+
+def test_what_django_alone_says_stays(auth_client, log):
+    browser = Client(enforce_csrf_checks=True)
+    assert browser.post("/api-auth/login/", {"username": "ada"}).status_code == 403
+    assert [line["event"] for line in log.lines][1:3] == [
+        "csrf_failed",
+        "Forbidden (CSRF cookie not set.): /api-auth/login/",
+    ]
+    ask(auth_client, "/fault crash")
+    assert sum("Traceback" in line.get("exception", "") for line in log.lines) == 1
+    assert [line["event"] for line in log.lines][-1] == "Internal Server Error: /chat"
+
+
+def test_an_error_that_a_view_answers_by_itself_is_still_djangos_to_say(auth_client, log, monkeypatch):
+    monkeypatch.setattr("chat.views.UsageView.get", lambda self, request: Response({}, status=418))
+    auth_client.get("/usage")
+    assert [line["event"] for line in log.lines] == ["incoming_request", "response_sent", "I'm a Teapot: /usage"]
 
 
 def test_a_request_does_not_inherit_from_the_one_before(auth_client, log):

@@ -172,7 +172,7 @@ class EventStream:
             return
         except Exception as exc:  # the status is sent: an error can only be one more event
             description = describe(exc)
-            report(exc, description.problem)
+            report(exc, description.problem, self.request)
             if description.problem.traceback:
                 got_request_exception.send(sender=type(self), request=self.request)
             budgets.release_connection()
