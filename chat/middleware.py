@@ -16,6 +16,7 @@ from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied,
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
 from django.http import Http404, HttpRequest, HttpResponse
+from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.response import Response
 
@@ -104,6 +105,14 @@ class ErrorMiddleware:
         if find(exc).traceback:
             got_request_exception.send(sender=type(self), request=request)
         return error_response(exc, request)
+
+
+class SlashMiddleware(CommonMiddleware):
+    """Django's own, which leads from a path of the admin or the login to the same with a slash, but only where nothing
+    is lost on the way: a redirected POST has no body, and with DEBUG on Django makes a crash of it."""
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
 
 
 def masked_query(query: str) -> str:

@@ -75,6 +75,19 @@ def test_an_error_outside_rest_framework(client, case, accept):
         assert body["type"] == (relative if "host" in case else f"http://testserver{relative}")
 
 
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+@pytest.mark.parametrize("path", ["/api-auth/login", "/admin"])
+def test_a_missing_slash_is_not_found_where_a_redirect_would_lose_the_body(client, log, method, path):
+    body = check_error(getattr(client, method)(path, {"a": 1}, content_type="application/json"), "not_found")
+    assert [line["level"] for line in log.of(body["request_id"])] == ["info"] * 3
+
+
+@pytest.mark.parametrize("path", ["/api-auth/login", "/admin"])
+def test_a_browser_is_led_to_the_slash(client, path):
+    response = client.get(path)
+    assert (response.status_code, response["Location"]) == (301, f"{path}/")
+
+
 @pytest.mark.parametrize(
     ("bomb", "code"),
     [
