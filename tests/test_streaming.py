@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from chat import answer, budgets, cooldown, tokens
-from chat.models import Conversation, UsageRecord
+from chat.models import Conversation, IdempotentRequest, UsageRecord
 from chat.providers.base import ChatMessage
 from tests.events import COMMENT, begun, end_of, events_of, leave, text_of
 from tests.loopback import Fault, status
@@ -194,6 +194,28 @@ def test_a_bug_before_anything_is_sent_leaves_nothing_running(rig, settings, mon
         assert rig.chat(stream=True).status_code == 500
     assert rig.first.left.wait(2)
     assert (rig.record().state, rig.tokens()[1], rig.chat().status_code) == (State.TRUNCATED, 0, 200)
+
+
+def failing(get_response):
+    """A middleware that fails once the view has answered."""
+    return lambda request: 1 / bool(get_response(request) is None)
+
+
+@pytest.mark.parametrize("place", ["the view", "innermost", "outermost"])
+def test_neither_does_an_error_that_takes_the_place_of_a_stream(rig, settings, monkeypatch, place):
+    settings.CHAT_MAX_IN_FLIGHT_PER_USER = 1
+    ours, own = settings.MIDDLEWARE, f"{__name__}.failing"
+    rig.first.then(STALL)
+    with monkeypatch.context() as patch:
+        if place == "the view":
+            patch.setattr("chat.faces.native.ChatView.finalize_response", lambda *args, **kwargs: 1 / 0)
+        else:
+            settings.MIDDLEWARE = [*ours, own] if place == "innermost" else [own, *ours]
+        assert rig.chat(stream=True, headers={"Idempotency-Key": "k"}).status_code == 500
+    settings.MIDDLEWARE = ours
+    assert rig.first.left.wait(2)
+    assert (rig.record().state, rig.tokens()[1], IdempotentRequest.objects.count()) == (State.TRUNCATED, 0, 0)
+    assert rig.chat().status_code == 200
 
 
 def test_a_bill_that_cannot_be_written_is_written_later(rig, monkeypatch):

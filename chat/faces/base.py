@@ -112,9 +112,13 @@ class ChatEndpoint(generics.GenericAPIView):
         self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack, stored: Any = None
     ) -> StreamingHttpResponse:
         """The answer as events. What is on `stack` lasts as long as they do."""
+        django_request = request._request
         stack.callback(stream.close)
-        limit_writes(request._request)
-        events = EventStream(request._request, stream, self.events(chat, dict(request.data)), stack.pop_all(), stored)
+        stack.callback(django_request.close)
+        limit_writes(django_request)
+        events = EventStream(django_request, stream, self.events(chat, dict(request.data)), stack.pop_all(), stored)
+        # Django closes the request with the response that goes out, which may be some later error and not this stream.
+        django_request.close = events.close  # type: ignore[method-assign]
         response = StreamingHttpResponse(events, content_type="text/event-stream", headers=stand_in(stream.answer))
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-cache", "no"
