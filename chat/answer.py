@@ -18,7 +18,7 @@ TICK = 1.0
 
 class Answer(NamedTuple):
     """What a chat came to. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
-    `created` is seconds since the epoch."""
+    `created` is seconds since the epoch. A further field needs a default, which those kept before it then have."""
 
     text: str
     usage: Usage
@@ -32,9 +32,14 @@ class Answer(NamedTuple):
     message: str = ""
 
     @classmethod
-    def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer:
-        """From what `_asdict` made of one, wherever it was kept meanwhile."""
-        return cls(**{**kept, "usage": Usage(*kept["usage"]), **changes})
+    def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer | None:
+        """From what `_asdict` made of one, wherever it was kept meanwhile. Another version of this class may have made
+        it: what is not known here is left out, and None is for one that lacks what is needed."""
+        known = {name: value for name, value in {**kept, **changes}.items() if name in cls._fields}
+        try:
+            return cls(**known | {"usage": Usage(*known["usage"])})
+        except (KeyError, TypeError):
+            return None
 
 
 class AnswerStream(Protocol):

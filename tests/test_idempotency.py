@@ -92,6 +92,25 @@ def test_a_cached_answer_counts_as_the_answer(rig):
     assert rig.chat(headers=KEY).json()["cached"] is True
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_of_another_version_is_replayed_and_one_that_cannot_be_is_not_paid_for_twice(rig, stream):
+    first = rig.chat(headers=KEY, stream=stream)
+    assert b"".join(first) if stream else first.content
+    stored = IdempotentRequest.objects.get()
+    stored.answer |= {"of a later version": 1}
+    stored.save()
+    response = rig.chat(headers=KEY, stream=stream)
+    assert (response.status_code, response["Idempotent-Replayed"]) == (200, "true")
+    del stored.answer["text"]
+    stored.save()
+    response = rig.chat(headers=KEY, stream=stream)
+    assert (response.status_code, response.json()["error"]) == (500, "internal_error")
+    assert (response["X-Should-Retry"], "Idempotent-Replayed" in response) == ("false", False)
+    assert (rig.events("internal_error")[0]["error_class"], rig.calls, rig.tokens()) == (
+        "GenAIException", (1, 0), (21, 0),
+    )  # fmt: skip
+
+
 def test_an_empty_header_is_none(rig):
     for _ in range(2):
         assert "Idempotent-Replayed" not in rig.chat(headers={"Idempotency-Key": ""})

@@ -154,3 +154,24 @@ def test_zero_keeps_nothing(rig, settings):
     primed(rig)
     settings.REPLY_CACHE_TTL = 60
     assert rig.chat().status_code == 503
+
+
+KEPT = {
+    "text": "the answer", "usage": [12, 9], "finish_reason": "stop", "provider": "first", "tokens_used": 21,
+    "model": "alone", "request_id": "r-1", "created": 1764000000, "cached": False, "message": "",
+}  # fmt: skip
+"""An answer as every version since the first has kept it; a later one must still be able to read it."""
+
+
+@pytest.mark.parametrize(
+    ("change", "restored"),
+    [({}, True), ({"of another version": 1}, True), ({"text": None}, False), ({"usage": None}, False)],
+    ids=str,
+)
+def test_an_answer_kept_by_another_version_is_served_if_it_has_what_it_needs(rig, monkeypatch, change, restored):
+    kept = {name: value for name, value in (KEPT | change).items() if value is not None}
+    monkeypatch.setattr("chat.reply_cache.get", lambda key: kept)
+    rig.first.always = status(501)
+    response = rig.chat()
+    told = (response.status_code, response.json().get("response"), response.json().get("error"))
+    assert told == ((200, "the answer", None) if restored else (503, None, "provider_unavailable"))

@@ -24,6 +24,7 @@ from chat.admission import admitted
 from chat.answer import Answer, AnswerStream, Stored
 from chat.completion import Chat, complete_chat, longest, stream_chat
 from chat.conf import conf
+from chat.exceptions import GenAIException
 from chat.handlers import report
 from chat.problems import Description, describe
 from chat.providers.base import Usage
@@ -94,8 +95,10 @@ class ChatEndpoint(generics.GenericAPIView):
             once = idempotency.once(request.user, key, [self.face, request.data], longest(stream)) if key else None
             stored = once and stack.enter_context(once)
             if stored and stored.answer is not None:
-                self.headers["Idempotent-Replayed"] = "true"
                 answer = Answer.restored(stored.answer)
+                if answer is None:  # it was paid for, so the request must not run again as if it had not
+                    raise GenAIException("Another version stored this Idempotency-Key's answer; it cannot be read.")
+                self.headers["Idempotent-Replayed"] = "true"
                 return self.streamed(request, chat, Stored(answer), stack) if stream else self.whole(answer)
             stack.enter_context(admitted(request.user.pk))
             if stream:
