@@ -77,23 +77,27 @@ def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool
     except BaseException as exc:  # raised again by the thread that serves the chat
         attempt.crash = exc
     attempt.duration_ms = round((time.monotonic() - started) * 1000, 1)
-    if isinstance(attempt.reply, ChatReply) or (attempt.failure and not _cut_short(attempt.failure, entry, seconds)):
+    if attempt.reply:
+        _learn(entry, None, begun=not isinstance(attempt.reply, ChatReply))
+    elif attempt.failure and not _cut_short(attempt.failure, entry, seconds):
         _learn(entry, attempt.failure)
     return attempt
 
 
 def stream_ended(attempt: Attempt, failure: ProviderError | None) -> None:
-    """The provider's cooldown learns how a stream ended. Its beginning proves nothing: one that always breaks off
+    """The provider's cooldown learns how a stream ended. Its beginning is no success: one that always breaks off
     would never rest."""
     _learn(attempt.route.provider, failure)
 
 
-def _learn(entry: ProviderEntry, failure: ProviderError | None) -> None:
+def _learn(entry: ProviderEntry, failure: ProviderError | None, *, begun: bool = False) -> None:
     if entry.protocol == SIMULATOR:
         return
     try:
         if failure:
             cooldown.failed(failure)
+        elif begun:
+            cooldown.began(entry.key)
         else:
             cooldown.succeeded(entry.key)
     except Exception as exc:  # a cooldown is a convenience; the chat goes on without

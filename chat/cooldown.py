@@ -1,7 +1,7 @@
 """Which provider rests. Shared by all workers through the cache; without it each process decides for itself.
 
 Five failures in a row, or a 429 that names its wait, put a provider to rest. When the rest ends one chat is let through
-as a probe: if it is served the provider is back, if not it rests again.
+as a probe: if it is served the provider is back, if not it rests again. A stream that begins lets the others in, too.
 """
 
 from __future__ import annotations
@@ -108,6 +108,20 @@ def succeeded(provider: str) -> None:
         _seen.pop(provider, None)
         if rest:
             log.info("provider_cooldown", provider=provider, state="over")
+
+
+def began(provider: str) -> None:
+    """A stream of the provider has begun: end a rest whose time is over, since its end may be minutes away.
+
+    Until something succeeds, one more failure makes it rest again: one whose streams always break off does not work.
+    """
+    rest, _ = _read(provider)
+    if rest and rest.left() <= 0:
+        rest_key, failures_key, probe_key = _keys(provider)
+        cache.set(failures_key, FAILURES_IN_A_ROW - 1, timeout=MEMORY)
+        cache.delete_many([rest_key, probe_key])
+        _seen.pop(provider, None)
+        log.info("provider_cooldown", provider=provider, state="over")
 
 
 def failed(exc: ProviderError) -> None:

@@ -185,6 +185,38 @@ def test_a_probe_that_fails_makes_it_rest_again(clock, exc, seconds):
     assert [resting() is None, resting() is None] == [True, False]
 
 
+@pytest.mark.parametrize("exc", [outage(), limited(60), fault("key")], ids=lambda exc: type(exc).__name__)
+def test_the_first_text_of_a_probe_lets_the_others_in_but_one_failure_puts_it_back_to_rest(clock, exc):
+    fail(exc, 1 if type(exc) is not ProviderUnavailableError else 5)
+    cooldown.began("p")
+    assert resting() is not None, "a rest that lasts is not ended by a stream that had been asked for before it"
+    clock.shift(resting().wait)
+    assert [resting() is None, resting() is None] == [True, False]
+    with capture_logs() as logs:
+        cooldown.began("p")
+    assert [(line["event"], line["state"]) for line in logs] == [("provider_cooldown", "over")]
+    assert [resting(), resting(), cooldown.state("p")["state"]] == [None, None, "available"]
+    fail(InvalidProviderResponseError("p", 200, "it broke off"))
+    assert resting().wait == 30
+
+
+def test_but_a_whole_one_is_a_fresh_start(clock):
+    fail(times=5)
+    clock.shift(cooldown.REST)
+    assert resting() is None
+    cooldown.began("p")
+    cooldown.succeeded("p")
+    fail(times=4)
+    assert resting() is None
+
+
+def test_a_stream_that_begins_forgets_no_failure(clock):
+    fail(times=4)
+    cooldown.began("p")
+    fail()
+    assert resting() is not None
+
+
 def test_a_probe_that_is_never_decided_is_followed_by_another(clock, in_memory):
     fail(times=5)
     clock.shift(cooldown.REST)

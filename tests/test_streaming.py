@@ -302,6 +302,18 @@ def test_a_client_that_leaves_a_probe_ends_the_rest(rig, time_machine):
     assert cooldown.state("first")["state"] == "available"
 
 
+def test_a_stream_that_is_a_probe_lets_others_in_with_its_first_text(rig, time_machine):
+    rig.first.always = status(429, headers={"retry-after": "30"})
+    rig.chat()
+    time_machine.move_to(timezone.now() + timedelta(seconds=31))
+    rig.first.then(STALL)
+    with begun(rig.chat(stream=True)) as events:
+        next(events)
+        rig.first.then("stream_cut")
+        assert end_of(events_of(rig.chat(stream=True)))[0] == "error"
+        assert (rig.chat().json()["error"], rig.calls) == ("invalid_provider_response", (3, 0))
+
+
 @pytest.mark.parametrize("reason", ["abort", "insufficient_system_resource"])
 def test_an_answer_that_a_server_gave_up_is_no_answer(rig, reason):
     choice = {"message": {"content": "half an ans"}, "finish_reason": reason}
