@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -70,6 +71,25 @@ def test_a_sound_server_starts_with_the_settings_of_its_environment(tmp_path):
     words = "from django.conf import settings as s; print(s.ALLOWED_HOSTS, s.SECRET_KEY[:6], s.CHAT_SIMULATOR, s.DEBUG)"
     status, output = python("-W", "error", "-c", f"import genai_site.wsgi; {words}", STATIC_ROOT=str(tmp_path))
     assert (status, output) == (0, "['chat.example.org', 'api.example.org'] $a-b_c False False\n")
+
+
+ASK_KERNEL = """
+import socket
+import genai_site.wsgi
+from django.db import connection
+connection.ensure_connection()
+tcp = socket.socket(fileno=connection.connection.fileno())
+print(*(tcp.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in %r))
+tcp.detach()
+"""
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can be told")
+@pytest.mark.parametrize(("query", "milliseconds"), [("", 2000), ("?tcp_user_timeout=9000", 9000)])
+def test_the_kernel_waits_two_seconds_for_a_postgresql_that_vanished(postgres_url, tmp_path, query, milliseconds):
+    ask = ASK_KERNEL % (["TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL"],)
+    status, output = python("-c", ask, DATABASE_URL=postgres_url + query, STATIC_ROOT=str(tmp_path))
+    assert (status, output) == (0, f"{milliseconds} 1 1\n")
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,10 @@ def database(url: str) -> dict[str, Any]:
         # By default each failed try to connect doubles the wait for the next: after a long outage the pool would come
         # back minutes after the server. Once it has given up, the next request makes it try anew.
         pool = {"min_size": min(2, DATABASE_POOL), "max_size": DATABASE_POOL, "timeout": 1.5, "reconnect_timeout": 0.75}
-        options.setdefault("pool", pool)
-        options.setdefault("connect_timeout", 2)
+        # A host that vanishes resets nothing, and the kernel would go on for minutes. The first is for bytes that are
+        # not acknowledged (milliseconds), the others are for a wait in which none are under way (seconds).
+        vanished = {"tcp_user_timeout": 2000, "keepalives_idle": 1, "keepalives_interval": 1}
+        config["OPTIONS"] = {"pool": pool, "connect_timeout": 2} | vanished | options
     return config
 
 
