@@ -11,6 +11,8 @@ from django.core import checks
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
 
+from chat.database import bound_waits
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,7 @@ class Handler(WSGIHandler):
 
 
 django.setup(set_prefix=False)
+bound_waits()
 application = Handler()
 
 # A server other than runserver would not run the system checks, and a mistake would come up in some user's request.

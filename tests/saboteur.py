@@ -3,8 +3,8 @@
 A chat with the X-Request-ID `die-STEP` kills its own worker process when it comes to that step, as `kill -9` or the
 kernel's out-of-memory killer would. The steps are `before-`, `in-` (after the first SQL statement) and `after-` each of
 `reserve` and `settle`, and `in-call`, when the provider has begun to answer. The file that CLOCK_FILE names holds the
-days by which Django's clock is ahead. Where psycopg's pool backs off, it does so for longer than a test runs: an outage
-of seconds shows what one of hours would do.
+days by which Django's clock is ahead; LONGEST_ANSWER is the seconds for which PostgreSQL is waited for. Where psycopg's
+pool backs off, it does so for longer than a test runs: an outage of seconds shows what one of hours would do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django.db import connection
 from django.utils import timezone
 from psycopg_pool.base import AttemptWithBackoff
 
-from chat import budgets
+from chat import budgets, database
 from chat.providers.incoming import Incoming
 
 __all__ = ["application"]
@@ -67,4 +67,5 @@ budgets.reserve = mined("reserve", budgets.reserve)
 budgets.settle = mined("settle", budgets.settle)
 setattr(Incoming, "whole", dying_read)  # noqa: B010 - for the type checker
 timezone.now = moved_now
+database.LONGEST_ANSWER = float(os.environ.get("LONGEST_ANSWER", database.LONGEST_ANSWER))
 AttemptWithBackoff.DELAY_BACKOFF = 200.0

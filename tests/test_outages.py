@@ -106,3 +106,22 @@ def test_a_full_disk_costs_no_answer_that_was_paid_for_and_breaks_nothing(fleet_
     fleet.assert_metered(answers)
     with sqlite3.connect(database) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_postgresql_that_answers_nothing_costs_a_bounded_wait(fleet_over, private_server, redis_url):
+    postgres = private_server(servers.Postgres)
+    fleet = fleet_over(postgres.url, redis_url)
+    fleet.environment |= {"WEB_CONCURRENCY": "1", "LONGEST_ANSWER": "1"}
+    key, url = fleet.new_user("ada"), fleet.serve("tests.saboteur")
+    answers = fleet.at_once([url], key, clients=20)  # fills the pool
+    postgres.pause()
+    try:
+        hung = fleet.at_once([url], key, clients=20)
+    finally:
+        postgres.resume()
+    assert outcomes(answers + hung) == {OK: 20, DOWN: 20}
+    assert max(answer.seconds for answer in hung) < 10
+    answers.append(eventually(lambda: (answer := fleet.chat(url, key)).outcome == OK and answer, 20))
+    fleet.reclaim()
+    fleet.assert_sums_agree()
+    fleet.assert_metered(answers)
