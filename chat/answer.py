@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from chat.conf import conf
-from chat.exceptions import ProviderTimeoutError
+from chat.exceptions import ProviderTimeoutError, SystemError
 from chat.providers.base import ChatStream, FinishReason, Usage
 
 OUR_LIMIT = "CHAT_STREAM_MAX"
 """Stands in the details of a time-out that says nothing of the provider: the client may have been the slow one."""
 TICK = 1.0
 """Seconds of silence after which a stream says that it is alive, so that somebody can look whether the client is."""
+
+
+_last_moment = math.inf
+
+
+def end_streams_at(moment: float) -> None:
+    """The server is being stopped: streams that are not over at `moment`, on `time.monotonic()`'s scale, end then."""
+    global _last_moment
+    _last_moment = min(_last_moment, moment)
+
+
+class ServerStopping(SystemError):
+    """A stream would have outlasted its server. `tokens_charged` is what the user pays for what had arrived."""
+
+    tokens_charged = 0
 
 
 class Answer(NamedTuple):
@@ -44,7 +60,8 @@ class Answer(NamedTuple):
 
 class AnswerStream(Protocol):
     """An answer while it goes out. Iterate for its pieces of text, and for "" at each second without one; then `answer`
-    is set. Raises the `ProviderError` that broke it off. What had arrived is charged however it ends, by `close()` too.
+    is set. Raises the `ProviderError` that broke it off, or `ServerStopping`. What had arrived is charged however it
+    ends, by `close()` too.
     """
 
     answer: Answer | None
@@ -109,15 +126,17 @@ class Arriving:
             self._break(None)
 
     def _piece(self) -> str | None:
-        left = self._ends - time.monotonic()
+        now = time.monotonic()
+        if now >= _last_moment:
+            raise ServerStopping("The server was told to stop before the stream was over.")
+        left = self._ends - now
         if left <= 0:
             message = f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text"
             raise ProviderTimeoutError(self._provider, None, message, details={"limit": OUR_LIMIT})
-        began = time.monotonic()
         try:
             return self._reply.next(min(TICK, left))
         finally:
-            self._waited(time.monotonic() - began)
+            self._waited(time.monotonic() - now)
 
     def _break(self, exc: BaseException | None) -> None:
         self._over = True

@@ -11,7 +11,7 @@ import structlog
 from django.db import transaction
 
 from chat import budgets, failover, reply_cache, tokens
-from chat.answer import Answer, AnswerStream, Arriving, Stored
+from chat.answer import Answer, AnswerStream, Arriving, ServerStopping, Stored
 from chat.attempts import stream_ended
 from chat.catalogue import Model
 from chat.conf import conf
@@ -154,7 +154,7 @@ class _Running:
 
     def broken(self, said: str, reply: ChatStream, exc: BaseException | None) -> None:
         """Charge what had arrived of a stream when it broke: the prompt, and the tokens reported or else counted. The
-        provider broke it (a `ProviderError`), a bug of ours, or the client, by leaving (None)."""
+        provider broke it (a `ProviderError`), our server or a bug of ours, or the client, by leaving (None)."""
         self._keep_private(said)
         usage = counted = self._counted(said)
         if reply.usage:  # its first report counts no more than the first token of the answer
@@ -169,7 +169,7 @@ class _Running:
             uncharged=self.course.uncharged_tokens,
             truncated_by=reason,
         )
-        if isinstance(exc, ProviderError):
+        if isinstance(exc, ProviderError | ServerStopping):
             exc.tokens_charged = usage.total
         if isinstance(exc, ProviderError) and "limit" not in exc.details:
             self._stream_ended(exc)

@@ -23,6 +23,7 @@ from rest_framework import exceptions as drf
 from chat import catalogue
 from chat import exceptions as tree
 from chat.budgets import SMALLEST_ANSWER
+from chat.answer import ServerStopping
 from chat.conf import conf
 from chat.failover import ALL_PROVIDERS
 
@@ -384,6 +385,10 @@ PROBLEMS = [
             (tree.DatabaseUnavailableError, OperationalError, InterfaceError),
             DOWN, "Nothing was charged. Try again in a few seconds.",
             tree.DatabaseUnavailableError(""), should_retry=True, retry_after=lambda exc: 5, traceback=True),
+    Problem(503, "service_temporarily_unavailable", "error", (ServerStopping,),
+            "The server is being restarted.", "Try again in a few seconds.", ServerStopping(""), should_retry=True,
+            retry_after=lambda exc: 5,
+            message=lambda exc: f"The server is being restarted. {_bill(exc)}; try again in 5 seconds."),
     Problem(429, "budget_exceeded", "error", (tree.BudgetError,),
             "Your allowance does not cover this request.", "Ask an operator for a larger one.", tree.BudgetError("")),
     Problem(503, "service_temporarily_unavailable", "error", (tree.SystemError,), DOWN, TELL, tree.SystemError("")),

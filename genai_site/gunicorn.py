@@ -1,8 +1,14 @@
 """For a real server: `gunicorn -c python:genai_site.gunicorn genai_site.wsgi`.
 
 Threads, since a chat waits for its provider nearly all of its time; more of them than chats may be in flight, so that
-health checks and the admin find one free. On SIGTERM the chats in flight are finished first.
+health checks and the admin find one free. On SIGTERM the chats in flight are finished first; streams that would take
+longer are ended.
 """
+
+import signal
+import time
+from types import FrameType
+from typing import Any
 
 from genai_site.environment import Environment
 
@@ -20,3 +26,19 @@ keepalive = 65  # longer than a balancer's own, or it would use a connection tha
 graceful_timeout = int(deadline) + 10
 timeout = 60  # a worker that gives no sign of life at all, whatever its chats do
 control_socket_disable = True
+
+LAST_WORDS = 5.0
+"""Seconds before the end of the drain in which streams that last so long send their last event and are charged."""
+
+
+def post_worker_init(worker: Any) -> None:
+    """gunicorn's hook for a worker that has loaded the application, and set its signals."""
+    from chat.answer import end_streams_at
+
+    drain: Any = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        end_streams_at(time.monotonic() + worker.cfg.graceful_timeout - LAST_WORDS)
+        drain(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)

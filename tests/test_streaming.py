@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -94,6 +95,20 @@ def test_a_stream_that_never_ends_is_ended(rig, quick, settings):
     assert (name, error["error"], error["status"]) == ("error", "provider_timeout", 504)
     assert rig.first.left.wait(5)
     assert (rig.record().state, rig.tokens()[1]) == (State.TRUNCATED, 0)
+
+
+def test_when_the_server_is_being_stopped_it_ends_in_time_and_may_be_sent_again(rig, quick, monkeypatch):
+    monkeypatch.setattr(answer, "_last_moment", float("inf"))
+    rig.first.always = STALL
+    with begun(rig.chat(stream=True)) as events:
+        next(events)
+        answer.end_streams_at(time.monotonic())
+        answer.end_streams_at(time.monotonic() + 60)  # told twice
+        name, error = list(events)[-1]
+    assert (name, error["error"], error["status"]) == ("error", "service_temporarily_unavailable", 503)
+    assert (error["retry_after"], f"what had arrived is charged, {FIRST} tokens" in error["message"]) == (5, True)
+    assert (rig.record().state, rig.record().error, rig.tokens()) == (State.TRUNCATED, "ServerStopping", (FIRST, 0))
+    assert cooldown.state("first")["failures_in_a_row"] == 0
 
 
 def test_its_time_begins_with_the_first_text_so_that_nobody_pays_for_none(rig, settings):

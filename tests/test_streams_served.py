@@ -80,6 +80,25 @@ def test_a_worker_killed_in_a_stream_leaves_no_token_behind_and_one_told_to_stop
     fleet.assert_sums_agree()
 
 
+def test_a_stream_that_outlasts_the_drain_ends_with_an_error_and_is_charged(fleet_over, postgres_url, redis_url):
+    fleet = fleet_over(postgres_url, redis_url)
+    fleet.environment |= {"GUNICORN_CMD_ARGS": "--graceful-timeout 6", "WEB_CONCURRENCY": "1"}
+    key, url = fleet.new_user("ada"), fleet.serve()
+    fleet.provider.then(STALL, Fault("stream_pauses", seconds=0.2, text="word " * 400))
+    listeners = [Listener(url, key, request_id).hear(DELTA) for request_id in ("silent", "flowing")]
+    fleet.servers[0].send_signal(signal.SIGTERM)
+    for listener in listeners:
+        name, error = end_of(list(parsed(listener.hear_all())))
+        listener.leave()
+        assert (name, error["error"], error["status"]) == ("error", "service_temporarily_unavailable", 503)
+        record = fleet.records().get(request_id=error["request_id"])
+        assert (record.state, record.error) == (State.TRUNCATED, "ServerStopping")
+        assert f"what had arrived is charged, {record.tokens_used} tokens" in error["message"]
+    assert fleet.servers[0].wait(20) == 0
+    assert list(fleet.periods().values_list("reserved", flat=True)) == [0]
+    fleet.assert_sums_agree()
+
+
 def test_fifty_streams_hold_no_database_connection(fleet_over, postgres_url, redis_url):
     fleet = fleet_over(postgres_url, redis_url)
     fleet.environment |= {"DATABASE_POOL": "2", "WEB_CONCURRENCY": "1"}
