@@ -22,8 +22,8 @@ from rest_framework import exceptions as drf
 
 from chat import catalogue
 from chat import exceptions as tree
-from chat.budgets import SMALLEST_ANSWER
 from chat.answer import ServerStopping
+from chat.budgets import SMALLEST_ANSWER
 from chat.conf import conf
 from chat.failover import ALL_PROVIDERS
 

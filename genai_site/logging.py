@@ -94,9 +94,9 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
     if file:
         # Watched, so that logrotate may move the file away.
         handlers["file"] = {"class": "logging.handlers.WatchedFileHandler", "filename": file, "formatter": "json"}
-    # The standard library would look these up for each line, and nothing here writes them. The last is its own advice
-    # too (docs.python.org/3/howto/logging.html#optimization): where in the code a line was written.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    # The standard library would look these up for each line, and nothing here writes them (gunicorn writes the process).
+    # The last is where in the code a line was written (docs.python.org/3/howto/logging.html#optimization).
+    logging.logThreads = logging.logMultiprocessing = False
     logging._srcfile = None
     logging.config.dictConfig(
         {

@@ -120,6 +120,14 @@ def _accepts(url: str) -> bool:
     return True
 
 
+def test_gunicorns_own_lines_can_be_written_beside_ours(environment: dict[str, str]) -> None:
+    words = "import genai_site.wsgi; from gunicorn import config, glogging as g; g.Logger(config.Config()).error('It.')"
+    command = [sys.executable, "-c", words]
+    lines = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stderr
+    assert lines.endswith("[ERROR] It.\n")
+    assert "Logging error" not in lines
+
+
 def test_a_chunked_body_is_read(server: Any, environment: Any) -> None:
     _, url = server
     headers = {"Authorization": f"Token {manage(environment, 'issue_key', 'ada', '--create').strip()}"}
