@@ -5,6 +5,7 @@ health checks and the admin find one free. On SIGTERM the chats in flight are fi
 longer are ended.
 """
 
+import logging
 import signal
 import time
 from types import FrameType
@@ -35,6 +36,7 @@ def post_worker_init(worker: Any) -> None:
     """gunicorn's hook for a worker that has loaded the application, and set its signals."""
     from chat.answer import end_streams_at
 
+    worker.log.error_log.addFilter(without_traceback)
     drain: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -42,3 +44,10 @@ def post_worker_init(worker: Any) -> None:
         drain(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def without_traceback(record: logging.LogRecord) -> bool:
+    """A filter of gunicorn's log: a client that reads nothing until a write times out is no fault of the server's."""
+    if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):
+        record.msg, record.exc_info = "A client took nothing of what was written to it, and was left.", None
+    return True

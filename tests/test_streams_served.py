@@ -134,6 +134,8 @@ def test_clients_that_do_not_read_hold_no_database_connection_and_are_left_in_ti
     assert fleet.provider.left.wait(20)
     record = eventually(lambda: fleet.records().filter(request_id="deaf", state=State.TRUNCATED).first())
     assert (record.error, record.tokens_used > 0) == ("ClientLeft", True)
+    eventually(lambda: fleet.log.read_text().count("A client took nothing of what was written to it") == len(deaf))
+    assert "Traceback" not in fleet.log.read_text()
     for listener in deaf:
         listener.leave()
     fleet.assert_sums_agree()
