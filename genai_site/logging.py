@@ -94,8 +94,8 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
     if file:
         # Watched, so that logrotate may move the file away.
         handlers["file"] = {"class": "logging.handlers.WatchedFileHandler", "filename": file, "formatter": "json"}
-    # The standard library would look these up for each line, and nothing here writes them (gunicorn writes the process).
-    # The last is where in the code a line was written (docs.python.org/3/howto/logging.html#optimization).
+    # The standard library would look these up for each line, and nothing here writes them. gunicorn writes the
+    # process. The last is where in the code a line was written (docs.python.org/3/howto/logging.html#optimization).
     logging.logThreads = logging.logMultiprocessing = False
     logging._srcfile = None
     logging.config.dictConfig(

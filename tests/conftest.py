@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.core.cache import caches
 
-from chat import budgets, cache, catalogue, cooldown, reply_cache
+from chat import attempts, budgets, cache, catalogue, cooldown, reply_cache
 from chat.redaction import keep_private
 from tests import servers
 from tests.contract import Log
@@ -62,6 +62,7 @@ def _clean_start() -> None:
     catalogue.load.cache_clear()
     cooldown._seen.clear()
     budgets._pending.clear()
+    attempts._transport(settings.PROVIDER_POOL_SIZE).close()  # those to its providers, which are gone
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
