@@ -95,7 +95,7 @@ def stream(rig, protocol, model, settings, monkeypatch):
 
 @pytest.mark.parametrize(("fault", "code"), rows(NO_TEXT))
 def test_before_the_first_text(rig, stream, model, fault, code):
-    response = stream(fault, timeout=0.2 if code == SLOW else 5.0)
+    response = stream(fault, timeout=0.5 if code == SLOW else 5.0)
     calls = 3 if fault in RETRIED and model == "alone" else 2 if fault in RETRIED else 1
     if model == "pair" and code != REJECTED:
         events = events_of(response)
