@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
@@ -18,6 +18,7 @@ from rest_framework.authentication import SessionAuthentication, get_authorizati
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from chat.database import fetch
 from chat.problems import CSRFFailed
 
 SCHEMES = {b"token", b"bearer"}
@@ -76,14 +77,13 @@ class EitherKeyAuthentication(KeyAuthentication):
 
 def candidates(token_key: str) -> list[AuthToken]:
     """The keys that begin so, each with its user and the user's budget."""
-    sql, names, converters, model = _select(connection.vendor)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [token_key])
-        rows = [list(row) for row in cursor.fetchall()]
+    database = connections[DEFAULT_DB_ALIAS]
+    sql, names, converters, model = _select(database.vendor)
+    rows = [list(row) for row in fetch(sql, [token_key])]
     for row in rows:
         for column, (functions, expression) in converters.items():
             for function in functions:
-                row[column] = function(row[column], expression, connection)
+                row[column] = function(row[column], expression, database)
     return [_instance(model, names, row) for row in rows]
 
 
@@ -92,7 +92,7 @@ def _select(vendor: str) -> tuple[str, list[str], dict[int, Any], dict[str, Any]
     """The ORM's own SELECT for `candidates` and its plan of the rows, made once for each kind of database: to make it
     anew for each chat costs more than to run it."""
     keys = get_token_model().objects.filter(token_key="").select_related("user__token_budget")
-    compiler = keys.query.get_compiler(connection.alias)
+    compiler = keys.query.get_compiler(DEFAULT_DB_ALIAS)
     sql, _ = compiler.as_sql()
     columns = [column for column, _, _ in compiler.select]
     return sql, [column.target.attname for column in columns], compiler.get_converters(columns), compiler.klass_info
@@ -104,7 +104,7 @@ def _instance(model: dict[str, Any], names: list[str], row: list[Any]) -> Any:
     values = [row[column] for column in columns]
     if all(value is None for value in values):
         return None
-    instance = model["model"].from_db(connection.alias, [names[column] for column in columns], values)
+    instance = model["model"].from_db(DEFAULT_DB_ALIAS, [names[column] for column in columns], values)
     for joined in model.get("related_klass_infos", ()):
         other = _instance(joined, names, row)
         joined["local_setter"](instance, other)

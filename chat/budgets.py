@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import DataError, Error, IntegrityError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connection, connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -96,8 +96,10 @@ def _take(wanted: Reservation, limit: int, facts: dict[str, Any]) -> Reservation
 
 def release_connection() -> None:
     """Give the database connection back to its pool, so that none is held while a provider is waited for."""
-    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
-        connection.close()
+    database = connections[DEFAULT_DB_ALIAS]
+    held = database.connection is not None and not database.in_atomic_block
+    if held and database.settings_dict["OPTIONS"].get("pool"):
+        database.close()
 
 
 # --- settle and release -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
+from chat.database import fetch
 from chat.models import BudgetPeriod, UsageRecord
 
 State = UsageRecord.State
@@ -32,12 +33,27 @@ TAKE = """
 """
 END = """
     WITH ended AS (
-        UPDATE chat_usagerecord SET {}, uncharged_tokens = uncharged_tokens + %(uncharged_tokens)s
+        UPDATE chat_usagerecord SET state = %(state)s, finished_at = %(finished_at)s, provider = %(provider)s,
+            error = %(error)s, prompt_tokens = %(prompt_tokens)s, completion_tokens = %(completion_tokens)s,
+            tokens_used = %(tokens_used)s, overrun = %(overrun)s, estimated = %(estimated)s,
+            uncharged_tokens = uncharged_tokens + %(uncharged_tokens)s
         WHERE id = %(record_id)s AND state = 'reserved'
         RETURNING user_id, period, period_start, reserved)
-    UPDATE chat_budgetperiod AS row SET used = used + %(charge)s, reserved = row.reserved - ended.reserved
+    UPDATE chat_budgetperiod AS row SET used = used + %(tokens_used)s, reserved = row.reserved - ended.reserved
     FROM ended WHERE row.user_id = ended.user_id AND row.period = ended.period AND row.start = ended.period_start
+    RETURNING 1
 """
+NOTHING: dict[str, Any] = {
+    "provider": "",
+    "error": "",
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "tokens_used": 0,
+    "uncharged_tokens": 0,
+    "overrun": 0,
+    "estimated": False,
+}
+"""What the record of a chat's end holds where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +85,8 @@ def take(wanted: Reservation, limit: int, **facts: Any) -> int | None:
         "reserved": wanted.tokens,
     }
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(TAKE, facts | {"limit": limit})
-            row = cursor.fetchone()
-        return row[0] if row else None
+        rows = fetch(TAKE, facts | {"limit": limit})
+        return rows[0][0] if rows else None
     with transaction.atomic():
         fits = wanted.rows().filter(used__lte=limit - wanted.tokens - F("reserved"))
         if not fits.update(reserved=F("reserved") + wanted.tokens):
@@ -86,9 +100,10 @@ def end(reservation: Reservation, facts: dict[str, Any]) -> bool:
     Exactly once, however often it is called: False means that it was closed before. A charge stands even where the
     reservation was taken for dead and reclaimed, all of it an overrun then.
     """
-    facts = {"uncharged_tokens": 0} | facts
-    charge = facts.get("tokens_used", 0)
-    if connection.vendor == "postgresql" and _end_at_once(reservation, facts, charge):
+    facts = NOTHING | facts
+    charge = facts["tokens_used"]
+    ending = {"state": str(facts["state"]), "record_id": reservation.record_id}
+    if connection.vendor == "postgresql" and fetch(END, facts | ending):
         return True
     record = UsageRecord.objects.filter(pk=reservation.record_id)
     # Added, since a hedged call that was abandoned may have written its own tokens already.
@@ -104,11 +119,3 @@ def end(reservation: Reservation, facts: dict[str, Any]) -> bool:
             return False
         reservation.rows().update(used=F("used") + charge, reserved=F("reserved") - back)
     return True
-
-
-def _end_at_once(reservation: Reservation, facts: dict[str, Any], charge: int) -> bool:
-    columns = ", ".join(f"{name} = %({name})s" for name in facts if name != "uncharged_tokens")
-    values = facts | {"state": str(facts["state"]), "record_id": reservation.record_id, "charge": charge}
-    with connection.cursor() as cursor:
-        cursor.execute(END.format(columns), values)
-        return bool(cursor.rowcount)

@@ -151,7 +151,7 @@ def database(url: str) -> dict[str, Any]:
         # A host that vanishes resets nothing, and the kernel would go on for minutes. The first is for bytes that are
         # not acknowledged (milliseconds), the others are for a wait in which none are under way (seconds).
         vanished = {"tcp_user_timeout": 2000, "keepalives_idle": 1, "keepalives_interval": 1}
-        config["OPTIONS"] = {"pool": pool, "connect_timeout": 2} | vanished | options
+        config["OPTIONS"] = {"pool": pool, "connect_timeout": 2, "prepare_threshold": 0} | vanished | options
     return config
 
 
