@@ -13,8 +13,9 @@ from django.dispatch import receiver
 from psycopg.pq import TransactionStatus
 
 LONGEST_ANSWER = 10.0
-"""Seconds that a server's request waits for one answer of PostgreSQL: many times what its slowest query takes.
-"""
+"""Seconds that a server's request waits for one answer of PostgreSQL: many times what its slowest query takes. Also
+those that it stands in line for a connection, which in a rush of a thousand chats takes longer than to find PostgreSQL
+gone."""
 
 
 class Bounded(psycopg.Connection[Any]):
@@ -33,7 +34,17 @@ def bound_waits() -> None:
     """For a server, before its first query. A command may take its time: it migrates, audits and prunes."""
     for connection in connections.all():
         if pool := connection.settings_dict["OPTIONS"].get("pool"):
-            pool["connection_class"] = Bounded
+            pool |= {"connection_class": Bounded, "timeout": LONGEST_ANSWER, "reconnect_failed": send_away}
+
+
+def send_away(pool: Any) -> None:
+    """The pool's callback when PostgreSQL cannot be reached: whoever stands in line is told now, and not when his time
+    is over. psycopg has this only for a pool that is closed, for good."""
+    with pool._lock:
+        waiting = list(pool._waiting)
+        pool._waiting.clear()
+    for client in waiting:
+        client.fail(psycopg.OperationalError("PostgreSQL cannot be reached."))
 
 
 @receiver(connection_created)
