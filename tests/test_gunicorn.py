@@ -17,6 +17,8 @@ import pytest
 import requests
 
 from tests.loopback import Fault, LoopbackProvider, Recorded
+from tests.rig import eventually
+from tests.servers import children
 
 ROOT = Path(__file__).parents[1]
 
@@ -157,3 +159,30 @@ def test_a_broken_chunked_body_gets_the_contracts_answer(server: Any, environmen
         answer = client.makefile("rb").read().decode()
     assert answer.startswith("HTTP/1.1 400")
     assert '"error":"bad_request"' in answer
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a process may run")
+@pytest.mark.parametrize(("workers", "alone"), [(2, True), (1, False)])
+def test_as_many_workers_as_processors_get_one_each(
+    fleet_over: Any, redis_url: str, tmp_path: Path, workers: int, alone: bool
+) -> None:
+    processors = os.sched_getaffinity(0)
+    if len(processors) < 2:
+        pytest.skip("there is one processor")
+    two = set(sorted(processors)[:2])
+    os.sched_setaffinity(0, two)  # which the server inherits
+    try:
+        fleet = fleet_over(f"sqlite:///{tmp_path}/db.sqlite3", redis_url)
+        fleet.environment["WEB_CONCURRENCY"] = str(workers)
+        fleet.serve()
+    finally:
+        os.sched_setaffinity(0, processors)
+    master = fleet.servers[0].pid
+
+    def places() -> list[set[int]]:
+        return sorted((os.sched_getaffinity(pid) for pid in children(master)), key=min)
+
+    each = [{processor} for processor in sorted(two)] if alone else [two]
+    eventually(lambda: places() == each, 20)
+    os.kill(children(master)[0], signal.SIGKILL)
+    eventually(lambda: places() == each, 20)  # the one that takes its place takes its processor
