@@ -58,6 +58,7 @@ SHARED: Sequence[Processor] = (
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+PROCESSORS: Sequence[Processor] = (structlog.processors.format_exc_info, mask)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
@@ -80,6 +81,18 @@ class LineHandler(logging.StreamHandler[TextIO]):
                 written += os.write(self.stream.fileno(), line[written:])
         except Exception:  # as the standard library does: no line is worth a request
             self.handleError(record)
+
+
+class LineFormatter(structlog.stdlib.ProcessorFormatter):
+    """structlog's, without the copy that it makes of each record to clear what no line of structlog's own has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not isinstance(record.msg, dict):
+            return super().format(record)
+        line: object = dict(record.msg)  # of one record, each handler makes its own line
+        for processor in PROCESSORS:
+            line = processor(None, record.levelname, line)  # type: ignore[arg-type]
+        return str(self.processors[-1](None, record.levelname, line))  # type: ignore[arg-type]
 
 
 def configure_logging(*, format: str, level: str, file: str) -> None:
@@ -148,12 +161,7 @@ def _console_renderer() -> Processor:
 
 def _formatter(renderer: Processor) -> dict[str, object]:
     return {
-        "()": structlog.stdlib.ProcessorFormatter,
+        "()": LineFormatter,
         "foreign_pre_chain": list(SHARED),
-        "processors": [
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            mask,
-            renderer,
-        ],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *PROCESSORS, renderer],
     }
