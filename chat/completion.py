@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -98,7 +99,7 @@ class _Running:
             default_tokens=chat.model.default_output_tokens,
             seconds=longest(stream),
         )
-        self.course = failover.Course(abandoned=lambda spent: budgets.add_uncharged(self.reservation, spent))
+        self.course = failover.Course(abandoned=partial(budgets.add_uncharged, self.reservation))
         budgets.release_connection()
 
     def ask(self) -> Any:

@@ -31,21 +31,23 @@ class Endpoint:
         self.host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self.secrets = tuple(filter(None, [parts.password]))
         try:
-            self.template = requests.Request("POST", url, headers=COMMON_HEADERS).prepare()
+            prepared = requests.Request("POST", url, headers=COMMON_HEADERS).prepare()
         except (requests.RequestException, UnicodeError):
             raise ValueError(f"The base URL of provider {provider!r} is not usable.") from None
+        self.url = prepared.url
         # After preparing, because credentials in the URL would otherwise take the place of our key.
         for name, value in headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise ValueError(f"The {name} header of provider {provider!r} holds characters that HTTP cannot carry.")
-            self.template.headers[name] = value
+            prepared.headers[name] = value
+        self.headers = dict(prepared.headers)
         self.proxies = {} if _is_loopback(parts.hostname) else get_environ_proxies(url)
 
     def request(self, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
-        prepared = self.template.copy()
-        prepared.headers.update(headers)
-        prepared.headers["Content-Length"] = str(len(body))
-        prepared.body = body
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url, prepared.body = "POST", self.url, body
+        # Names in any case were made one by preparing; what sends them needs no more than a dict.
+        prepared.headers = {**self.headers, **headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
         return prepared
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import certifi
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -235,6 +236,13 @@ class DeadlineAdapter(HTTPAdapter):
 
     def request_url(self, request: Any, proxies: Any) -> str:
         return super().request_url(request, proxies) if proxies else request.path_url
+
+    def build_response(self, request: Any, raw: Any) -> requests.Response:
+        """Without the cookies and the second set of headers that `requests` makes, which nobody here reads."""
+        response = requests.Response()
+        response.status_code, response.headers, response.raw = raw.status, raw.headers, raw
+        response.request = request
+        return response
 
     def close(self) -> None:
         self._pools.clear()
