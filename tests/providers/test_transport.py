@@ -25,6 +25,7 @@ from chat.providers.failures import retry_after
 from chat.providers.incoming import MAX_BODY, Response
 from chat.providers.transport import Transport
 from tests.loopback import Fault, LoopbackProvider, status
+from tests.rig import eventually
 
 TOTAL = 0.3
 SLACK = 1.5
@@ -122,7 +123,7 @@ class TestDeadline:
             assert type(error) is ProviderTimeoutError
             assert "hunter22" not in str(error)
             assert time.monotonic() - began < TOTAL + SLACK
-            assert proxy.connections == 1
+            eventually(lambda: proxy.connections == 1)
 
     def test_each_use_of_a_pooled_connection_has_its_own(self, transport, server):
         server.always = Fault("slow", seconds=0.3)
