@@ -79,11 +79,21 @@ def fetch(sql: str, values: Any) -> list[Any]:
             cursor.execute(sql, values)
             return list(cursor.fetchall())
     with database.wrap_database_errors:
-        connection = borrow(pool)
         try:
-            return psycopg.Cursor(connection).execute(sql, values, prepare=True).fetchall()
-        finally:
-            pool.putconn(connection)
+            return _rows(pool, sql, values, prepare=True)
+        except psycopg.errors.FeatureNotSupported:  # a migration has changed the type of a column that it returns
+            return _rows(pool, sql, values, prepare=False)
+
+
+def _rows(pool: Any, sql: str, values: Any, *, prepare: bool) -> list[Any]:
+    connection = borrow(pool)
+    try:
+        return psycopg.Cursor(connection).execute(sql, values, prepare=prepare).fetchall()
+    except psycopg.errors.FeatureNotSupported:
+        connection.close()  # with what it has prepared
+        raise
+    finally:
+        pool.putconn(connection)
 
 
 def borrow(pool: Any) -> Any:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from django.db import transaction
+from django.db import connections, transaction
 
 from chat.models import BudgetPeriod
 from tests.fleet import ALIAS, OK
@@ -40,3 +40,11 @@ def test_a_chat_that_holds_a_connection_waits_for_no_second_one(fleet):
     headers = {"Authorization": f"Token {key}"}
     conversation = requests.post(f"{url}/conversations", json={}, headers=headers, timeout=20).json()["id"]
     assert fleet.chat(url, key, conversation_id=conversation).outcome == OK
+
+
+def test_a_migration_beside_running_servers_costs_no_chat(fleet):
+    url, key = fleet.serve(), fleet.new_user("ada")
+    assert fleet.chat(url, key).outcome == OK
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute("ALTER TABLE auth_user ALTER username TYPE varchar(151)")
+    assert [fleet.chat(url, key).outcome for _ in range(2)] == [OK, OK]
