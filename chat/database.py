@@ -4,6 +4,7 @@ idle, as every restart does, and those on which it does not answer."""
 from __future__ import annotations
 
 import select
+import time
 from typing import Any
 
 import psycopg
@@ -16,6 +17,10 @@ LONGEST_ANSWER = 10.0
 """Seconds that a server's request waits for one answer of PostgreSQL: many times what its slowest query takes. Also
 those that it stands in line for a connection, which in a rush of a thousand chats takes longer than to find PostgreSQL
 gone."""
+RECENTLY = 0.5
+"""Seconds for which an answer of PostgreSQL shows that it is there; less than the pool takes to give up."""
+
+_answered_at = float("-inf")
 
 
 class Bounded(psycopg.Connection[Any]):
@@ -38,8 +43,10 @@ def bound_waits() -> None:
 
 
 def send_away(pool: Any) -> None:
-    """The pool's callback when PostgreSQL cannot be reached: whoever stands in line is told now, and not when his time
-    is over. psycopg has this only for a pool that is closed, for good."""
+    """The pool's callback when a connection could not be opened. If no other works either, PostgreSQL is gone, and
+    whoever stands in line is told now, not when his time is over. psycopg has this only for a pool that is closed."""
+    if time.monotonic() - _answered_at < RECENTLY:
+        return  # it only takes no more connections
     with pool._lock:
         waiting = list(pool._waiting)
         pool._waiting.clear()
@@ -74,7 +81,7 @@ def fetch(sql: str, values: Any) -> list[Any]:
     """
     database: Any = connections[DEFAULT_DB_ALIAS]
     pool = database.pool if database.vendor == "postgresql" else None
-    if pool is None or database.connection is not None or database.queries_logged:
+    if pool is None or database.connection is not None or database.in_atomic_block or database.queries_logged:
         with database.cursor() as cursor:
             cursor.execute(sql, values)
             return list(cursor.fetchall())
@@ -86,13 +93,21 @@ def fetch(sql: str, values: Any) -> list[Any]:
 
 
 def _rows(pool: Any, sql: str, values: Any, *, prepare: bool) -> list[Any]:
+    global _answered_at
     connection = borrow(pool)
     try:
-        return psycopg.Cursor(connection).execute(sql, values, prepare=prepare).fetchall()
+        if not connection.autocommit:  # Django closed it in the middle of a block
+            connection.autocommit = True
+        connection.prepare_threshold = 0
+        rows = psycopg.Cursor(connection).execute(sql, values, prepare=prepare).fetchall()
+        _answered_at = time.monotonic()
+        return rows
     except psycopg.errors.FeatureNotSupported:
         connection.close()  # with what it has prepared
         raise
     finally:
+        # With it psycopg would keep Django's own statements, and all their values, in order to count them.
+        connection.prepare_threshold = None
         pool.putconn(connection)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import requests
 from django.db import connections, transaction
+from psycopg_pool import ConnectionPool
 
+from chat import database
 from chat.models import BudgetPeriod
 from tests.fleet import ALIAS, OK
 from tests.rig import eventually
@@ -48,3 +51,44 @@ def test_a_migration_beside_running_servers_costs_no_chat(fleet):
     with connections[ALIAS].cursor() as cursor:
         cursor.execute("ALTER TABLE auth_user ALTER username TYPE varchar(151)")
     assert [fleet.chat(url, key).outcome for _ in range(2)] == [OK, OK]
+
+
+class OnlyOne(psycopg.Connection):
+    """PostgreSQL has a place for one."""
+
+    taken = False
+
+    @classmethod
+    def connect(cls, *args, **kwargs):
+        if cls.taken:
+            raise psycopg.OperationalError("too many clients already")
+        cls.taken = True
+        return super().connect(*args, **kwargs)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_line_is_sent_away_when_no_connection_works_and_not_when_one_fails(postgres_url, monkeypatch, answers):
+    monkeypatch.setattr(OnlyOne, "taken", False)
+    monkeypatch.setattr(database, "RECENTLY", 60 if answers else 0)
+    gave_up = []
+
+    def give_up(pool):
+        database.send_away(pool)
+        gave_up.append(pool)
+
+    options = {"min_size": 1, "max_size": 2, "timeout": 20, "reconnect_timeout": 0.1, "reconnect_failed": give_up}
+    with (
+        ConnectionPool(postgres_url, connection_class=OnlyOne, kwargs={"autocommit": True}, **options) as pool,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        assert database._rows(pool, "SELECT 1", [], prepare=True) == [(1,)]
+        lent = pool.getconn()
+        waiting = clients.submit(database._rows, pool, "SELECT 2", [], prepare=True)
+        eventually(lambda: gave_up, 20)
+        if answers:
+            pool.putconn(lent)
+            assert waiting.result() == [(2,)]
+        else:
+            with pytest.raises(psycopg.OperationalError, match="cannot be reached"):
+                waiting.result()
+            pool.putconn(lent)

@@ -146,12 +146,14 @@ def database(url: str) -> dict[str, Any]:
     else:
         config["CONN_MAX_AGE"] = 0
         # By default each failed try to connect doubles the wait for the next: after a long outage the pool would come
-        # back minutes after the server. Once it has given up, the next request makes it try anew.
+        # back minutes after the server. Once it has given up, the next request makes it try anew. One worker opens
+        # one connection at a time, and waits two seconds for a host that has vanished.
         pool = {"min_size": min(2, DATABASE_POOL), "max_size": DATABASE_POOL, "timeout": 1.5, "reconnect_timeout": 0.75}
+        pool["num_workers"] = DATABASE_POOL
         # A host that vanishes resets nothing, and the kernel would go on for minutes. The first is for bytes that are
         # not acknowledged (milliseconds), the others are for a wait in which none are under way (seconds).
         vanished = {"tcp_user_timeout": 2000, "keepalives_idle": 1, "keepalives_interval": 1}
-        config["OPTIONS"] = {"pool": pool, "connect_timeout": 2, "prepare_threshold": 0} | vanished | options
+        config["OPTIONS"] = {"pool": pool, "connect_timeout": 2} | vanished | options
     return config
 
 
