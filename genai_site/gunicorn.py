@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -57,7 +58,8 @@ def post_fork(server: Any, worker: Any) -> None:
     """gunicorn's hook in a new worker, before it starts any thread."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     if worker.processor is not None:
-        os.sched_setaffinity(0, {worker.processor})
+        with suppress(OSError):  # a sandbox may forbid it; then it only costs more
+            os.sched_setaffinity(0, {worker.processor})
 
 
 def post_worker_init(worker: Any) -> None:

@@ -87,7 +87,7 @@ class LineFormatter(structlog.stdlib.ProcessorFormatter):
     """structlog's, without the copy that it makes of each record to clear what no line of structlog's own has."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if not isinstance(record.msg, dict):
+        if not (isinstance(record.msg, dict) and hasattr(record, "_logger")):  # as structlog tells its own
             return super().format(record)
         line: object = dict(record.msg)  # of one record, each handler makes its own line
         for processor in PROCESSORS:
