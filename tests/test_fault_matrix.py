@@ -48,7 +48,7 @@ def protocol(request):
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_has_its_answer(rig, fault, protocol, situation):
-    rig.configure(protocol, timeout=0.15 if FAULTS[fault] == SLOW else 5)
+    rig.configure(protocol, timeout=0.5 if FAULTS[fault] == SLOW else 5)
     model, charged = ("pair" if situation == "second" else "alone"), 0
     if situation == "cached":
         assert rig.chat(model).json()["tokens_used"] == 21
