@@ -25,7 +25,8 @@ def sdk(request, live_server, rig, monkeypatch):
     sdk = request.param(live_server.url, rig.token)
     sdk.waits = []
     monkeypatch.setattr(sdk.package._base_client, "time", clock_of(sdk.waits.append))
-    return sdk
+    with sdk.client:  # or its connections are garbage, which may be found in the middle of another test
+        yield sdk
 
 
 def raised(sdk: Any, **options: Any) -> Any:
@@ -51,9 +52,11 @@ def test_an_answer_whole_and_in_pieces(sdk, rig, protocol):
 @pytest.mark.parametrize("include_usage", [True, False])
 def test_openais_own_accumulation_of_a_stream(live_server, rig, include_usage):
     rig.first.always = Fault(text=TEXT)
-    client = OpenAISDK(live_server.url, rig.token).client
     options: Any = {"stream_options": {"include_usage": True}} if include_usage else {}
-    with client.chat.completions.stream(model="alone", messages=[HELLO], **options) as stream:
+    with (
+        OpenAISDK(live_server.url, rig.token).client as client,
+        client.chat.completions.stream(model="alone", messages=[HELLO], **options) as stream,
+    ):
         final = stream.get_final_completion()
     assert (final.choices[0].message.content, final.choices[0].finish_reason, final.model) == (TEXT, "stop", "alone")
     assert (final.usage and final.usage.to_dict()) == (
@@ -64,8 +67,10 @@ def test_openais_own_accumulation_of_a_stream(live_server, rig, include_usage):
 
 def test_anthropics_own_accumulation_of_a_stream(live_server, rig):
     rig.configure("anthropic").first.always = Fault(text=TEXT)
-    client = AnthropicSDK(live_server.url, rig.token).client
-    with client.messages.stream(model="alone", max_tokens=64, messages=[HELLO], system="Be brief.") as stream:
+    with (
+        AnthropicSDK(live_server.url, rig.token).client as client,
+        client.messages.stream(model="alone", max_tokens=64, messages=[HELLO], system="Be brief.") as stream,
+    ):
         assert list(stream.text_stream) == ["one ", "two ", "three"]
         final = stream.get_final_message()
     assert (final.content[0].text, final.stop_reason, final.model) == (TEXT, "end_turn", "alone")
