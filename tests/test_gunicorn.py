@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +60,22 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     manage(environment, "migrate", "-v0")
     manage(environment, "collectstatic", "--noinput", "-v0")
+    with running(environment) as started:
+        yield started
+
+
+@contextmanager
+def running(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     command = [sys.executable, "-m", "gunicorn", "-c", "python:genai_site.gunicorn", "genai_site.wsgi"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://{environment['BIND']}"
     while not _accepts(url):
         assert process.poll() is None
-    yield process, url
-    process.kill()
-    process.wait()
+    try:
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_chat_in_flight_is_finished_before_the_server_stops(server: Any, environment: Any, provider: Any) -> None:
@@ -159,6 +171,38 @@ def test_a_broken_chunked_body_gets_the_contracts_answer(server: Any, environmen
         answer = client.makefile("rb").read().decode()
     assert answer.startswith("HTTP/1.1 400")
     assert '"error":"bad_request"' in answer
+
+
+def test_connections_that_never_rest_keep_no_thread_from_the_others(environment: dict[str, str]) -> None:
+    environment["CHAT_MAX_IN_FLIGHT"] = "1"  # and 32 threads more
+    with running(environment) as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+        request = f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        answered = set[int]()
+        ends = time.monotonic() + 20
+
+        def client(number: int) -> None:
+            with socket.create_connection((host, int(port)), timeout=20) as sock:
+                while len(answered) < 40 and time.monotonic() < ends:
+                    sock.sendall(request)
+                    while not sock.recv(65536).endswith(b"}"):
+                        pass
+                    answered.add(number)
+
+        with ThreadPoolExecutor(40) as clients:
+            list(clients.map(client, range(40)))
+        assert time.monotonic() < ends, "some were answered only when the others rested"
+
+
+def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(server: Any) -> None:
+    _, url = server
+    host, port = url.removeprefix("http://").split(":")
+    ids = ["first", "second", "third"]
+    heads = [f"GET /health HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {name}\r\n" for name in ids]
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(("\r\n".join(heads) + "Connection: close\r\n\r\n").encode())
+        answers = client.makefile("rb").read().decode()
+    assert re.findall("(?m)^X-Request-ID: (.*)\r$", answers) == ids
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a process may run")

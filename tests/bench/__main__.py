@@ -137,11 +137,13 @@ class Bench:
         return (cpu_seconds(pid) - before) / chats * 1000, result.rate, result.errors
 
 
-def in_turns(rounds: int, ours: Callable[[], Any], bare: Callable[[], Any]) -> tuple[list[Any], list[Any]]:
-    results: tuple[list[Any], list[Any]] = ([], [])
+def in_turns(rounds: int, *measures: Callable[[], Any]) -> list[list[Any]]:
+    """The results of each, taken in turns, there and back."""
+    results: list[list[Any]] = [[] for _ in measures]
     for number in range(rounds):
-        for index in (0, 1) if number % 2 == 0 else (1, 0):
-            results[index].append((ours, bare)[index]())
+        order = range(len(measures))
+        for index in order if number % 2 == 0 else reversed(order):
+            results[index].append(measures[index]())
     return results
 
 
@@ -171,14 +173,18 @@ def cost_at(workers: int, rounds: int, chats: int) -> None:
 def latency_at(workers: int, rounds: int) -> None:
     with ExitStack() as stack:
         bench = Bench(stack, workers, 0.05)
-        ours, bare = in_turns(
-            rounds,
-            lambda: asyncio.run(load.opened(bench.ours[0], bench.key, 50, 6)),
-            lambda: asyncio.run(load.opened(bench.bare[0], bench.key, 50, 6)),
-        )
+        ports = (bench.ours[0], bench.bare[0], bench.provider)
+        runs = in_turns(rounds, *(partial(opened, port, bench.key) for port in ports))
         for percent in (50, 99):
-            added = [median((r.percentile(percent) - 0.05) * 1000 for r in results) for results in (ours, bare)]
-            row(f"added latency at 50/s, 50 ms provider, p{percent}", added[0], added[1], "ms")
+            ours, bare, direct = (median(run.percentile(percent) * 1000 for run in kind) for kind in runs)
+            row(f"added latency at 50/s, 50 ms provider, p{percent}", ours - direct, bare - direct, "ms")
+            print(f"  the provider itself takes {direct:.1f} ms of the load's time")
+        errors = sum(run.errors for run in runs[0])
+        print(f"  errors: {errors}")
+
+
+def opened(port: int, key: str) -> load.Result:
+    return asyncio.run(load.opened(port, key, 50, 6))
 
 
 def in_flight(workers: int) -> None:
