@@ -64,12 +64,14 @@ class Worker(ThreadWorker):
         return keep
 
     def next_follows(self, conn: Any) -> bool:
-        """Whether the next request comes at once. It is not waited for where other connections need the thread."""
-        if not self.alive or self.nr_conns > self.cfg.threads:
+        """Whether the next request comes at once. It is not waited for where other connections need the thread, or the
+        worker is to end."""
+        orphan = os.getppid() != self.ppid  # which gunicorn's main thread ends without a word to the others
+        if not self.alive or orphan or self.nr_conns > self.cfg.threads:
             return False
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
-        return bool(poll.poll(NEXT_REQUEST))
+        return bool(conn.parser.unreader.buf.getvalue() or poll.poll(NEXT_REQUEST))
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -10,16 +10,17 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
+from genai_site.gunicorn import Worker
 from tests.loopback import Fault, LoopbackProvider, Recorded
 from tests.rig import eventually
 from tests.servers import children
@@ -173,25 +174,18 @@ def test_a_broken_chunked_body_gets_the_contracts_answer(server: Any, environmen
     assert '"error":"bad_request"' in answer
 
 
-def test_connections_that_never_rest_keep_no_thread_from_the_others(environment: dict[str, str]) -> None:
-    environment["CHAT_MAX_IN_FLIGHT"] = "1"  # and 32 threads more
-    with running(environment) as (_, url):
-        host, port = url.removeprefix("http://").split(":")
-        request = f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-        answered = set[int]()
-        ends = time.monotonic() + 20
-
-        def client(number: int) -> None:
-            with socket.create_connection((host, int(port)), timeout=20) as sock:
-                while len(answered) < 40 and time.monotonic() < ends:
-                    sock.sendall(request)
-                    while not sock.recv(65536).endswith(b"}"):
-                        pass
-                    answered.add(number)
-
-        with ThreadPoolExecutor(40) as clients:
-            list(clients.map(client, range(40)))
-        assert time.monotonic() < ends, "some were answered only when the others rested"
+@pytest.mark.parametrize(
+    ("changed", "waits"),
+    [({}, True), ({"nr_conns": 33}, False), ({"alive": False}, False), ({"ppid": -1}, False)],
+    ids=["free", "needed by another connection", "told to end", "without a master"],
+)
+def test_a_connection_keeps_its_thread_only_while_nothing_else_wants_it(changed: Any, waits: bool) -> None:
+    facts = {"nr_conns": 32, "alive": True, "ppid": os.getppid(), "cfg": SimpleNamespace(threads=32)} | changed
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"GET")
+        connection = SimpleNamespace(sock=ours, parser=SimpleNamespace(unreader=SimpleNamespace(buf=BytesIO())))
+        assert Worker.next_follows(SimpleNamespace(**facts), connection) is waits  # type: ignore[arg-type]
 
 
 def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(server: Any) -> None:

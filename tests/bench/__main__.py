@@ -175,12 +175,12 @@ def latency_at(workers: int, rounds: int) -> None:
         bench = Bench(stack, workers, 0.05)
         ports = (bench.ours[0], bench.bare[0], bench.provider)
         runs = in_turns(rounds, *(partial(opened, port, bench.key) for port in ports))
+        direct = median(run.percentile(50) * 1000 for run in runs[2])
         for percent in (50, 99):
-            ours, bare, direct = (median(run.percentile(percent) * 1000 for run in kind) for kind in runs)
-            row(f"added latency at 50/s, 50 ms provider, p{percent}", ours - direct, bare - direct, "ms")
-            print(f"  the provider itself takes {direct:.1f} ms of the load's time")
-        errors = sum(run.errors for run in runs[0])
-        print(f"  errors: {errors}")
+            ours, bare = (median(run.percentile(percent) * 1000 for run in kind) - direct for kind in runs[:2])
+            row(f"added latency at 50/s, 50 ms provider, p{percent}", ours, bare, "ms")
+        errors = [sum(run.errors for run in kind) for kind in runs]
+        print(f"  without us it takes {direct:.1f} ms; errors: {errors[0]}, bare {errors[1]}, without us {errors[2]}")
 
 
 def opened(port: int, key: str) -> load.Result:
