@@ -99,17 +99,15 @@ def _select(vendor: str) -> tuple[str, list[str], dict[int, Any], dict[str, Any]
 
 
 def _instance(model: dict[str, Any], names: list[str], row: list[Any]) -> Any:
-    """The instance that a row holds of one of the joined models, with those that are joined to it."""
+    """The instance that a row holds of one of the joined models, with those that are joined to it. These are not tied
+    back to it: such a pair would wait for the garbage collector."""
     columns = model["select_fields"]
     values = [row[column] for column in columns]
     if all(value is None for value in values):
         return None
     instance = model["model"].from_db(DEFAULT_DB_ALIAS, [names[column] for column in columns], values)
     for joined in model.get("related_klass_infos", ()):
-        other = _instance(joined, names, row)
-        joined["local_setter"](instance, other)
-        if other is not None:
-            joined["remote_setter"](other, instance)
+        joined["local_setter"](instance, _instance(joined, names, row))
     return instance
 
 

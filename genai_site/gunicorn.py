@@ -40,9 +40,9 @@ SWITCH_INTERVAL = 0.05
 """Seconds after which a thread that waits for Python's lock asks for it. Each one that waits wakes up as often: at
 Python's own 0.005 a thousand chats in flight cost a quarter more. Threads give the lock away by themselves many times a
 chat, so it is only a long computation that holds the others up for longer."""
-GARBAGE_AFTER = 2_000
-"""New containers after which Python looks for garbage among the youngest: at its own 700, a tenth of what a chat costs
-with a thousand of them in flight, whose containers are none. More would be quicker still, and take more memory."""
+GARBAGE_AFTER = 10_000
+"""New containers after which Python looks for garbage among the youngest. An answered chat leaves none, so its own 700
+would go through a thousand chats in flight all the time, in vain. One whose providers failed leaves its traceback."""
 NEXT_REQUEST = 5
 """Milliseconds for which a connection keeps its thread after an answer. A busy balancer's next request comes within
 them; longer ones would be waited for in vain, and keep a processor from its rest."""

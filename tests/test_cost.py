@@ -1,12 +1,18 @@
-"""What a chat asks of the database and of Redis: counted, since a clock would tell of the machine."""
+"""What a chat asks of the database and of Redis, and what it leaves behind: counted, since a clock would tell of the
+machine."""
 
 from __future__ import annotations
 
+import gc
+import json
+import weakref
 from collections import Counter
 
 import pytest
 from django.core.cache import caches
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from chat import reply_cache
@@ -51,3 +57,36 @@ def test_a_chat_waits_for_one_round_trip_to_redis(auth_client, upstream, setting
     # Those of the Lua script that counts run inside of Redis; what a provider's rest is, is asked for once a second.
     trips = {name: calls for name, calls in spent.items() if name not in {"exists", "incrby", "mget"}}
     assert trips == {"eval": 1}
+
+
+CHAT = {"model": "alone", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 64}
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "fault", "status"),
+    [
+        pytest.param("/chat", {}, "ok", 200, id="an answer"),
+        pytest.param("/chat", {"stream": True}, "ok", 200, id="a stream"),
+        pytest.param("/chat", {"stream": True}, "stream_cut", 200, id="a stream that breaks off"),
+        pytest.param("/chat", {"model": "none"}, "ok", 404, id="a refusal"),
+        pytest.param("/v1/chat/completions", {}, "ok", 200, id="OpenAI's answer"),
+        pytest.param("/v1/messages", {"stream": True}, "ok", 200, id="Anthropic's stream"),
+    ],
+)
+def test_what_a_chat_held_is_gone_with_its_answer(rig, path, changes, fault, status):
+    rig.first.always = fault
+    headers = {"Authorization": f"Token {rig.token}"}
+    body = json.dumps(CHAT | changes)
+    environ = RequestFactory().generic("POST", path, body, "application/json", headers=headers).environ
+    held = weakref.ref(environ["wsgi.input"])
+    statuses: list[str] = []
+    gc.disable()  # which must not be needed: with many chats in flight, to look for garbage costs a fifth of them
+    try:
+        response = WSGIHandler()(environ, lambda line, headers: statuses.append(line))
+        b"".join(response)
+        response.close()
+        del environ, response
+        assert held() is None
+    finally:
+        gc.enable()
+    assert statuses[0].startswith(str(status))

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from django.core.signals import got_request_exception
@@ -79,6 +80,12 @@ class ChatEndpoint(generics.GenericAPIView):
             self.check_throttles(request)
             raise
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        context = getattr(response, "renderer_context", {})
+        response._resource_closers.append(partial(break_cycles, self, request, context))
+        return response
+
     def post(self, request: Request) -> HttpResponseBase:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -126,6 +133,17 @@ class ChatEndpoint(generics.GenericAPIView):
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-cache", "no"
         return response
+
+
+def break_cycles(view: ChatEndpoint, request: Request, context: dict[str, Any]) -> None:
+    """Take apart, when the response is sent, what DRF and Django have tied to each other: view, requests and response.
+
+    Only the garbage collector would find it, body and all, and to look for it so often costs a tenth of a chat, and a
+    fifth with a thousand in flight.
+    """
+    request._request.close()  # a stream's end, which needs them all
+    for holder in (vars(request._request), request.parser_context, context, vars(view)):
+        holder.clear()
 
 
 def stand_in(answer: Answer | None) -> dict[str, str]:
