@@ -73,7 +73,7 @@ def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool
         else:
             attempt.reply = ask.complete(request, model=model, timeout=seconds)
     except ProviderError as exc:
-        attempt.failure = exc
+        attempt.failure = exc.with_traceback(None)  # nobody reads it, and its frames hold the attempt, and the request
     except BaseException as exc:  # raised again by the thread that serves the chat
         attempt.crash = exc
     attempt.duration_ms = round((time.monotonic() - started) * 1000, 1)

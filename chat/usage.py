@@ -20,7 +20,7 @@ def allowance(user: Any) -> TokenBudget:
     try:
         return user.token_budget  # type: ignore[no-any-return]
     except TokenBudget.DoesNotExist:
-        return TokenBudget(user=user, limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD)
+        return TokenBudget(user_id=user.pk, limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD)
 
 
 def period_start(period: str, now: datetime) -> datetime:

@@ -41,8 +41,8 @@ SWITCH_INTERVAL = 0.05
 Python's own 0.005 a thousand chats in flight cost a quarter more. Threads give the lock away by themselves many times a
 chat, so it is only a long computation that holds the others up for longer."""
 GARBAGE_AFTER = 10_000
-"""New containers after which Python looks for garbage among the youngest. An answered chat leaves none, so its own 700
-would go through a thousand chats in flight all the time, in vain. One whose providers failed leaves its traceback."""
+"""New containers after which Python looks for garbage among the youngest. A chat leaves none, so its own 700 would go
+through a thousand chats in flight all the time, in vain."""
 NEXT_REQUEST = 5
 """Milliseconds for which a connection keeps its thread after an answer. A busy balancer's next request comes within
 them; longer ones would be waited for in vain, and keep a processor from its rest."""

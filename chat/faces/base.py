@@ -80,6 +80,11 @@ class ChatEndpoint(generics.GenericAPIView):
             self.check_throttles(request)
             raise
 
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        exc.__traceback__ = None  # it is in the log by now, and its frames hold the request, body and all
+        return response
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         context = getattr(response, "renderer_context", {})
