@@ -40,7 +40,7 @@ class Command(BaseCommand):
             complaints = [f"{field}: {' '.join(messages)}" for field, messages in exc.message_dict.items()]
             raise CommandError("Nothing was changed. " + " ".join(complaints)) from None
         budget.save()
-        now = usage.usage_of(user)
+        now = usage.usage_of(budget.user)
         self.stdout.write(
             f"{username}: {now['limit']:,} tokens a {now['period']}, {now['used']:,} used, {now['reserved']:,} "
             f"reserved, {now['remaining']:,} remaining until {now['resets_at']:%Y-%m-%d %H:%M} UTC; "
