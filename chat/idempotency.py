@@ -56,7 +56,7 @@ def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[IdempotentR
     mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
     try:
         yield stored
-    except BaseException:
+    except BaseException:  # whatever ended it, a client that left included: a retry with the key must find it free
         _write(lambda: mine.delete())
         raise
     _write(lambda: mine.update(answer=stored.answer, expires_at=timezone.now() + KEPT))

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,18 +60,12 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     manage(environment, "migrate", "-v0")
     manage(environment, "collectstatic", "--noinput", "-v0")
-    with running(environment) as started:
-        yield started
-
-
-@contextmanager
-def running(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     command = [sys.executable, "-m", "gunicorn", "-c", "python:genai_site.gunicorn", "genai_site.wsgi"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://{environment['BIND']}"
-    while not _accepts(url):
-        assert process.poll() is None
     try:
+        url = f"http://{environment['BIND']}"
+        while not _accepts(url):
+            assert process.poll() is None
         yield process, url
     finally:
         process.kill()
@@ -175,17 +168,26 @@ def test_a_broken_chunked_body_gets_the_contracts_answer(server: Any, environmen
 
 
 @pytest.mark.parametrize(
-    ("changed", "waits"),
-    [({}, True), ({"nr_conns": 33}, False), ({"alive": False}, False), ({"ppid": -1}, False)],
-    ids=["free", "needed by another connection", "told to end", "without a master"],
+    ("changed", "sent", "ahead", "keeps"),
+    [
+        ({}, b"GET", b"", True),
+        ({}, b"", b"GET", True),
+        ({}, b"", b"", False),
+        ({"nr_conns": 33}, b"GET", b"", False),
+        ({"alive": False}, b"GET", b"", False),
+        ({"ppid": -1}, b"GET", b"", False),
+    ],
+    ids=["free", "read ahead", "silent", "needed by another connection", "told to end", "without a master"],
 )
-def test_a_connection_keeps_its_thread_only_while_nothing_else_wants_it(changed: Any, waits: bool) -> None:
+def test_a_connection_keeps_its_thread_for_a_request_that_follows_while_nothing_else_wants_it(
+    changed: Any, sent: bytes, ahead: bytes, keeps: bool
+) -> None:
     facts = {"nr_conns": 32, "alive": True, "ppid": os.getppid(), "cfg": SimpleNamespace(threads=32)} | changed
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.send(b"GET")
-        connection = SimpleNamespace(sock=ours, parser=SimpleNamespace(unreader=SimpleNamespace(buf=BytesIO())))
-        assert Worker.next_follows(SimpleNamespace(**facts), connection) is waits  # type: ignore[arg-type]
+        theirs.send(sent)
+        connection = SimpleNamespace(sock=ours, parser=SimpleNamespace(unreader=SimpleNamespace(buf=BytesIO(ahead))))
+        assert Worker.next_follows(SimpleNamespace(**facts), connection) is keeps  # type: ignore[arg-type]
 
 
 def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(server: Any) -> None:

@@ -101,8 +101,9 @@ def first_token(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
         for index, (port, path) in enumerate([(bench.provider, "/v1/chat/completions"), (bench.ours[0], "/chat")]):
             results[index].append(asyncio.run(opened(port, bench.key, path, 20, 8)))
+    direct = median(result.percentile(50) * 1000 for result in results[0])
     for percent in (50, 99):
-        direct, ours = (median(result.percentile(percent) * 1000 for result in kind) for kind in results)
+        ours = median(result.percentile(percent) * 1000 for result in results[1])
         added = f"{ours - direct:.1f} ms ({ours:.1f} - {direct:.1f})"
         print(f"first token at 20 streams/s, added by us, p{percent}: {added}", flush=True)
     print(f"  errors: {sum(result.errors for result in results[1])}")
