@@ -193,7 +193,7 @@ def test_a_bug_of_ours_ends_the_stream_with_an_error_and_the_provider_is_left(ri
     rig.first.always = STALL
     with begun(rig.chat(stream=True)) as events:
         next(events)
-        monkeypatch.setattr("chat.faces.base.has_left", lambda request: 1 / 0)
+        monkeypatch.setattr("chat.faces.events.has_left", lambda request: 1 / 0)
         monkeypatch.setattr(answer, "TICK", 0.01)
         ((name, error),) = events
     assert (name, error["error"], error["status"]) == ("error", "internal_error", 500)

@@ -8,7 +8,8 @@ from chat import shapes
 from chat.answer import Answer, AnswerStream
 from chat.completion import Chat
 from chat.envelopes import NATIVE
-from chat.faces.base import COMMENT, ChatEndpoint, event
+from chat.faces.base import ChatEndpoint
+from chat.faces.events import COMMENT, event
 from chat.negotiation import EVENT_STREAM
 from chat.openapi import CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.problems import Description

@@ -13,7 +13,8 @@ from chat.completion import Chat
 from chat.envelopes import OPENAI
 from chat.exceptions import InvalidMessageFormatError
 from chat.faces import fields as f
-from chat.faces.base import COMMENT, ChatEndpoint, charged, event, noted
+from chat.faces.base import ChatEndpoint, charged, noted
+from chat.faces.events import COMMENT, event
 from chat.faces.shapes import CHAT_COMPLETION
 from chat.negotiation import EVENT_STREAM
 from chat.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
