@@ -92,6 +92,7 @@ class TestDeadline:
         assert type(error) is ProviderTimeoutError
         assert TOTAL * 0.9 <= time.monotonic() - began < TOTAL + SLACK
         assert not error.unsent
+        eventually(lambda: server.connections)  # on a busy machine it may be late to accept the first
         assert server.connections == 1
 
     @pytest.mark.parametrize("fault", ["drip_body", "drip_headers", "hang"])
