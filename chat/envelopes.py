@@ -160,7 +160,7 @@ def envelope_of(request: HttpRequest) -> Envelope:
 
 def envelope_by_path(request: HttpRequest) -> Envelope | None:
     """None where the header decides, which a shared cache has to be told."""
-    root, name = (*request.path_info.split("/")[1:3], "")[:2]
+    root, name = (*request.path_info.split("/")[1:3], "", "")[:2]
     return {"chat": OPENAI, "messages": ANTHROPIC}.get(name) if root == "v1" else NATIVE
 
 

@@ -78,7 +78,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def is_admin(request: HttpRequest) -> bool:
     """Whether the path belongs to the admin, which answers people with its own pages."""
     try:
-        return bool(request.path_info.startswith(reverse("admin:index")))
+        return bool(request.path.startswith(reverse("admin:index")))
     except NoReverseMatch:
         return False
 

@@ -34,6 +34,7 @@ BY_STATUS: dict[int, Callable[[HttpRequest], Exception]] = {
     404: lambda request: Http404(),
     405: lambda request: MethodNotAllowed(str(request.method)),
     413: lambda request: RequestDataTooBig(),
+    500: lambda request: APIException(),
 }
 
 log = structlog.get_logger("chat.request")
@@ -91,8 +92,8 @@ class ErrorMiddleware:
         if response.status_code < 400 or is_admin(request) or is_ours(response):
             return response
         # What is left: a failing middleware's page, DEBUG's technical pages, and bare errors of Django's own views.
-        from_status = BY_STATUS.get(response.status_code, lambda request: APIException())
-        ours = error_response(getattr(request, "uncaught", None) or from_status(request), request)  # type: ignore[no-untyped-call]
+        from_status = BY_STATUS.get(response.status_code) or BY_STATUS[400 if response.status_code < 500 else 500]
+        ours = error_response(getattr(request, "uncaught", None) or from_status(request), request)
         for name, value in response.headers.items():
             ours.setdefault(name, value)  # the security headers, Allow, Vary
         ours.cookies = response.cookies

@@ -8,8 +8,9 @@ from io import BytesIO
 import pytest
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import OperationalError
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.test import Client
+from django.urls import clear_script_prefix, set_script_prefix
 from rest_framework.renderers import JSONRenderer
 
 from tests.contract import PROBLEM, ask, check_error, check_ids, send
@@ -40,6 +41,8 @@ class Bomb:
 
     def __call__(self, request):
         if name := request.headers.get("X-Bomb"):
+            if name.isdigit():
+                return HttpResponse(status=int(name))
             raise self.bombs[name]
         return self.get_response(request)
 
@@ -107,6 +110,12 @@ def test_a_middleware_that_raises(client, settings, log, bomb, code, place):
     assert [line["level"] for line in log.of(body["request_id"]) if line["event"] == code]
 
 
+@pytest.mark.parametrize(("status", "code"), [(416, "bad_request"), (429, "bad_request"), (501, "internal_error")])
+def test_a_status_of_other_middleware_that_the_catalogue_has_not(client, settings, status, code):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_handlers.Bomb"]
+    check_error(client.get("/health", headers={"X-Bomb": str(status)}), code)
+
+
 def test_a_failure_to_render(client, log, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("secret words")
@@ -166,6 +175,15 @@ def test_the_admins_own_csrf_failure(staff):
     response = staff.post("/admin/logout/")
     assert (response.status_code, response["Content-Type"]) == (403, "text/html; charset=utf-8")
     check_ids(response)
+
+
+def test_the_admin_under_a_path_of_a_site(staff):
+    set_script_prefix("/api/")
+    try:
+        response = staff.post("/admin/logout/", SCRIPT_NAME="/api")
+    finally:
+        clear_script_prefix()
+    assert (response.status_code, response["Content-Type"]) == (403, "text/html; charset=utf-8")
 
 
 # --- pages for people -------------------------------------------------------------------------------------------------

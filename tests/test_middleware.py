@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.contract import UUID4, ask, check_ids
+from tests.contract import UUID4, ask, check_error, check_ids
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +57,10 @@ def test_every_response_carries_the_id(api_client, path, status):
     response = api_client.get(path)
     assert response.status_code == status
     assert UUID4.fullmatch(check_ids(response))
+
+
+def test_a_request_that_names_no_path_gets_an_answer_like_any_other(api_client):
+    assert check_error(api_client.generic("OPTIONS", "*"), "not_found")
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "head", "options", "trace"])
