@@ -132,11 +132,13 @@ def failed(exc: ProviderError) -> None:
     rest_key, _, probe_key = _keys(exc.provider)
     seconds = _rest_after(exc)
     if seconds is None:
-        if _read(exc.provider)[0]:
+        rest, _ = _read(exc.provider)
+        if rest and rest.left() > 0:
+            exc.retry_after = max(exc.wait, rest.left())
+        elif rest:
             cache.delete(probe_key)  # a probe that decided nothing: the next chat may try
         return
-    if type(exc) is ProviderError:
-        exc.retry_after = seconds
+    exc.retry_after = max(exc.wait, seconds)
     rest = Rest(type(exc).__name__, exc.status_code, exc.details.get("kind", ""), time.time() + seconds)
     current, _ = _read(exc.provider)
     if current and current.until >= rest.until:

@@ -26,7 +26,7 @@ from chat.hedging import race
 from chat.providers.base import ChatReply, ChatRequest, ChatStream
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0
-"""Seconds: the n-th retry waits a random time up to base x 2^n, at most the cap (full jitter)."""
+"""Seconds: after its n-th call a chat retries in a random time up to base x 2^n, at most the cap (full jitter)."""
 LONGEST_WAIT = 2.0
 """Seconds of a provider's Retry-After that are worth waiting for while the client waits for us."""
 SHORTEST_ATTEMPT = 0.05

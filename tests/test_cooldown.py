@@ -141,6 +141,14 @@ def test_a_rest_is_neither_cut_short_nor_prolonged_by_a_chat_that_had_begun_befo
     assert (type(resting()), resting().wait) == (ProviderRateLimitError, 15)
 
 
+def test_a_failure_during_a_rest_waits_for_its_end(clock):
+    fail(times=5)
+    clock.shift(10)
+    late = InvalidProviderResponseError("p", 200, "not usable")
+    fail(late)
+    assert late.retry_after == pytest.approx(20)
+
+
 def test_a_longer_wait_prolongs_it(clock):
     fail(times=5)
     fail(limited(90))

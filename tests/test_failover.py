@@ -307,6 +307,14 @@ def test_after_five_outages_the_answer_needs_no_provider(rig):
     assert [line["state"] for line in rig.events("provider_cooldown")] == ["resting"]
 
 
+@pytest.mark.parametrize("fault", ["html", status(504), status(503, {"retry-after": "7"})])
+def test_the_failure_that_puts_it_to_rest_tells_how_long_that_is(rig, fault):
+    rig.first.always = fault
+    answers = [rig.chat(headers=ONE_ATTEMPT) for _ in range(cooldown.FAILURES_IN_A_ROW)]
+    assert max(int(answer["Retry-After"]) for answer in answers[:-1]) < 29
+    assert answers[-1]["Retry-After"] == "30"
+
+
 def test_while_one_route_rests_the_next_is_asked_at_once(rig):
     rest(rig)
     assert rig.chat("pair").json()["provider"] == "second"
