@@ -63,10 +63,11 @@ outage = Outage()
 
 
 class FallbackCache(BaseCache):
-    """Django's cache over the aliases `redis` and `local`."""
+    """Django's cache over the alias `redis` and the one that its LOCATION names, in this process's memory."""
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
+        self.local = location
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if outage.may_ask():
@@ -80,7 +81,7 @@ class FallbackCache(BaseCache):
             else:
                 outage.over()
                 return answer
-        return getattr(caches["local"], method)(*args, **kwargs)
+        return getattr(caches[self.local], method)(*args, **kwargs)
 
     def healthy(self) -> bool:
         """Whether Redis itself answers now."""

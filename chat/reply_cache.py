@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import structlog
-from django.core.cache import cache
+from django.core.cache import caches
 
 from chat.conf import conf
 from chat.providers.base import ChatRequest
@@ -52,7 +52,7 @@ def get(reply_key: str) -> dict[str, Any] | None:
     if conf.REPLY_CACHE_TTL <= 0:
         return None
     flush()
-    answer: dict[str, Any] | None = cache.get(reply_key)
+    answer: dict[str, Any] | None = caches["replies"].get(reply_key)
     return answer
 
 
@@ -69,7 +69,7 @@ def flush() -> None:
         if not answers:
             return
         try:
-            cache.set_many(answers, timeout=conf.REPLY_CACHE_TTL)
+            caches["replies"].set_many(answers, timeout=conf.REPLY_CACHE_TTL)
         except Exception as exc:  # whose words may quote an answer, and this thread knows none of its chat's secrets
             log.error("reply_not_cached", reason=type(exc).__name__)
 

@@ -17,7 +17,7 @@ from tests import servers
 
 def configure(settings, redis):
     settings.CACHES = {
-        "default": {"BACKEND": "chat.cache.FallbackCache"},
+        "default": {"BACKEND": "chat.cache.FallbackCache", "LOCATION": "local"},
         "redis": redis,
         "local": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "fallback"},
     }

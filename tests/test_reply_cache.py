@@ -3,7 +3,7 @@
 import pytest
 import time_machine
 from django.contrib.auth.models import User
-from django.core.cache import cache
+from django.core.cache import caches
 from django.utils import timezone
 from knox.models import get_token_model
 
@@ -127,7 +127,8 @@ def test_nobody_gets_another_users_answer(rig):
 def test_an_answer_is_kept_for_its_time(rig, settings):
     settings.REPLY_CACHE_TTL = 3600
     settings.RATELIMIT_USE_CACHE = "default"
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}  # has our clock
+    has_our_clock = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    settings.CACHES = {"default": has_our_clock, "replies": has_our_clock | {"LOCATION": "replies"}}
     with time_machine.travel(timezone.now(), tick=True) as clock:
         primed(rig)
         reply_cache.flush()  # its time begins when it is written
@@ -139,7 +140,14 @@ def test_an_answer_is_kept_for_its_time(rig, settings):
 
 def test_an_answer_is_soon_written_for_other_processes_to_find():
     reply_cache.put("reply:soon", {"text": "the answer"})
-    assert eventually(lambda: cache.get("reply:soon")) == {"text": "the answer"}
+    assert eventually(lambda: caches["replies"].get("reply:soon")) == {"text": "the answer"}
+
+
+def test_without_redis_a_process_keeps_no_more_of_them_than_it_has_memory_for(settings):
+    own = caches["local_replies" if settings.REDIS_URL else "replies"]
+    for number in range(1001):
+        own.set(str(number), "an answer that was never asked for again")
+    assert len(own._cache) <= 1000
 
 
 @pytest.mark.parametrize("then", [0, -1])

@@ -4,6 +4,7 @@ with its default beside it; the README's table says what each one means."""
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
@@ -159,26 +160,34 @@ def database(url: str) -> dict[str, Any]:
 
 def cache(url: str | None) -> dict[str, Any]:
     """Redis when there is a URL, else this process's own memory. Redis going away is survived by `FallbackCache`."""
-    # At Django's default of 300 entries the in-process cache would forget rate limit counters.
-    local = {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "LOCATION": "local",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
+
+    def local(name: str, entries: int) -> dict[str, Any]:
+        # What has expired leaves it only when there are more than so many, so that a memory of answers must be small.
+        # At Django's default of 300 it would forget rate limit counters.
+        backend = "django.core.cache.backends.locmem.LocMemCache"
+        return {"BACKEND": backend, "LOCATION": name, "OPTIONS": {"MAX_ENTRIES": entries}}
+
+    numbers, replies = local("local", 100_000), local("local_replies", 1_000)
     if not url:
-        return {"default": local}
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ImproperlyConfigured("REDIS_URL must read redis://:PASSWORD@HOST:PORT/NUMBER.")
+        return {"default": numbers, "replies": replies}
+    try:
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError
+        _ = urlsplit(url).port
+    except ValueError:  # without the URL, as above
+        raise ImproperlyConfigured("REDIS_URL must read redis://:PASSWORD@HOST:PORT/NUMBER.") from None
     redis = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": url,
         "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25},
     }
     return {
-        "default": {"BACKEND": "chat.cache.FallbackCache"},
-        "counters": {"BACKEND": "chat.cache.CounterCache"},
+        "default": {"BACKEND": "chat.cache.FallbackCache", "LOCATION": "local"},
+        "counters": {"BACKEND": "chat.cache.CounterCache", "LOCATION": "local"},
+        "replies": {"BACKEND": "chat.cache.FallbackCache", "LOCATION": "local_replies"},
         "redis": redis,
-        "local": local,
+        "local": numbers,
+        "local_replies": replies,
     }
 
 
