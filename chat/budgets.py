@@ -1,25 +1,25 @@
 """Token budgets: reserve before a provider is asked, settle or release afterwards, reclaim what a dead worker left.
 
-This is the only writer of `BudgetPeriod` and `UsageRecord`, but for what ledger.py deletes of the distant past. Every
-step is one short transaction of guarded statements, so that no count is ever read and written back. All counts are
-tokens, all times UTC.
+With its statements in reservations.py this is the only writer of `BudgetPeriod` and `UsageRecord`, but for what
+ledger.py prunes of the distant past. Every step is one short transaction of guarded statements, so that no count is
+ever read and written back. All counts are tokens, all times UTC.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from chat import reservations
 from chat.conf import conf
+from chat.database import NEVER_WRITABLE, persist
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from chat.providers.base import Usage
@@ -28,10 +28,6 @@ from chat.usage import allowance, period_end, period_start
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
-SETTLE_PAUSES = (0.05, 0.25, 0.7)
-"""Seconds between the tries to write a chat's end while the database is away."""
-NEVER_WRITABLE = (IntegrityError, DataError)
-"""Refusals that no later try can mend, unlike those of a database that is away."""
 
 log = structlog.get_logger(__name__)
 State = UsageRecord.State
@@ -155,22 +151,12 @@ def add_uncharged(reservation: Reservation, tokens: int) -> None:
 
 def _finish(reservation: Reservation, **end: Any) -> None:
     end["finished_at"] = timezone.now()
-    give_up_at = time.monotonic() + sum(SETTLE_PAUSES)  # a try may itself have waited long for a connection
-    for pause in (*SETTLE_PAUSES, None):
-        try:
-            _write_end(reservation, end)
-            return
-        except Error as exc:
-            failure = exc
-        if connection.in_atomic_block or isinstance(failure, NEVER_WRITABLE):
-            break
-        connection.close()
-        if pause is None or time.monotonic() > give_up_at:
-            break
-        time.sleep(pause)
-    if not isinstance(failure, NEVER_WRITABLE):
-        _pending.append((reservation, end))
-    _log_unwritten(reservation, end, failure)
+    try:
+        persist(lambda: _write_end(reservation, end))
+    except Error as exc:
+        if not isinstance(exc, NEVER_WRITABLE):
+            _pending.append((reservation, end))
+        _log_unwritten(reservation, end, exc)
 
 
 def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:

@@ -48,8 +48,8 @@ class Chat:
 
 
 def complete_chat(chat: Chat) -> Answer:
-    """Reserve the tokens, ask the providers, settle the bill. No transaction and no database connection is held while
-    a provider is waited for.
+    """Reserve the tokens, ask the providers, settle the bill. No transaction is held while a provider is waited
+    for, and no connection of PostgreSQL's pool.
 
     Raises `TokenBudgetExceededError` before anything costs money, a `ProviderError` when no provider answered (then
     nothing is charged), `django.db.Error` when the database is away.
@@ -100,13 +100,13 @@ class _Running:
             seconds=longest(stream),
         )
         self.course = failover.Course(abandoned=partial(budgets.add_uncharged, self.reservation))
-        budgets.release_connection()
 
     def ask(self) -> Any:
         """The providers' reply, a `ChatReply` or a `ChatStream`, or the `Answer` that stands in for it. Where there is
         neither, releases the reservation and raises."""
         most = self.chat.max_attempts or conf.CHAT_MAX_ATTEMPTS
         try:
+            budgets.release_connection()
             return failover.run(
                 self._request(self.reservation.output_tokens, self.chat.request_id),
                 self.chat.model.routes,
@@ -174,7 +174,7 @@ class _Running:
             exc.tokens_charged = usage.total
         if isinstance(exc, ProviderError) and "limit" not in exc.details:
             self._stream_ended(exc)
-        elif exc is None:  # it was answering; nothing else would end the rest that it may have been a probe of
+        elif exc is None:  # it was answering: `began` has left it one failure short of a rest
             self._stream_ended(None)
         log.warning("chat_truncated", reason=reason, **self._facts(self._answer(said, usage, None)), **self._effort())
 

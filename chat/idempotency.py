@@ -21,6 +21,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 
 from chat.conf import conf
+from chat.database import persist
 from chat.exceptions import ValidationError
 from chat.models import IdempotentRequest
 from chat.problems import IdempotencyKeyReused, RequestInProgress
@@ -94,6 +95,6 @@ def _claim(user: Any, key: str, fingerprint: str, seconds: float) -> IdempotentR
 def _write(write: Any) -> None:
     """The answer is on its way whether or not it can be kept; a claim that stays behind expires by itself."""
     try:
-        write()
+        persist(write)
     except Error as exc:
         log.error("idempotency_not_stored", exc_info=exc)

@@ -21,7 +21,7 @@ from django.db.models import Sum
 from psycopg import sql
 from structlog.testing import capture_logs
 
-from chat import budgets
+from chat import budgets, database
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from tests.test_budgets import numbers, record_of, reserve, settle, spend, with_budget
@@ -189,7 +189,7 @@ def postgres():
 
 @only_postgres
 def test_a_charge_survives_that_postgresql_ended_every_connection(user, postgres, monkeypatch):
-    monkeypatch.setattr(budgets, "SETTLE_PAUSES", (0.01,) * 12)
+    monkeypatch.setattr(database, "PAUSES", (0.01,) * 12)
     reservation = reserve(user, 60, 40)
     postgres(True)
     postgres(False)

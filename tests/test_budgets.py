@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
-from chat import budgets
+from chat import budgets, database
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.providers.base import Usage
@@ -22,7 +22,7 @@ EXPIRY = timedelta(seconds=90)
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(budgets, "SETTLE_PAUSES", ())
+    monkeypatch.setattr(database, "PAUSES", ())
 
 
 def with_budget(user, limit, period="month"):
@@ -373,12 +373,12 @@ def test_a_file_that_another_process_holds_delays_a_charge_and_loses_none(user, 
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.01)
     thief = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
     thief.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(budgets, "SETTLE_PAUSES", (0, 0, 0))
-    monkeypatch.setattr(budgets.time, "sleep", lambda pause: None)
+    monkeypatch.setattr(database, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(database.time, "sleep", lambda pause: None)
     settle(reservation, 90, 30)
     assert len(budgets._pending) == 1
-    monkeypatch.setattr(budgets, "SETTLE_PAUSES", (5, 5))
-    monkeypatch.setattr(budgets.time, "sleep", lambda pause: thief.execute("ROLLBACK"))
+    monkeypatch.setattr(database, "PAUSES", (5, 5))
+    monkeypatch.setattr(database.time, "sleep", lambda pause: thief.execute("ROLLBACK"))
     settle(second, 10, 5)
     thief.close()
     assert (len(budgets._pending), numbers(user)) == (1, [(15, 150)])

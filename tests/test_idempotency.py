@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import get_token_model
 
@@ -176,6 +176,26 @@ def test_an_answer_that_cannot_be_kept_still_goes_out(rig, monkeypatch):
     response = rig.chat(headers=KEY)
     assert response.status_code == 200
     assert len(rig.events("idempotency_not_stored")) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("fault", "statement"), [("ok", "UPDATE"), (status(400), "DELETE")])
+def test_a_database_that_is_away_for_a_moment_costs_no_answer_and_blocks_no_key(rig, monkeypatch, fault, statement):
+    missed, table = [], IdempotentRequest._meta.db_table
+
+    def away(execute, sql, params, many, context):
+        if sql.startswith(statement) and table in sql and "user_id" not in sql and len(missed) < 2:
+            missed.append(sql)
+            raise OperationalError("gone")
+        return execute(sql, params, many, context)
+
+    monkeypatch.setattr("chat.database.time.sleep", lambda seconds: None)
+    rig.first.then(fault)
+    with connection.execute_wrapper(away):
+        rig.chat(headers=KEY)
+    assert len(missed) == 2
+    again = rig.chat(headers=KEY)
+    assert (again.status_code, "Idempotent-Replayed" in again, rig.tokens()) == (200, fault == "ok", (21, 0))
 
 
 class Mine:
