@@ -9,14 +9,14 @@ from typing import Any
 from rest_framework import serializers
 
 from chat import catalogue
-from chat.exceptions import InvalidMessageFormatError, ValidationError
+from chat.body import Fields, must_be_object, refuse, unknown_fields
+from chat.exceptions import InvalidMessageFormatError
 from chat.models import Conversation, Message
 from chat.problems import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
 from chat.providers.base import ChatMessage
 
 ROLES = ("system", "user", "assistant")
 MOST_MESSAGES = 256
-MOST_COMPLAINTS = 20
 
 
 class StrictSerializer(serializers.Serializer):
@@ -24,11 +24,10 @@ class StrictSerializer(serializers.Serializer):
 
     strict = True
 
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            refuse(unknown_fields(data, {field.field_name for field in self._writable_fields}))
-            data = {name: value for name, value in data.items() if value is not None}
-        return super().to_internal_value(data)
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        data = must_be_object(data)
+        refuse(unknown_fields(data, {field.field_name for field in self._writable_fields}))
+        return super().run_validation({name: value for name, value in data.items() if value is not None})
 
 
 class StrictCharField(serializers.CharField):
@@ -97,31 +96,24 @@ class ChatSerializer(serializers.Serializer):
         Raises `ModelNotFoundError`, `InvalidMessageFormatError`, `ValidationError` or, for a conversation that is not
         the user's, `ConversationNotFound`, in this order.
         """
-        if not isinstance(data, dict):
-            raise ValidationError("The body is not an object.", fields={"body": ["Send one JSON object."]})
+        data = must_be_object(data)
         model = check_model(data.get("model"))
         messages = check_messages(data.get("messages"))
-        given = {name: value for name, value in data.items() if value is not None}
-        complaints = unknown_fields(data, self._declared_fields)  # `fields` would copy them all
-        temperature = given.get("temperature", self.DEFAULT_TEMPERATURE)
-        if not is_number(temperature) or not 0 <= temperature <= 2:
-            complaints["temperature"] = ["This must be a number from 0 to 2."]
-        max_tokens = given.get("max_tokens")
-        if max_tokens is not None and not (is_integer(max_tokens) and 1 <= max_tokens <= model.max_output_tokens):
-            complaints["max_tokens"] = [f"This must be an integer from 1 to {model.max_output_tokens}."]
-        conversation_id = given.get("conversation_id")
+        fields = Fields(data, self._declared_fields)  # `self.fields` would copy them all
+        temperature = fields.number("temperature", 2)
+        max_tokens = fields.tokens("max_tokens", model)
+        conversation_id = fields.given.get("conversation_id")
         if not isinstance(conversation_id, str | None):
-            complaints["conversation_id"] = ["This must be a string."]
-        if not isinstance(given.get("stream", False), bool):
-            complaints["stream"] = ["This must be true or false."]
-        refuse(complaints)
+            fields.complain("conversation_id", "This must be a string.")
+        stream = fields.flag("stream")
+        refuse(fields.complaints)
         return {
             "model": model,
             "messages": messages,
-            "temperature": float(temperature),
+            "temperature": self.DEFAULT_TEMPERATURE if temperature is None else temperature,
             "max_tokens": max_tokens,
             "conversation": None if conversation_id is None else self._conversation(conversation_id),
-            "stream": given.get("stream", False),
+            "stream": stream,
         }
 
     def _conversation(self, conversation_id: str) -> Conversation:
@@ -222,27 +214,6 @@ def _check_message(item: Any, place: str) -> ChatMessage:
 def echo(value: Any) -> str:
     """What was received, as JSON, cut short."""
     return json.dumps(value, ensure_ascii=False)[:LONGEST_ECHO]
-
-
-def unknown_fields(data: dict[str, Any], known: Any) -> dict[str, list[str]]:
-    """A complaint for each field that is not known, up to a number that an answer can hold."""
-    strange = [name for name in data if name not in known]
-    return {name[:LONGEST_ECHO]: ["This field is not known."] for name in strange[:MOST_COMPLAINTS]}
-
-
-def refuse(complaints: dict[str, list[str]]) -> None:
-    """Raise a `ValidationError` with the complaints, if there are any."""
-    if complaints:
-        raise ValidationError(f"Invalid fields: {', '.join(complaints)}.", fields=complaints)
-
-
-def is_number(value: Any) -> bool:
-    """A JSON number; Python's bool is an int, JSON's is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def own_conversation(user: Any, conversation_id: str) -> Conversation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -51,6 +52,12 @@ def test_create_list_read_and_delete(auth_client, stranger):
 @pytest.mark.parametrize("body", [{}, {"title": None}, {"title": ""}])
 def test_the_title_may_be_left_out(auth_client, body):
     assert create(auth_client, **body)["title"] == ""
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 3])
+def test_a_body_is_an_object(auth_client, body):
+    response = auth_client.post("/conversations", json.dumps(body), content_type="application/json")
+    assert check_error(response, "invalid_request")["fields"] == {"body": ["Send one JSON object."]}
 
 
 def test_the_list_comes_in_pages(auth_client):

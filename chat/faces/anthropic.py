@@ -8,11 +8,12 @@ from rest_framework import serializers
 
 from chat.answer import Answer, AnswerStream
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
+from chat.body import LONGEST_LABEL, Fields, Harmless
 from chat.catalogue import Model
 from chat.completion import Chat
 from chat.envelopes import ANTHROPIC
 from chat.exceptions import InvalidMessageFormatError
-from chat.faces import fields as f
+from chat.faces import foreign
 from chat.faces.base import ChatEndpoint, charged, noted
 from chat.faces.events import event
 from chat.faces.shapes import MESSAGE
@@ -35,12 +36,12 @@ OTHER_BLOCKS = (
     "web_search_tool_result",
     "container_upload",
 )
-OF_A_BLOCK: f.Harmless = {"cache_control": (), "citations": ([],)}
-OF_A_MESSAGE: f.Harmless = {}
+OF_A_BLOCK: Harmless = {"cache_control": (), "citations": ([],)}
+OF_A_MESSAGE: Harmless = {}
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
 
 
-class MessagesSerializer(f.ForeignSerializer):
+class MessagesSerializer(foreign.ForeignSerializer):
     HARMLESS = {
         "betas": ([],),
         "cache_control": (),
@@ -71,12 +72,14 @@ class MessagesSerializer(f.ForeignSerializer):
 
     def refine_schema(self, schema: dict[str, Any]) -> None:
         super().refine_schema(schema)
-        user_id = {"type": ["string", "null"], "maxLength": f.LONGEST_LABEL, "description": "For yourself; not read."}
+        user_id = {"type": ["string", "null"], "maxLength": LONGEST_LABEL, "description": "For yourself; not read."}
         metadata = {"type": ["object", "null"], "properties": {"user_id": user_id}, "additionalProperties": False}
         schema["properties"] |= {
-            "messages": f.messages_schema(ROLES, f.text_schema(OF_A_BLOCK), OF_A_MESSAGE),
-            "system": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": f.part_schema(OF_A_BLOCK)}]},
-            "stop_sequences": {"anyOf": [f.STOPS, {"type": "null"}]},
+            "messages": foreign.messages_schema(ROLES, foreign.text_schema(OF_A_BLOCK), OF_A_MESSAGE),
+            "system": {
+                "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": foreign.part_schema(OF_A_BLOCK)}]
+            },
+            "stop_sequences": {"anyOf": [foreign.STOPS, {"type": "null"}]},
             "metadata": metadata,
         }
 
@@ -86,13 +89,13 @@ class MessagesSerializer(f.ForeignSerializer):
         if isinstance(items, list):
             items = [plain_message(item, f"messages[{number}]") for number, item in enumerate(items)]
         messages = check_messages(items)
-        system = f.joined(data.get("system"), "system", OF_A_BLOCK, OTHER_BLOCKS)
+        system = foreign.joined(data.get("system"), "system", OF_A_BLOCK, OTHER_BLOCKS)
         if not isinstance(system, str | None):
             complaint = "This must be a string or a list of text blocks."
             raise InvalidMessageFormatError(complaint, field="system", received=echo(system))
         return (ChatMessage("system", system), *messages) if system and system.strip() else messages
 
-    def take_options(self, fields: f.Fields, model: Model) -> dict[str, Any]:
+    def take_options(self, fields: Fields, model: Model) -> dict[str, Any]:
         """See `ForeignSerializer`."""
         if "max_tokens" not in fields.given:
             fields.complain("max_tokens", "This field is required.")
@@ -115,7 +118,7 @@ def plain_message(item: Any, place: str) -> Any:
     if role not in ROLES:
         complaint = f"The role must be one of {', '.join(ROLES)}; a system prompt stands in `system`."
         raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
-    return item | {"content": f.joined(item.get("content"), f"{place}.content", OF_A_BLOCK, OTHER_BLOCKS)}
+    return item | {"content": foreign.joined(item.get("content"), f"{place}.content", OF_A_BLOCK, OTHER_BLOCKS)}
 
 
 class MessagesView(ChatEndpoint):

@@ -8,11 +8,12 @@ from typing import Any
 from rest_framework import serializers
 
 from chat.answer import Answer, AnswerStream
+from chat.body import LONGEST_LABEL, Fields, Harmless
 from chat.catalogue import Model
 from chat.completion import Chat
 from chat.envelopes import OPENAI
 from chat.exceptions import InvalidMessageFormatError
-from chat.faces import fields as f
+from chat.faces import foreign
 from chat.faces.base import ChatEndpoint, charged, noted
 from chat.faces.events import COMMENT, event
 from chat.faces.shapes import CHAT_COMPLETION
@@ -26,7 +27,7 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 OTHER_ROLES = ("tool", "function")
 OTHER_PARTS = ("image_url", "input_audio", "file", "refusal")
 LABELS = ("user", "safety_identifier", "prompt_cache_key")
-OF_A_MESSAGE: f.Harmless = {
+OF_A_MESSAGE: Harmless = {
     # Models read a name, and not all that may answer here take one: to drop it would change the conversation.
     "name": (),
     # What an answer carries besides its text, so that it can be sent back as it came.
@@ -36,11 +37,11 @@ OF_A_MESSAGE: f.Harmless = {
     "tool_calls": ([],),
     "function_call": (),
 }
-OF_A_PART: f.Harmless = {"prompt_cache_breakpoint": ()}
-OF_STREAM_OPTIONS: f.Harmless = {"include_obfuscation": (False,)}
+OF_A_PART: Harmless = {"prompt_cache_breakpoint": ()}
+OF_STREAM_OPTIONS: Harmless = {"include_obfuscation": (False,)}
 
 
-class ChatCompletionSerializer(f.ForeignSerializer):
+class ChatCompletionSerializer(foreign.ForeignSerializer):
     HARMLESS = {
         "audio": (),
         "frequency_penalty": (0,),
@@ -78,21 +79,21 @@ class ChatCompletionSerializer(f.ForeignSerializer):
     top_p = serializers.FloatField(min_value=0, max_value=1, required=False)
     stream = serializers.BooleanField(required=False, help_text="The answer as server-sent events; default false.")
     user = serializers.CharField(
-        required=False, allow_blank=True, max_length=f.LONGEST_LABEL, help_text="For yourself; not read."
+        required=False, allow_blank=True, max_length=LONGEST_LABEL, help_text="For yourself; not read."
     )
     safety_identifier = serializers.CharField(
-        required=False, allow_blank=True, max_length=f.LONGEST_LABEL, help_text="Likewise."
+        required=False, allow_blank=True, max_length=LONGEST_LABEL, help_text="Likewise."
     )
     prompt_cache_key = serializers.CharField(
-        required=False, allow_blank=True, max_length=f.LONGEST_LABEL, help_text="Likewise."
+        required=False, allow_blank=True, max_length=LONGEST_LABEL, help_text="Likewise."
     )
 
     def refine_schema(self, schema: dict[str, Any]) -> None:
         super().refine_schema(schema)
-        usage = {"include_usage": {"type": ["boolean", "null"]}} | f.harmless_schema(OF_STREAM_OPTIONS)
+        usage = {"include_usage": {"type": ["boolean", "null"]}} | foreign.harmless_schema(OF_STREAM_OPTIONS)
         schema["properties"] |= {
-            "messages": f.messages_schema(tuple(ROLES), f.text_schema(OF_A_PART), OF_A_MESSAGE),
-            "stop": {"anyOf": [{"type": "string", "minLength": 1}, f.STOPS, {"type": "null"}]},
+            "messages": foreign.messages_schema(tuple(ROLES), foreign.text_schema(OF_A_PART), OF_A_MESSAGE),
+            "stop": {"anyOf": [{"type": "string", "minLength": 1}, foreign.STOPS, {"type": "null"}]},
             "stream_options": {"type": ["object", "null"], "properties": usage, "additionalProperties": False},
         }
         given = {"properties": {"stream_options": {"type": "object"}}, "required": ["stream_options"]}
@@ -109,7 +110,7 @@ class ChatCompletionSerializer(f.ForeignSerializer):
             items = [plain_message(item, f"messages[{number}]") for number, item in enumerate(items)]
         return check_messages(items)
 
-    def take_options(self, fields: f.Fields, model: Model) -> dict[str, Any]:
+    def take_options(self, fields: Fields, model: Model) -> dict[str, Any]:
         """See `ForeignSerializer`."""
         for label in LABELS:
             fields.label(label)
@@ -137,7 +138,7 @@ def plain_message(item: Any, place: str) -> Any:
     """A message with one of our roles and its content as one string, where that is what it says."""
     if not isinstance(item, dict):
         return item
-    message = f.without_harmless(item, OF_A_MESSAGE, place)
+    message = foreign.without_harmless(item, OF_A_MESSAGE, place)
     role = message.get("role")
     if isinstance(role, str) and role in OTHER_ROLES:
         *others, last = ROLES
@@ -145,7 +146,7 @@ def plain_message(item: Any, place: str) -> Any:
     if not isinstance(role, str) or role not in ROLES:
         complaint = f"The role must be one of {', '.join(ROLES)}."
         raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
-    content = f.joined(message.get("content"), f"{place}.content", OF_A_PART, OTHER_PARTS)
+    content = foreign.joined(message.get("content"), f"{place}.content", OF_A_PART, OTHER_PARTS)
     return message | {"role": ROLES[role], "content": content}
 
 
