@@ -8,7 +8,7 @@ from chat import failover
 from chat.problems import BY_CODE
 from tests.loopback import Fault, status
 from tests.loopback_faults import ANSWERED, ANTHROPIC, BODIES, ERRORS, OPENAI, pieces_of
-from tests.rig import KEYS
+from tests.rig import KEYS, eventually
 
 pytestmark = pytest.mark.django_db
 SLOW, DOWN, LIMITED = "provider_timeout", "provider_unavailable", "provider_rate_limited"
@@ -48,7 +48,7 @@ def protocol(request):
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_has_its_answer(rig, fault, protocol, situation):
-    rig.configure(protocol, timeout=0.5 if FAULTS[fault] == SLOW else 5)
+    rig.configure(protocol, timeout=0.5 if FAULTS[fault] == SLOW else 20)
     model, charged = ("pair" if situation == "second" else "alone"), 0
     if situation == "cached":
         assert rig.chat(model).json()["tokens_used"] == 21
@@ -76,7 +76,7 @@ def test_every_fault_has_its_answer(rig, fault, protocol, situation):
 
     failed = response.status_code != 200
     assert expected == ((response.status_code, body["error"]) if failed else (200, body["provider"], body["cached"]))
-    assert rig.calls == calls
+    eventually(lambda: rig.calls == calls)  # a busy machine's provider may be late to read what was sent
     assert (rig.tokens(), response["X-Request-ID"]) == ((charged, 0), "row-1")
     if failed:
         assert response.get("Retry-After") == WAITS.get(fault, WAITS[outcome])

@@ -14,7 +14,7 @@ from tests import loopback_streams
 from tests.events import end_of, events_of, text_of
 from tests.loopback import Fault, status
 from tests.loopback_faults import error
-from tests.rig import KEYS
+from tests.rig import KEYS, eventually
 from tests.test_fault_matrix import DOWN, INVALID, LEAKS, LIMITED, OURS, REJECTED, RETRIED, SLOW, WAITS
 
 pytestmark = pytest.mark.django_db
@@ -85,7 +85,7 @@ def stream(rig, protocol, model, settings, monkeypatch):
     settings.CHAT_STREAM_IDLE_TIMEOUT = 0.3
     monkeypatch.setattr(cooldown, "FAILURES_IN_A_ROW", 100)
 
-    def chat(fault, timeout=5.0):
+    def chat(fault, timeout=20.0):
         rig.configure(protocol, timeout=timeout)
         rig.first.always = behaviour(fault, protocol)
         return rig.chat(model, stream=True, headers={"X-Request-ID": "row-1"})
@@ -95,18 +95,20 @@ def stream(rig, protocol, model, settings, monkeypatch):
 
 @pytest.mark.parametrize(("fault", "code"), rows(NO_TEXT))
 def test_before_the_first_text(rig, stream, model, fault, code):
-    response = stream(fault, timeout=0.5 if code == SLOW else 5.0)
+    response = stream(fault, timeout=0.5 if code == SLOW else 20.0)
     calls = 3 if fault in RETRIED and model == "alone" else 2 if fault in RETRIED else 1
     if model == "pair" and code != REJECTED:
         events = events_of(response)
         assert (text_of(events), end_of(events)[0], end_of(events)[1]["provider"]) == ("hello", "done", "second")
-        assert (rig.tokens(), rig.calls) == ((21, 0), (calls, 1))
+        eventually(lambda: rig.calls == (calls, 1))  # a busy machine's provider may be late to read what was sent
+        assert rig.tokens() == (21, 0)
         return
     body = response.json()
     assert (response.status_code, body["error"], body["provider"]) == (BY_CODE[code].status, code, "first")
     assert response.get("Retry-After") == WAITS.get(fault, WAITS[code])
     assert "Nothing was charged" in body["message"]
-    assert (rig.tokens(), rig.calls, rig.record().state) == ((0, 0), (calls, 0), State.RELEASED)
+    eventually(lambda: rig.calls == (calls, 0))
+    assert (rig.tokens(), rig.record().state) == ((0, 0), State.RELEASED)
 
 
 @pytest.mark.parametrize(("fault", "code"), rows(BREAKS))
