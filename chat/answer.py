@@ -11,8 +11,6 @@ from chat.conf import conf
 from chat.exceptions import ProviderTimeoutError, SystemError
 from chat.providers.base import ChatStream, FinishReason, Usage
 
-OUR_LIMIT = "CHAT_STREAM_MAX"
-"""Stands in the details of a time-out that says nothing of the provider: the client may have been the slow one."""
 TICK = 1.0
 """Seconds of silence after which a stream says that it is alive, so that somebody can look whether the client is."""
 
@@ -30,6 +28,11 @@ class ServerStopping(SystemError):
     """A stream would have outlasted its server. `tokens_charged` is what the user pays for what had arrived."""
 
     tokens_charged = 0
+
+
+class StreamTooLong(ProviderTimeoutError):
+    """A stream was not over after CHAT_STREAM_MAX, which says nothing of the provider: the client may have been the
+    slow one."""
 
 
 class Answer(NamedTuple):
@@ -131,8 +134,8 @@ class Arriving:
             raise ServerStopping("The server was told to stop before the stream was over.")
         left = self._ends - now
         if left <= 0:
-            message = f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text"
-            raise ProviderTimeoutError(self._provider, None, message, details={"limit": OUR_LIMIT})
+            message = f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text (CHAT_STREAM_MAX)"
+            raise StreamTooLong(self._provider, None, message)
         try:
             return self._reply.next(min(TICK, left))
         finally:

@@ -12,7 +12,7 @@ import structlog
 from django.db import transaction
 
 from chat import budgets, failover, reply_cache, tokens
-from chat.answer import Answer, AnswerStream, Arriving, ServerStopping, Stored
+from chat.answer import Answer, AnswerStream, Arriving, ServerStopping, Stored, StreamTooLong
 from chat.attempts import stream_ended
 from chat.catalogue import Model
 from chat.conf import conf
@@ -172,7 +172,7 @@ class _Running:
         )
         if isinstance(exc, ProviderError | ServerStopping):
             exc.tokens_charged = usage.total
-        if isinstance(exc, ProviderError) and "limit" not in exc.details:
+        if isinstance(exc, ProviderError) and not isinstance(exc, StreamTooLong):
             self._stream_ended(exc)
         elif exc is None:  # it was answering: `began` has left it one failure short of a rest
             self._stream_ended(None)

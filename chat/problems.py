@@ -22,7 +22,7 @@ from rest_framework import exceptions as drf
 
 from chat import catalogue
 from chat import exceptions as tree
-from chat.answer import ServerStopping
+from chat.answer import ServerStopping, StreamTooLong
 from chat.budgets import SMALLEST_ANSWER
 from chat.conf import conf
 from chat.failover import ALL_PROVIDERS
@@ -191,6 +191,8 @@ def _budget_message(exc: tree.TokenBudgetExceededError) -> str:
     held = f" (chats in flight hold {exc.tokens_reserved})" if exc.tokens_reserved else ""
     renewal = f" until it is renewed, on {exc.resets_at:%Y-%m-%d at %H:%M} UTC" if exc.resets_at else ""
     now, later = _to_fit(exc, exc.tokens_remaining), "wait until then"
+    if exc.tokens_reserved and exc.tokens_used + (exc.tokens_needed or 0) <= exc.tokens_limit:
+        later = "wait until those chats are over"
     if not exc.can_ever_fit:
         change = _to_fit(exc, exc.tokens_limit)
         later = f"{later} and {change}" if change and not now else ""
@@ -364,6 +366,11 @@ PROBLEMS = [
             tree.ProviderTimeoutError("anthropic", None, ""), should_retry=True,
             context=_provider, retry_after=_wait,
             message=_says("{who} did not answer in time. {bill}; try again in {wait} seconds.")),
+    Problem(504, "provider_timeout", "warning", (StreamTooLong,),
+            "The answer went on for longer than a stream may take here.",
+            "Ask for a shorter one, or take it faster.", StreamTooLong("anthropic", None, ""), context=_provider,
+            message=lambda exc: f"The answer went on for longer than a stream may take here. {_bill(exc)}; "
+                                "ask for a shorter one, or take it faster."),
     Problem(502, "invalid_provider_response", "error", (tree.InvalidProviderResponseError,),
             "The provider's answer could not be used.", WAIT,
             tree.InvalidProviderResponseError("anthropic", 200, ""), should_retry=True,

@@ -268,6 +268,11 @@ ADVICE = [
     (
         (250, 50, 190, 64),
         f"and your budget of 250 has 10 left (chats in flight hold 190) {RENEWED} "
+        "Wait until those chats are over, or ask for a larger budget.",
+    ),
+    (
+        (250, 200, 40, 64),  # nor would it fit without them
+        f"and your budget of 250 has 10 left (chats in flight hold 40) {RENEWED} "
         "Wait until then, or ask for a larger budget.",
     ),
     (

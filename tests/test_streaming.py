@@ -93,6 +93,9 @@ def test_a_stream_that_never_ends_is_ended(rig, quick, settings):
     rig.first.always = Fault("stream_pings_after_text", seconds=0.02, text=TEXT)
     name, error = end_of(events_of(rig.chat(stream=True)))
     assert (name, error["error"], error["status"]) == ("error", "provider_timeout", 504)
+    assert "longer than a stream may take here" in error["message"]
+    assert f"charged, {rig.tokens()[0]} tokens; ask for a shorter one" in error["message"]
+    assert "retry_after" not in error  # the next would end in the same way
     assert rig.first.left.wait(5)
     assert (rig.record().state, rig.tokens()[1]) == (State.TRUNCATED, 0)
 
