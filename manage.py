@@ -5,7 +5,20 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError, InterfaceError
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.development")
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except (DatabaseError, InterfaceError) as exc:
+        if "--traceback" in sys.argv:
+            raise
+        from chat.database import name
+
+        sys.stderr.write(
+            f"{name()} cannot be used: {str(exc).strip()}\n"
+            "Does it run, is DATABASE_URL the right one in this shell, and has it its tables (manage.py migrate)? "
+            "--traceback tells more.\n"
+        )
+        sys.exit(2)

@@ -26,7 +26,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "CHAT_STREAM_IDLE_TIMEOUT": SECONDS,
     "CHAT_STREAM_MAX": SECONDS,
     "DATABASE_POOL": COUNT,
-    "KEY_TTL_DAYS": COUNT,
+    "KEY_TTL_DAYS": (1, 3650),
     "MAX_BODY_BYTES": (1, 10**9),
     "PROVIDER_POOL_SIZE": COUNT,
     "REPLY_CACHE_TTL": (0, 10**9),
@@ -35,6 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "SIMULATOR_LATENCY": (0, 3600),
     "TOKEN_BUDGET_DEFAULT": (0, 10**15),
     "TRUSTED_PROXY_HOPS": (0, 10),
+    "WEB_CONCURRENCY": COUNT,
 }
 
 

@@ -7,6 +7,7 @@ as a probe: if it is served the provider is back, if not it rests again. A strea
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,15 @@ from django.core.cache import cache
 
 from chat import exceptions
 from chat.exceptions import ProviderError, ProviderRateLimitError, ProviderRequestRejectedError
+from chat.providers.failures import CREDIT_SPENT, KEY_REFUSED
 
 FAILURES_IN_A_ROW = 5
 REST = 30.0
 """Seconds of an ordinary rest."""
 LONG_REST = 300.0
-"""Seconds of rest when our key is refused or our credit is spent: nothing mends that but an operator."""
+"""Seconds of rest after one of `FAULTS`."""
+FAULTS = {verdict.fact: verdict.meaning for verdict in (KEY_REFUSED, CREDIT_SPENT)}
+"""What nothing mends but an operator."""
 MEMORY = 600
 """Seconds after which the cache forgets a provider's failures."""
 REFRESH = 1.0
@@ -82,7 +86,8 @@ def resting(provider: str, probe_seconds: float) -> ProviderError | None:
 
 
 def state(provider: str) -> dict[str, Any]:
-    """For operators: `state` is `available`, `resting` or `probing`; why and for how many more seconds it rests."""
+    """For operators: `state` is `available`, `resting` or `probing`; `cause` and `why` it rests, and for how many more
+    seconds."""
     rest, failures = _read(provider, fresh=True)
     if rest is None:
         return {"state": "available", "failures_in_a_row": failures}
@@ -91,8 +96,19 @@ def state(provider: str) -> dict[str, Any]:
         "state": "resting" if left else "probing",
         "failures_in_a_row": failures,
         "cause": rest.cause,
+        "why": FAULTS.get(rest.kind, ""),
         "seconds_left": round(left, 1),
     }
+
+
+def forget_faults(providers: Iterable[str]) -> None:
+    """End the rests that only an operator can end. For a server that starts, perhaps with a new key."""
+    for provider in providers:
+        rest, _ = _read(provider, fresh=True)
+        if rest and rest.kind in FAULTS:
+            cache.delete_many(_keys(provider))
+            _seen.pop(provider, None)
+            log.info("provider_cooldown", provider=provider, state="over")
 
 
 def succeeded(provider: str) -> None:
@@ -153,7 +169,7 @@ def failed(exc: ProviderError) -> None:
 def _rest_after(exc: ProviderError) -> float | None:
     """How long the provider must rest now, in seconds; None if it need not."""
     kind = exc.details.get("kind")
-    if kind in {"key", "credit"}:
+    if kind in FAULTS:
         return LONG_REST
     if type(exc) is ProviderError:
         return None  # an upstream model that does not exist says nothing of the provider's health

@@ -60,6 +60,13 @@ class Bounded(psycopg.Connection[Any]):
             raise
 
 
+def name() -> str:
+    """Which database this is, for people; without its password."""
+    settings = connection.settings_dict
+    place = f"{settings['HOST'] or 'localhost'}:{settings['PORT'] or 5432}/" if connection.vendor != "sqlite" else ""
+    return f"The database {place}{settings['NAME']} ({connection.display_name})"
+
+
 def bound_waits() -> None:
     """For a server, before its first query. A command may take its time: it migrates, audits and prunes."""
     for database in connections.all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from django.core.cache import cache
 from django.db import Error
 from rest_framework import generics, pagination
@@ -19,6 +20,8 @@ from chat import catalogue, cooldown, shapes, usage
 from chat.authentication import BrowserAuthentication
 from chat.models import Conversation, TokenBudget
 from chat.serializers import ConversationDetailSerializer, ConversationSerializer, own_conversation
+
+log = structlog.get_logger(__name__)
 
 
 class OpenView(APIView):
@@ -176,7 +179,8 @@ class ReadyView(OpenView):
 def database_answers() -> bool:
     try:
         TokenBudget.objects.exists()
-    except Error:
+    except Error as exc:
+        log.error("database_unavailable", reason=str(exc), hint="Without its tables: manage.py migrate.")
         return False
     return True
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TextIO
 
 import structlog
@@ -97,12 +98,13 @@ class LineFormatter(structlog.stdlib.ProcessorFormatter):
 
 def configure_logging(*, format: str, level: str, file: str) -> None:
     """Send every line to standard output, as JSON or (`format="console"`) for people, and as JSON to `file` if named.
+    A command's lines go to standard error, since its output is what it was called for.
 
     Tracebacks are plain text without local variables, which would hold prompts and keys.
     """
     formatters: dict[str, Processor] = {"json": structlog.processors.JSONRenderer(), "console": _console_renderer()}
     handlers: dict[str, dict[str, object]] = {
-        "stdout": {"()": _stdout_handler(), "stream": "ext://sys.stdout", "formatter": format}
+        "console": {"()": _handler(), "stream": f"ext://sys.{_stream()}", "formatter": format}
     }
     if file:
         # Watched, so that logrotate may move the file away.
@@ -147,16 +149,22 @@ def not_said_before(record: logging.LogRecord) -> bool:
     return not (reported and getattr(record, "status_code", 500) < 500)
 
 
-def _stdout_handler() -> type[logging.StreamHandler[TextIO]]:
+def _stream() -> str:
+    command = Path(sys.argv[0]).name == "manage.py" and sys.argv[1:2] != ["runserver"]
+    return "stderr" if command else "stdout"
+
+
+def _handler() -> type[logging.StreamHandler[TextIO]]:
     try:
-        sys.stdout.fileno()
+        getattr(sys, _stream()).fileno()
     except (AttributeError, OSError):  # somebody's own object in its place
         return logging.StreamHandler
     return LineHandler
 
 
 def _console_renderer() -> Processor:
-    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    is_terminal = getattr(getattr(sys, _stream()), "isatty", bool)()
+    return structlog.dev.ConsoleRenderer(colors=is_terminal, exception_formatter=structlog.dev.plain_traceback)
 
 
 def _formatter(renderer: Processor) -> dict[str, object]:

@@ -10,7 +10,10 @@ from django.conf import settings
 from django.core import checks
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
+from django.db import connection
 
+from chat.catalogue import current
+from chat.cooldown import forget_faults
 from chat.database import bound_waits
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
@@ -48,5 +51,11 @@ bound_waits()
 application = Handler()
 
 # A server other than runserver would not run the system checks, and a mistake would come up in some user's request.
-if errors := [str(message) for message in checks.run_checks() if message.is_serious(checks.ERROR)]:
+found = checks.run_checks()
+if errors := [str(message) for message in found if message.is_serious(checks.ERROR)]:
     raise SystemCheckError("\n".join(errors))
+for message in found:
+    log.log(message.level, "system_check", id=message.id, detail=message.msg, hint=message.hint)
+if connection.vendor == "sqlite" and not settings.DEBUG:
+    log.warning("budgets_in_a_file", file=str(connection.settings_dict["NAME"]), hint="Set DATABASE_URL in production.")
+forget_faults(current().providers)

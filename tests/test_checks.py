@@ -71,6 +71,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("number", "name", "value"), MISTAKES)
 def test_a_mistake_is_an_error_that_names_the_setting(settings, number, name, value):
+    settings.REDIS_URL = "" if number == "E004" else "redis://127.0.0.1/0"
     setattr(settings, name, value)
     (error,) = check_settings()
     assert (error.id, error.is_serious()) == (f"chat.{number}", True)

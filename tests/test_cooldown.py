@@ -248,7 +248,15 @@ def test_operators_see_why_and_how_long(clock):
         fail(times=2)
     facts = {"provider": "p", "cause": "ProviderUnavailableError", "seconds": 30.0}
     assert [line.items() >= facts.items() for line in logs] == [True]
-    seen = {"state": "resting", "failures_in_a_row": 5, "cause": "ProviderUnavailableError"}
+    seen = {"state": "resting", "failures_in_a_row": 5, "cause": "ProviderUnavailableError", "why": ""}
     assert cooldown.state("p") == seen | {"seconds_left": 30.0}
     clock.shift(31)
     assert cooldown.state("p") == seen | {"state": "probing", "seconds_left": 0.0}
+
+
+def test_a_server_that_starts_tries_a_refused_key_again_but_no_provider_that_is_down(clock):
+    fail(fault("key"))
+    fail(outage("q"), times=5)
+    assert cooldown.state("p")["why"] == "our API key is refused"
+    cooldown.forget_faults(["p", "q", "r"])
+    assert (resting("p"), resting("q") is None) == (None, False)

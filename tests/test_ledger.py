@@ -63,6 +63,12 @@ def test_nothing_agrees_with_nothing():
     assert run("audit_budgets") == "All 0 budget periods agree with the 0 usage records.\n"
 
 
+def test_but_an_empty_database_may_be_the_wrong_one():
+    err = io.StringIO()
+    call_command("audit_budgets", stdout=io.StringIO(), stderr=err)
+    assert "holds no usage records; is it the right one?" in err.getvalue()
+
+
 def of_record(**changes):
     return lambda: UsageRecord.objects.filter(pk=UsageRecord.objects.earliest("pk").pk).update(**changes)
 
@@ -186,14 +192,14 @@ def test_only_periods_that_had_ended_by_then_go(user, period, goes, stays):
     for when in (goes, stays, NOW):
         live(user, when)
 
-    assert prune() == "Deleted of before 2026-04-16 12:30 UTC: 4 records, 1 periods.\n"
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 4 records, 1 periods.\n"
 
     left = UsageRecord.objects.values_list("created_at", flat=True)
     assert {when.date() for when in left} == {datetime.fromisoformat(when).date() for when in (stays, NOW)}
     assert UsageRecord.objects.count() == 8
     assert list(BudgetPeriod.objects.values_list("used", flat=True)) == [30, 30]
     assert audit() == []
-    assert prune() == "Deleted of before 2026-04-16 12:30 UTC: 0 records, 0 periods.\n"
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 0 records, 0 periods.\n"
 
 
 def test_an_open_reservation_is_never_deleted(user):
@@ -201,13 +207,13 @@ def test_an_open_reservation_is_never_deleted(user):
     with time_machine.travel("2025-01-10 11:00 +0000"):
         reserve(user)
 
-    assert prune() == "Deleted of before 2026-04-16 12:30 UTC: 4 records, 0 periods.\n"
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 4 records, 0 periods.\n"
 
     assert UsageRecord.objects.get().state == State.RESERVED
     assert BudgetPeriod.objects.values_list("used", "reserved").get() == (0, 14)
     assert audit() == []
     budgets.reclaim()
-    assert prune() == "Deleted of before 2026-04-16 12:30 UTC: 1 records, 1 periods.\n"
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 1 records, 1 periods.\n"
     assert audit() == []
 
 

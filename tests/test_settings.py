@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -57,6 +58,8 @@ def test_production_passes_every_deployment_check_without_a_warning():
         ("DATABASE_URL", "mysql://u:planted@h/d", "DATABASE_URL must read"),
         ("DATABASE_URL", "postgresql://u:planted@h:port/d", "DATABASE_URL must read"),
         ("REDIS_URL", "localhost:6379", "REDIS_URL must read"),
+        ("REDIS_URL", "redis://:planted@localhost:port/0", "REDIS_URL must read"),
+        ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY is 0"),
         ("CORS_ALLOWED_ORIGINS", "app.example", "CORS_ALLOWED_ORIGINS holds 'app.example'"),
     ],
 )
@@ -69,8 +72,39 @@ def test_a_server_does_not_start_on_a_mistake_and_says_which(name, value, compla
 
 def test_a_sound_server_starts_with_the_settings_of_its_environment(tmp_path):
     words = "from django.conf import settings as s; print(s.ALLOWED_HOSTS, s.SECRET_KEY[:6], s.CHAT_SIMULATOR, s.DEBUG)"
-    status, output = python("-W", "error", "-c", f"import genai_site.wsgi; {words}", STATIC_ROOT=str(tmp_path))
-    assert (status, output) == (0, "['chat.example.org', 'api.example.org'] $a-b_c False False\n")
+    status, output = python(
+        *("-W", "error", "-c", f"import genai_site.wsgi; {words}"), STATIC_ROOT=str(tmp_path), LLAMA_BASE_URL=None
+    )
+    *warnings, last = output.splitlines()
+    assert (status, last) == (0, "['chat.example.org', 'api.example.org'] $a-b_c False False")
+    not_offered, in_a_file = (json.loads(line) for line in warnings)
+    assert (not_offered["id"], "llama-2 is not offered" in not_offered["detail"]) == ("chat.W010", True)
+    assert (in_a_file["event"], in_a_file["file"].endswith("db.sqlite3")) == ("budgets_in_a_file", True)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://u:planted@127.0.0.1:1/chat", ["127.0.0.1:1/chat (PostgreSQL) cannot be used"]),
+        ("sqlite:///{}/empty.sqlite3", ["empty.sqlite3 (SQLite) cannot be used: no such table", "manage.py migrate"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["audit_budgets", "reclaim_reservations", "issue_key ada"])
+def test_a_command_without_its_database_says_which_that_is(tmp_path, url, words, command):
+    status, output = python("manage.py", *command.split(), DATABASE_URL=url.format(tmp_path))
+    said = [line for line in output.splitlines() if not line.startswith("{")]  # the rest is the pool's log
+    assert (status, len(said)) == (2, 2), output  # an audit's 1 is for books that do not agree
+    assert all(word in " ".join(said) for word in words)
+    assert "planted" not in output
+    assert "Traceback" in python("manage.py", *command.split(), "--traceback", DATABASE_URL=url.format(tmp_path))[1]
+
+
+def test_a_commands_log_does_not_stand_in_its_output(tmp_path):
+    log = "import structlog; structlog.get_logger('x').error('planted')"
+    command = f"sys.argv = ['manage.py', 'check']; runpy.run_path('manage.py', run_name='__main__'); {log}"
+    status, output = python("-c", f"import sys, runpy; sys.stderr = open({str(tmp_path / 'log')!r}, 'w'); {command}")
+    assert (status, "planted" in output) == (0, False), output
+    assert "planted" in (tmp_path / "log").read_text()
 
 
 ASK_KERNEL = """

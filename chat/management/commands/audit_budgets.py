@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from chat import ledger
+from chat import database, ledger
 
 COLUMNS = "{:30} {:6} {:16} {:>15} {:>15} {:>13} {:>13}  {}"
 HEADINGS = ("user", "period", "start (UTC)", "used: recorded", "stored", "reserved: rec.", "stored", "remark")
@@ -33,6 +33,8 @@ class Command(BaseCommand):
                 "for budget_settlement_failed, and ask who edited rows by hand or restored a part of the database."
             )
         self.stdout.write(f"All {periods:,} budget periods agree with the {records:,} usage records.")
+        if not records:
+            self.stderr.write(f"{database.name()} holds no usage records; is it the right one?", str)
 
     def line(self, found: ledger.Difference) -> str:
         remarks = [] if found.stored else ["the period has no row"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from shlex import quote
 from typing import Any
 
 from django.conf import settings
@@ -42,7 +43,9 @@ def find_user(username: str, *, create: bool = False) -> Any:
     if user := users.filter(username=username).first():
         return user
     if not create:
-        raise CommandError(f"There is no user {username!r}. To create it: manage.py issue_key {username} --create")
+        raise CommandError(
+            f"There is no user {username!r}. To create it: manage.py issue_key {quote(username)} --create"
+        )
     try:
         users.model._meta.get_field("username").clean(username, None)
     except ValidationError as exc:

@@ -92,5 +92,5 @@ class Command(BaseCommand):
         finally:
             progress.end()
         self.stdout.write(
-            f"Deleted of before {before:%Y-%m-%d %H:%M} UTC: {progress.done:,} records, {periods:,} periods."
+            f"Deleted from before {before:%Y-%m-%d %H:%M} UTC: {progress.done:,} records, {periods:,} periods."
         )

@@ -22,5 +22,5 @@ class Command(BaseCommand):
         total = 0
         while count := budgets.reclaim():
             total += count
-        IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
-        self.stdout.write(f"Expired reservations given back: {total}")
+        answers, _ = IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
+        self.stdout.write(f"Expired reservations given back: {total}; stored answers deleted: {answers}")

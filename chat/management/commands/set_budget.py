@@ -14,13 +14,16 @@ from chat.models import Period
 
 
 class Command(BaseCommand):
-    help = "Set a user's token budget, and print what is in force now. What is left out stays as it is."
+    help = (
+        "Set a user's token budget, and print what is in force now. What is left out stays as it is; for a user "
+        "without a budget of their own it becomes what the default is now."
+    )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--limit", type=int, help="Tokens a period; 0: nothing. Default: TOKEN_BUDGET_DEFAULT.")
-        parser.add_argument("--period", choices=Period.values, help="Default: TOKEN_BUDGET_PERIOD.")
+        parser.add_argument("--limit", type=int, help="Tokens a period; 0: nothing.")
+        parser.add_argument("--period", choices=Period.values)
         parser.add_argument("--rate", help='Chats in a time, such as 10/m or 5/10s; "" is the default.')
         parser.add_argument("--note", help="For operators; users never see it.")
 
