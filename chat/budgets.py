@@ -7,23 +7,23 @@ ever read and written back. All counts are tokens, all times UTC.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
-from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connection, connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from chat import reservations
 from chat.conf import conf
-from chat.database import NEVER_WRITABLE, persist
-from chat.exceptions import TokenBudgetExceededError
+from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from chat.providers.base import Usage
 from chat.reservations import Reservation
+from chat.unwritten import Write, persist, write_pending
 from chat.usage import allowance, period_end, period_start
 
 SMALLEST_ANSWER = 16
@@ -47,30 +47,25 @@ def reserve(
     """Set aside the tokens of prompt and answer. Without `max_tokens` the answer is `default_tokens`, or what is left.
 
     A chat that is not over RESERVATION_MARGIN after `seconds` (None: CHAT_DEADLINE) is taken for dead.
-    Raises `TokenBudgetExceededError` if they do not fit into the user's budget.
+    Raises `TokenBudgetExceededError` if they do not fit into the user's budget, `DatabaseUnavailableError` if the user
+    is being deleted at this moment.
     """
-    _write_pending()
+    write_pending()
     budget, now = allowance(user), timezone.now()
     start = period_start(budget.period, now)
     output_tokens = max_tokens or default_tokens
     asked = Reservation(0, user.pk, budget.period, start, prompt_tokens + output_tokens, output_tokens)
     expires_at = now + timedelta(seconds=(seconds or conf.CHAT_DEADLINE) + conf.RESERVATION_MARGIN)
     facts = {"request_id": request_id, "model": model, "created_at": now, "expires_at": expires_at}
-    if taken := _take(asked, budget.limit, facts):
-        return taken
-    # The period's first chat, or not all of it fits: settle what there is, then take what is left under a lock.
-    BudgetPeriod.objects.bulk_create(
-        [BudgetPeriod(user_id=user.pk, period=budget.period, start=start)], ignore_conflicts=True
-    )
-    reclaim(user_id=user.pk)
     smallest = prompt_tokens + (max_tokens or min(default_tokens, SMALLEST_ANSWER))
-    with transaction.atomic():
-        row = asked.rows().select_for_update().get()
-        tokens = min(asked.tokens, budget.limit - row.used - row.reserved)
-        if tokens >= smallest:
-            wanted = replace(asked, tokens=tokens, output_tokens=tokens - prompt_tokens)
-            if taken := _take(wanted, budget.limit, facts):
-                return taken
+    try:
+        taken = _take(asked, budget.limit, facts)
+        if not taken:
+            taken, row = _take_what_is_left(asked, smallest, budget.limit, facts)
+    except (IntegrityError, BudgetPeriod.DoesNotExist) as exc:
+        raise DatabaseUnavailableError("The user or the budget's period was deleted at this moment.") from exc
+    if taken:
+        return taken
     can_ever_fit = smallest <= budget.limit
     raise TokenBudgetExceededError(
         user.pk,
@@ -82,6 +77,24 @@ def reserve(
         resets_at=period_end(budget.period, start),
         can_ever_fit=can_ever_fit,
     )
+
+
+def _take_what_is_left(
+    asked: Reservation, smallest: int, limit: int, facts: dict[str, Any]
+) -> tuple[Reservation | None, BudgetPeriod]:
+    """It is the period's first chat, or not all of it fits: settle what there is, then take what is left under a lock.
+    Also the row, as it was then."""
+    BudgetPeriod.objects.bulk_create(
+        [BudgetPeriod(user_id=asked.user_id, period=asked.period, start=asked.period_start)], ignore_conflicts=True
+    )
+    reclaim(user_id=asked.user_id)
+    with transaction.atomic():
+        row = asked.rows().select_for_update().get()
+        tokens = min(asked.tokens, limit - row.used - row.reserved)
+        if tokens < smallest:
+            return None, row
+        output_tokens = asked.output_tokens - (asked.tokens - tokens)
+        return _take(replace(asked, tokens=tokens, output_tokens=output_tokens), limit, facts), row
 
 
 def _take(wanted: Reservation, limit: int, facts: dict[str, Any]) -> Reservation | None:
@@ -99,10 +112,6 @@ def release_connection() -> None:
 
 
 # --- settle and release -----------------------------------------------------------------------------------------------
-_pending: deque[tuple[Reservation, dict[str, Any]]] = deque(maxlen=10_000)
-"""Ends of chats that could not be written; kept by this process until the database is back."""
-
-
 def settle(
     reservation: Reservation,
     usage: Usage,
@@ -151,12 +160,7 @@ def add_uncharged(reservation: Reservation, tokens: int) -> None:
 
 def _finish(reservation: Reservation, **end: Any) -> None:
     end["finished_at"] = timezone.now()
-    try:
-        persist(lambda: _write_end(reservation, end))
-    except Error as exc:
-        if not isinstance(exc, NEVER_WRITABLE):
-            _pending.append((reservation, end))
-        _log_unwritten(reservation, end, exc)
+    persist(Write(lambda: _write_end(reservation, end), partial(_report, reservation, end)))
 
 
 def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:
@@ -164,26 +168,11 @@ def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:
         log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
 
 
-def _write_pending() -> None:
-    while _pending:
-        try:
-            reservation, end = _pending.popleft()
-        except IndexError:
-            return  # another thread was quicker
-        try:
-            _write_end(reservation, end)
-        except NEVER_WRITABLE as exc:
-            _log_unwritten(reservation, end, exc)
-            continue  # or it would stand in the way of every chat to come
-        except Error:
-            _pending.appendleft((reservation, end))
-            raise
+def _report(reservation: Reservation, end: dict[str, Any], failure: Error | None) -> None:
+    if failure is None:
         log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])
-
-
-def _log_unwritten(reservation: Reservation, end: dict[str, Any], failure: Error) -> None:
-    """Everything that somebody needs who has to write it by hand."""
-    log.critical(
+        return
+    log.critical(  # everything that somebody needs who has to write it by hand
         "budget_settlement_failed",
         record_id=reservation.record_id,
         user_id=reservation.user_id,

@@ -1,15 +1,14 @@
-"""Writing while the database may be away; connections of Django's PostgreSQL pool: a statement on one of them, those
-that the server has closed while they lay idle, as every restart does, and those on which it does not answer."""
+"""Connections of Django's PostgreSQL pool: a statement on one of them, those that the server has closed while they lay
+idle, as every restart does, and those on which it does not answer."""
 
 from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from psycopg.pq import TransactionStatus
@@ -21,31 +20,7 @@ gone."""
 RECENTLY = 0.5
 """Seconds for which an answer of PostgreSQL shows that it is there; less than the pool takes to give up."""
 
-PAUSES = (0.05, 0.25, 0.7)
-"""Seconds between the tries to write what must not be lost."""
-NEVER_WRITABLE = (IntegrityError, DataError)
-"""Refusals that no later try can mend, unlike those of a database that is away."""
-
 _answered_at = float("-inf")
-
-
-def persist(write: Callable[[], Any]) -> None:
-    """Do `write`, again and again for about a second while the database is away.
-
-    Raises the last `django.db.Error`: at once if no other try could mend it, or within a transaction, which is lost.
-    """
-    give_up_at = time.monotonic() + sum(PAUSES)  # a try may itself have waited long for a connection
-    for pause in (*PAUSES, None):
-        try:
-            write()
-            return
-        except Error as exc:
-            if connection.in_atomic_block or isinstance(exc, NEVER_WRITABLE):
-                raise
-            connection.close()
-            if pause is None or time.monotonic() > give_up_at:
-                raise
-        time.sleep(pause)
 
 
 class Bounded(psycopg.Connection[Any]):

@@ -21,10 +21,10 @@ from django.utils import timezone
 from rest_framework.request import Request
 
 from chat.conf import conf
-from chat.database import persist
 from chat.exceptions import ValidationError
 from chat.models import IdempotentRequest
 from chat.problems import IdempotencyKeyReused, RequestInProgress
+from chat.unwritten import Write, persist, write_pending
 
 VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT = timedelta(hours=24)
@@ -50,6 +50,7 @@ def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[IdempotentR
     If the block raises, nothing is kept. RESERVATION_MARGIN after `seconds` a request that is not over is taken for
     dead. Raises `RequestInProgress` or `IdempotencyKeyReused`.
     """
+    write_pending()  # perhaps this key's
     stored = _claim(user, key, hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(), seconds)
     if stored.answer is not None:
         yield stored
@@ -58,9 +59,9 @@ def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[IdempotentR
     try:
         yield stored
     except BaseException:  # whatever ended it, a client that left included: a retry with the key must find it free
-        _write(lambda: mine.delete())
+        persist(Write(mine.delete, _report))
         raise
-    _write(lambda: mine.update(answer=stored.answer, expires_at=timezone.now() + KEPT))
+    persist(Write(lambda: mine.update(answer=stored.answer, expires_at=timezone.now() + KEPT), _report))
 
 
 def _claim(user: Any, key: str, fingerprint: str, seconds: float) -> IdempotentRequest:
@@ -92,9 +93,8 @@ def _claim(user: Any, key: str, fingerprint: str, seconds: float) -> IdempotentR
     return stored
 
 
-def _write(write: Any) -> None:
-    """The answer is on its way whether or not it can be kept; a claim that stays behind expires by itself."""
-    try:
-        persist(write)
-    except Error as exc:
-        log.error("idempotency_not_stored", exc_info=exc)
+def _report(failure: Error | None) -> None:
+    if failure:
+        log.error("idempotency_not_stored", exc_info=failure)
+    else:
+        log.warning("idempotency_stored_late")

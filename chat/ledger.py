@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 
 from chat.models import BudgetPeriod, Period, UsageRecord
 from chat.usage import period_start
@@ -108,6 +108,7 @@ def prune_records(before: datetime) -> Iterator[int]:
             if not batch:
                 return
             records = UsageRecord.objects.filter(pk__in=[pk for pk, _ in batch])
+            _lock_periods(records)
             _charge_back(records)
             records.delete()
         reached = batch[-1][1]
@@ -122,6 +123,12 @@ def prune_periods(before: datetime) -> int:
     while batch := list(empty.values_list("pk", flat=True)[:BATCH]):
         total += BudgetPeriod.objects.filter(pk__in=batch).delete()[0]
     return total
+
+
+def _lock_periods(records: QuerySet[UsageRecord]) -> None:
+    """In one order, or two runs that share some of the periods could each wait for the other."""
+    theirs = records.order_by().filter(user=OuterRef("user"), period=OuterRef("period"), period_start=OuterRef("start"))
+    list(BudgetPeriod.objects.filter(Exists(theirs)).order_by("pk").select_for_update().values_list("pk"))
 
 
 def _charge_back(records: QuerySet[UsageRecord]) -> None:

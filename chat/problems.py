@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core import exceptions as dj
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
@@ -389,7 +389,7 @@ PROBLEMS = [
             message=_says("{who} cannot be used at the moment, through no fault of yours. {bill}; "
                           "use another model, or tell an operator the request_id.")),
     Problem(503, "service_temporarily_unavailable", "error",
-            (tree.DatabaseUnavailableError, OperationalError, InterfaceError),
+            (tree.DatabaseUnavailableError, OperationalError, InterfaceError, InternalError),
             DOWN, "Nothing was charged. Try again in a few seconds.",
             tree.DatabaseUnavailableError(""), should_retry=True, retry_after=lambda exc: 5, traceback=True),
     Problem(503, "service_temporarily_unavailable", "error", (ServerStopping,),

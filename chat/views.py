@@ -20,6 +20,7 @@ from chat import catalogue, cooldown, shapes, usage
 from chat.authentication import BrowserAuthentication
 from chat.models import Conversation, TokenBudget
 from chat.serializers import ConversationDetailSerializer, ConversationSerializer, own_conversation
+from chat.unwritten import write_pending
 
 log = structlog.get_logger(__name__)
 
@@ -177,8 +178,10 @@ class ReadyView(OpenView):
 
 
 def database_answers() -> bool:
+    """Whether the database takes what a chat writes; what waited for that is written now."""
     try:
-        TokenBudget.objects.exists()
+        write_pending()
+        TokenBudget.objects.filter(pk=0).update(limit=0)  # nobody's; but one that only reads refuses it
     except Error as exc:
         log.error("database_unavailable", reason=str(exc), hint="Without its tables: manage.py migrate.")
         return False

@@ -111,6 +111,14 @@ def post_worker_init(worker: Any) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """gunicorn's hook in a worker that has ended: what waits for the database is tried once more."""
+    from chat.unwritten import write_pending
+
+    with suppress(Exception):  # the log has every fact of it
+        write_pending()
+
+
 def without_traceback(record: logging.LogRecord) -> bool:
     """A filter of gunicorn's log: a client that reads nothing until a write times out is no fault of the server's."""
     if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):

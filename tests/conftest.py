@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.core.cache import caches
 
-from chat import attempts, budgets, cache, catalogue, cooldown, reply_cache
+from chat import attempts, cache, catalogue, cooldown, reply_cache, unwritten
 from chat.redaction import keep_private
 from tests import servers
 from tests.contract import Log
@@ -61,7 +61,7 @@ def _clean_start() -> None:
     keep_private(())
     catalogue.load.cache_clear()
     cooldown._seen.clear()
-    budgets._pending.clear()
+    unwritten.pending.clear()
     attempts._transport(settings.PROVIDER_POOL_SIZE).close()  # those to its providers, which are gone
 
 

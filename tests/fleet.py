@@ -130,10 +130,12 @@ class Fleet:
             TokenBudget.objects.using(ALIAS).create(user=user, limit=limit, **budget)
         return str(get_token_model().objects.db_manager(ALIAS).create(user=user)[1])
 
-    def chat(self, url: str, key: str, request_id: str = "", **options: Any) -> Answer:
+    def chat(self, url: str, key: str, request_id: str = "", idempotency_key: str = "", **options: Any) -> Answer:
         request_id = request_id or f"chat-{next(self.numbers)}"
         body = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 30, **options}
         headers = {"Authorization": f"Token {key}", "X-Request-ID": request_id}
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
         began = time.monotonic()
         try:
             response = requests.post(f"{url}/chat", json=body, headers=headers, timeout=30)

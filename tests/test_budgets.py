@@ -10,8 +10,8 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
-from chat import budgets, database
-from chat.exceptions import TokenBudgetExceededError
+from chat import budgets, unwritten
+from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.providers.base import Usage
 from chat.usage import allowance, period_end, period_start, usage_of
@@ -22,7 +22,7 @@ EXPIRY = timedelta(seconds=90)
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(database, "PAUSES", ())
+    monkeypatch.setattr(unwritten, "PAUSES", ())
 
 
 def with_budget(user, limit, period="month"):
@@ -351,16 +351,27 @@ def test_an_end_that_cannot_be_written_is_kept_told_and_written_by_the_next_chat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_end_that_can_never_be_written_does_not_stand_in_the_way(user):
+def test_an_end_that_can_never_be_written_does_not_stand_in_the_way(user, monkeypatch):
     broken = reserve(user, 100, 50)
     BudgetPeriod.objects.update(reserved=0)  # somebody edited the numbers: giving back 150 would make them negative
     with capture_logs() as logs:
         budgets.release(broken, error="E")
     assert [line["event"] for line in logs] == ["budget_settlement_failed"]
-    budgets._pending.append((broken, {"state": "released", "finished_at": datetime.now(UTC)}))
+    monkeypatch.setattr(unwritten, "NEVER_WRITABLE", ())
+    budgets.release(broken, error="E")
+    monkeypatch.undo()
+    assert len(unwritten.pending) == 1
     with capture_logs() as logs:
         reserve(user, 1, 1)
-    assert ([line["event"] for line in logs], len(budgets._pending)) == (["budget_settlement_failed"], 0)
+    assert ([line["event"] for line in logs], len(unwritten.pending)) == (["budget_settlement_failed"], 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_user_who_is_deleted_while_they_chat_is_told_to_come_back(user):
+    type(user).objects.filter(pk=user.pk).delete()
+    with pytest.raises(DatabaseUnavailableError, match="was deleted at this moment"):
+        reserve(user)
+    assert not BudgetPeriod.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -373,17 +384,17 @@ def test_a_file_that_another_process_holds_delays_a_charge_and_loses_none(user, 
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.01)
     thief = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
     thief.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(database, "PAUSES", (0, 0, 0))
-    monkeypatch.setattr(database.time, "sleep", lambda pause: None)
+    monkeypatch.setattr(unwritten, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(unwritten.time, "sleep", lambda pause: None)
     settle(reservation, 90, 30)
-    assert len(budgets._pending) == 1
-    monkeypatch.setattr(database, "PAUSES", (5, 5))
-    monkeypatch.setattr(database.time, "sleep", lambda pause: thief.execute("ROLLBACK"))
+    assert len(unwritten.pending) == 1
+    monkeypatch.setattr(unwritten, "PAUSES", (5, 5))
+    monkeypatch.setattr(unwritten.time, "sleep", lambda pause: thief.execute("ROLLBACK"))
     settle(second, 10, 5)
     thief.close()
-    assert (len(budgets._pending), numbers(user)) == (1, [(15, 150)])
+    assert (len(unwritten.pending), numbers(user)) == (1, [(15, 150)])
     reserve(user, 1, 1)
-    assert (len(budgets._pending), numbers(user)) == (0, [(135, 2)])
+    assert (len(unwritten.pending), numbers(user)) == (0, [(135, 2)])
     connection.close()
 
 

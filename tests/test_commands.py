@@ -262,20 +262,20 @@ def test_reclaim_reservations_gives_back_what_dead_workers_left(user):
     with time_machine.travel(timezone.now() - timedelta(minutes=2)):
         reserve(user, 3)
 
-    assert run("reclaim_reservations") == "Expired reservations given back: 3; stored answers deleted: 0\n"
+    assert run("reclaim_reservations") == "Expired reservations given back: 3\n"
     assert set(UsageRecord.objects.values_list("state", flat=True)) == {"reclaimed"}
     assert not BudgetPeriod.objects.filter(reserved__gt=0).exists()
-    assert run("reclaim_reservations") == "Expired reservations given back: 0; stored answers deleted: 0\n"
+    assert run("reclaim_reservations") == "Expired reservations given back: 0\n"
 
 
 def test_reclaim_reservations_leaves_chats_that_run(user):
     reserve(user, 2)
 
-    assert run("reclaim_reservations") == "Expired reservations given back: 0; stored answers deleted: 0\n"
+    assert run("reclaim_reservations") == "Expired reservations given back: 0\n"
     assert set(UsageRecord.objects.values_list("state", flat=True)) == {"reserved"}
 
 
 def test_reclaim_reservations_goes_on_until_none_are_left(user, monkeypatch):
     batches = iter([1000, 1000, 7, 0])
     monkeypatch.setattr(budgets, "reclaim", lambda: next(batches))
-    assert run("reclaim_reservations") == "Expired reservations given back: 2007; stored answers deleted: 0\n"
+    assert run("reclaim_reservations") == "Expired reservations given back: 2007\n"

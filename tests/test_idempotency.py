@@ -157,7 +157,7 @@ def test_what_is_over_is_cleared_away(rig):
 
 def test_the_claim_of_a_killed_worker_is_taken_over_once_it_is_over(rig, settings, monkeypatch):
     with monkeypatch.context() as killed:  # a killed worker writes nothing more
-        killed.setattr(idempotency, "_write", lambda write: None)
+        killed.setattr(idempotency, "persist", lambda write: None)
         rig.first.then(status(501))
         rig.chat(headers=KEY)
     assert rig.chat(headers=KEY).status_code == 409
@@ -189,13 +189,31 @@ def test_a_database_that_is_away_for_a_moment_costs_no_answer_and_blocks_no_key(
             raise OperationalError("gone")
         return execute(sql, params, many, context)
 
-    monkeypatch.setattr("chat.database.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
     rig.first.then(fault)
     with connection.execute_wrapper(away):
         rig.chat(headers=KEY)
     assert len(missed) == 2
     again = rig.chat(headers=KEY)
     assert (again.status_code, "Idempotent-Replayed" in again, rig.tokens()) == (200, fault == "ok", (21, 0))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", ["ok", status(400)], ids=["answered", "failed"])
+def test_after_a_longer_outage_the_key_is_settled_before_it_is_looked_at_again(rig, monkeypatch, fault):
+    def away(execute, sql, params, many, context):
+        if "chat_idempotentrequest" in sql and "user_id" not in sql:
+            raise OperationalError("gone")
+        return execute(sql, params, many, context)
+
+    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    rig.first.then(fault)
+    with connection.execute_wrapper(away):
+        rig.chat(headers=KEY)
+    assert len(rig.events("idempotency_not_stored")) == 1
+    again = rig.chat(headers=KEY)
+    assert (again.status_code, "Idempotent-Replayed" in again, rig.tokens()) == (200, fault == "ok", (21, 0))
+    assert len(rig.events("idempotency_stored_late")) == 1
 
 
 class Mine:

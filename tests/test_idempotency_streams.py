@@ -82,7 +82,7 @@ def test_a_client_that_leaves_before_the_end_is_told_finds_the_answer_kept(rig, 
 
 def test_the_claim_of_a_killed_worker_lasts_as_long_as_a_stream_may(rig, chat, settings, monkeypatch):
     with monkeypatch.context() as killed:  # a killed worker writes nothing more
-        killed.setattr(idempotency, "_write", lambda write: None)
+        killed.setattr(idempotency, "persist", lambda write: None)
         rig.first.then("stream_cut")
         events_of(chat())
     with time_machine.travel(timezone.now(), tick=True) as clock:

@@ -12,7 +12,7 @@ import pytest
 import time_machine
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -21,6 +21,7 @@ from chat.management.commands.prune_records import Progress
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.providers.base import Usage
 from chat.reservations import Reservation
+from tests.rig import eventually
 from tests.test_commands import run
 
 pytestmark = pytest.mark.django_db
@@ -284,6 +285,33 @@ def test_two_runs_at_once_take_nothing_off_twice(monkeypatch):
     assert sum(run.result() for run in runs) == 24
     assert audit() == []
     assert set(BudgetPeriod.objects.values_list("start__year", "used")) == {(2025, 0), (2026, 30)}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one lock for all rows")
+def test_two_runs_at_once_lock_the_periods_they_share_in_one_order():
+    users = [get_user_model().objects.create_user(f"user-{number}") for number in range(5)]
+    for user in users:
+        live(user, "2025-01-10 10:00 +0000")
+    first, *others = BudgetPeriod.objects.order_by("pk")
+    BudgetPeriod.objects.filter(pk=first.pk).update(used=F("used"))  # its row lies behind the others' now
+
+    def prune_all() -> int:
+        try:
+            return sum(ledger.prune_records(datetime(2026, 1, 1, tzinfo=UTC)))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            BudgetPeriod.objects.select_for_update().get(pk=first.pk)
+            run = pool.submit(prune_all)
+            with connection.cursor() as cursor:
+                waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+                eventually(lambda: cursor.execute(waiting).fetchone())
+            later = BudgetPeriod.objects.filter(pk__in=[period.pk for period in others])
+            assert len(later.select_for_update(nowait=True)) == 4
+        assert run.result() == 20
 
 
 @pytest.mark.parametrize(

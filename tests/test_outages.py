@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import resource
+import signal
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+import requests
 
 from tests import servers
 from tests.fleet import DOWN, OK, outcomes
@@ -50,6 +55,54 @@ def test_postgresql_restarts_unnoticed_between_chats_and_an_outage_ends_when_it_
     fleet.reclaim()
     fleet.assert_sums_agree()
     fleet.assert_metered(answers + meanwhile + last)
+
+
+def test_a_server_that_is_told_to_stop_first_writes_what_an_outage_kept_it_from_writing(fleet_over, private_server):
+    postgres = private_server(servers.Postgres)
+    fleet = fleet_over(postgres.url, "")
+    fleet.environment["WEB_CONCURRENCY"] = "1"
+    key, url = fleet.new_user("ada"), fleet.serve()
+    go_on = threading.Event()
+    fleet.provider.always = lambda recorded: (go_on.wait(30), Fault("ok"))[1]
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(fleet.chat, url, key, idempotency_key=name) for name in ("", "once")]
+        eventually(lambda: len(fleet.provider.requests) == 2)
+        postgres.kill()
+        go_on.set()
+        answers = [one.result() for one in running]
+    assert outcomes(answers) == {OK: 2}
+    postgres.start()
+    fleet.servers[0].send_signal(signal.SIGTERM)
+    assert fleet.servers[0].wait(20) == 0
+    fleet.assert_metered(answers)
+    fleet.assert_sums_agree()
+
+    again = fleet.chat(fleet.serve(), key, idempotency_key="once")
+    assert (again.outcome, again.body) == (OK, answers[1].body)
+    assert len(fleet.provider.requests) == 2
+
+
+def test_a_database_that_only_reads_is_an_outage_and_readiness_says_so(fleet_over, postgres_url):
+    fleet = fleet_over(postgres_url, "")
+    fleet.environment["WEB_CONCURRENCY"] = "1"
+    name = urlsplit(fleet.environment["DATABASE_URL"]).path[1:]
+
+    def make(state):
+        with psycopg.connect(postgres_url, autocommit=True) as operator:
+            operator.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {state}')
+            operator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+    def readiness():
+        return requests.get(f"{url}/health/ready", timeout=20).json()["checks"]["database"]
+
+    key, url = fleet.new_user("ada"), fleet.serve()
+    make("on")
+    assert [fleet.chat(url, key, idempotency_key=name).outcome for name in ("", "once")] == [DOWN, DOWN]
+    assert readiness() == "unavailable"
+    make("off")
+    eventually(lambda: readiness() == "ok")  # the connections that are ended now may take a moment
+    assert fleet.chat(url, key).outcome == OK
+    fleet.assert_sums_agree()
 
 
 def test_chats_go_on_without_redis_each_process_with_its_own_limits(fleet_over, private_server, postgres_url):

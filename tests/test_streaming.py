@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from chat import answer, budgets, cooldown, database, tokens
+from chat import answer, budgets, cooldown, tokens, unwritten
 from chat.models import Conversation, IdempotentRequest, UsageRecord
 from chat.providers.base import ChatMessage
 from tests.events import COMMENT, begun, end_of, events_of, leave, text_of
@@ -242,7 +242,7 @@ def test_a_bill_that_cannot_be_written_is_written_later(rig, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(budgets, "_write_end", away)
-        patch.setattr(database.time, "sleep", lambda seconds: None)
+        patch.setattr(unwritten.time, "sleep", lambda seconds: None)
         assert end_of(events_of(rig.chat(stream=True)))[0] == "done"
     assert rig.events("budget_settlement_failed")[0]["tokens_used"] == 21
     rig.chat()

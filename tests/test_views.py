@@ -241,6 +241,7 @@ def test_readiness(auth_client):
     assert ready(auth_client) == expected
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("login", [False, True], ids=["key", "session"])
 def test_readiness_while_the_database_is_away(auth_client, user, login):
     if login:

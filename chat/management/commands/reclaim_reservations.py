@@ -23,4 +23,6 @@ class Command(BaseCommand):
         while count := budgets.reclaim():
             total += count
         answers, _ = IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
-        self.stdout.write(f"Expired reservations given back: {total}; stored answers deleted: {answers}")
+        if answers:
+            self.stdout.write(f"Stored answers deleted: {answers}")
+        self.stdout.write(f"Expired reservations given back: {total}")

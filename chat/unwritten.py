@@ -1,0 +1,70 @@
+"""What must be written although the database may be away: the end of a chat, and the answer of an Idempotency-Key.
+
+It is tried for about a second. What could not be written then is kept by this process, and written when the next chat
+comes, when `/health/ready` is asked, or when the process ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.db import DataError, Error, IntegrityError, connection
+
+PAUSES = (0.05, 0.25, 0.7)
+"""Seconds between the tries."""
+NEVER_WRITABLE = (IntegrityError, DataError)
+"""Refusals that no later try can mend, unlike those of a database that is away."""
+
+
+class Write(NamedTuple):
+    """`do` writes; `report` is for the log: the error where that failed, None where it was made up for."""
+
+    do: Callable[[], Any]
+    report: Callable[[Error | None], None]
+
+
+pending: deque[Write] = deque(maxlen=10_000)
+
+
+def persist(write: Write) -> None:
+    """Do `write`, now or later. Within a transaction, which is lost with the first error, there is one try.
+
+    Does not raise when the database is away.
+    """
+    give_up_at = time.monotonic() + sum(PAUSES)  # a try may itself have waited long for a connection
+    for pause in (*PAUSES, None):
+        try:
+            write.do()
+            return
+        except Error as exc:
+            failure = exc
+        if connection.in_atomic_block or isinstance(failure, NEVER_WRITABLE):
+            break
+        connection.close()
+        if pause is None or time.monotonic() > give_up_at:
+            break
+        time.sleep(pause)
+    if not isinstance(failure, NEVER_WRITABLE):
+        pending.append(write)
+    write.report(failure)
+
+
+def write_pending() -> None:
+    """Make up for what is pending. Raises `django.db.Error` where the database is still away."""
+    while pending:
+        try:
+            write = pending.popleft()
+        except IndexError:
+            return  # another thread was quicker
+        try:
+            write.do()
+        except NEVER_WRITABLE as exc:
+            write.report(exc)
+            continue  # or it would stand in the way of every chat to come
+        except Error:
+            pending.appendleft(write)
+            raise
+        write.report(None)
