@@ -7,6 +7,8 @@ ever read and written back. All counts are tokens, all times UTC.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -120,14 +122,16 @@ def settle(
     estimated: bool = False,
     uncharged: int = 0,
     truncated_by: str = "",
+    also: Callable[[], Any] | None = None,
 ) -> None:
     """Charge what the chat cost, in full even above the reservation (recorded as overrun), and give back the rest.
-    `truncated_by` names what broke the answer off, if it is not whole.
+    `truncated_by` names what broke the answer off, if it is not whole; `also` is written in the same transaction.
 
     Does not raise when the database is away: the end is kept, logged, and written once the database is back.
     """
     _finish(
         reservation,
+        also,
         state=State.TRUNCATED if truncated_by else State.SETTLED,
         error=truncated_by,
         provider=provider,
@@ -142,7 +146,7 @@ def settle(
 
 def release(reservation: Reservation, *, error: str, provider: str = "", uncharged: int = 0) -> None:
     """Give everything back: the user got no answer. `uncharged` is what providers billed us nevertheless."""
-    _finish(reservation, state=State.RELEASED, error=error, provider=provider, uncharged_tokens=uncharged)
+    _finish(reservation, None, state=State.RELEASED, error=error, provider=provider, uncharged_tokens=uncharged)
 
 
 def add_uncharged(reservation: Reservation, tokens: int) -> None:
@@ -158,13 +162,17 @@ def add_uncharged(reservation: Reservation, tokens: int) -> None:
         connection.close()
 
 
-def _finish(reservation: Reservation, **end: Any) -> None:
+def _finish(reservation: Reservation, also: Callable[[], Any] | None, **end: Any) -> None:
     end["finished_at"] = timezone.now()
-    persist(Write(lambda: _write_end(reservation, end), partial(_report, reservation, end)))
+    persist(Write(lambda: _write_end(reservation, end, also), partial(_report, reservation, end)))
 
 
-def _write_end(reservation: Reservation, end: dict[str, Any]) -> None:
-    if reservations.end(reservation, end):
+def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[], Any] | None) -> None:
+    with transaction.atomic() if also else nullcontext():
+        ended = reservations.end(reservation, end)
+        if also:
+            also()
+    if ended:
         log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
 
 

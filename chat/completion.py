@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,7 +33,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Chat:
-    """A checked request. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS."""
+    """A checked request. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS; `keep`
+    is called with the answer's fields, in the transaction that charges it if one does."""
 
     user: Any
     model: Model
@@ -45,6 +46,7 @@ class Chat:
     stop: tuple[str, ...] = ()
     conversation: Conversation | None = None
     max_attempts: int | None = None
+    keep: Callable[[dict[str, Any]], None] | None = None
 
 
 def complete_chat(chat: Chat) -> Answer:
@@ -128,6 +130,8 @@ class _Running:
                 # For the error's own line, which is written further up.
                 structlog.contextvars.bind_contextvars(**self._effort())
                 raise
+        if self.chat.keep:
+            self.chat.keep(answer._asdict())
         self._completed(answer)
         return answer
 
@@ -139,17 +143,19 @@ class _Running:
         """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
         self._keep_private(text)
         usage = reply.usage or self._counted(text)
+        answer = self._answer(text, usage, reply.finish_reason)
+        fields = answer._asdict()
         budgets.settle(
             self.reservation,
             usage,
             provider=self.course.provider,
             estimated=reply.usage is None,
             uncharged=self.course.uncharged_tokens,
+            also=partial(self.chat.keep, fields) if self.chat.keep else None,
         )
         if self.stream:
             self._stream_ended(None)
-        answer = self._answer(text, usage, reply.finish_reason)
-        reply_cache.put(self._cache_key(), answer._asdict())
+        reply_cache.put(self._cache_key(), fields)
         self._completed(answer)
         return answer
 

@@ -43,25 +43,44 @@ def key_of(request: Request) -> str | None:
     return key
 
 
-@contextmanager
-def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[IdempotentRequest]:
-    """The stored request. Where its `answer` is set, replay that; otherwise set it, and it is kept for 24 hours.
+class Claim:
+    """A request that runs under its key, or has run: then `answer` is what to replay."""
 
-    If the block raises, nothing is kept. RESERVATION_MARGIN after `seconds` a request that is not over is taken for
-    dead. Raises `RequestInProgress` or `IdempotencyKeyReused`.
+    def __init__(self, stored: IdempotentRequest) -> None:
+        self.answer: dict[str, Any] | None = stored.answer
+        self.mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
+
+    def keep(self, answer: dict[str, Any]) -> None:
+        """Keep the answer. To be called in the transaction of its bill: with one written and the other not, a retry
+        would pay again. An earlier answer that stands in has no bill."""
+        if answer["cached"]:
+            persist(Write(lambda: self._write(answer), _report))
+        else:
+            self._write(answer)
+
+    def _write(self, answer: dict[str, Any]) -> None:
+        self.mine.update(answer=answer, expires_at=timezone.now() + KEPT)
+
+    def give_up(self) -> None:
+        """Free the key, unless its answer is kept."""
+        persist(Write(self.mine.delete, _report))
+
+
+@contextmanager
+def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[Claim]:
+    """The claim of this request; what is kept of its answer is kept for 24 hours.
+
+    If the block raises before that, the key is free again. RESERVATION_MARGIN after `seconds` a request that is not
+    over is taken for dead. Raises `RequestInProgress` or `IdempotencyKeyReused`.
     """
     write_pending()  # perhaps this key's
-    stored = _claim(user, key, hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(), seconds)
-    if stored.answer is not None:
-        yield stored
-        return
-    mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
+    claim = Claim(_claim(user, key, hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(), seconds))
     try:
-        yield stored
+        yield claim
     except BaseException:  # whatever ended it, a client that left included: a retry with the key must find it free
-        persist(Write(mine.delete, _report))
+        if claim.answer is None:
+            claim.give_up()
         raise
-    persist(Write(lambda: mine.update(answer=stored.answer, expires_at=timezone.now() + KEPT), _report))
 
 
 def _claim(user: Any, key: str, fingerprint: str, seconds: float) -> IdempotentRequest:

@@ -65,41 +65,38 @@ class ChatEndpoint(generics.GenericAPIView):
         asked = dict(serializer.validated_data)
         stream = asked.pop("stream")
         key = idempotency.key_of(request)
-        chat = Chat(
-            **asked,
-            user=request.user,
-            request_id=request._request.request_id,  # type: ignore[attr-defined]
-            max_attempts=attempts_allowed(request),
-        )
         with ExitStack() as stack:
             once = idempotency.once(request.user, key, [self.face, request.data], longest(stream)) if key else None
-            stored = once and stack.enter_context(once)
-            if stored and stored.answer is not None:
-                answer = Answer.restored(stored.answer)
+            claim = once and stack.enter_context(once)
+            chat = Chat(
+                **asked,
+                user=request.user,
+                request_id=request._request.request_id,  # type: ignore[attr-defined]
+                max_attempts=attempts_allowed(request),
+                keep=claim.keep if claim else None,
+            )
+            if claim and claim.answer is not None:
+                answer = Answer.restored(claim.answer)
                 if answer is None:  # it was paid for, so the request must not run again as if it had not
                     raise GenAIException("Another version stored this Idempotency-Key's answer; it cannot be read.")
                 self.headers["Idempotent-Replayed"] = "true"
                 return self.streamed(request, chat, Stored(answer), stack) if stream else self.whole(answer)
             stack.enter_context(admitted(request.user.pk))
             if stream:
-                return self.streamed(request, chat, stream_chat(chat), stack, stored)
+                return self.streamed(request, chat, stream_chat(chat), stack)
             answer = complete_chat(chat)
-            if stored:
-                stored.answer = answer._asdict()
         return self.whole(answer)
 
     def whole(self, answer: Answer) -> Response:
         return Response(self.body(answer), headers=stand_in(answer))
 
-    def streamed(
-        self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack, stored: Any = None
-    ) -> StreamingHttpResponse:
+    def streamed(self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack) -> StreamingHttpResponse:
         """The answer as events. What is on `stack` lasts as long as they do."""
         django_request = request._request
         stack.callback(stream.close)
         stack.callback(django_request.close)
         limit_writes(django_request)
-        events = EventStream(django_request, stream, self.events(chat, dict(request.data)), stack.pop_all(), stored)
+        events = EventStream(django_request, stream, self.events(chat, dict(request.data)), stack.pop_all())
         # Django closes the request with the response that goes out, which may be some later error and not this stream.
         django_request.close = events.close  # type: ignore[method-assign]
         response = StreamingHttpResponse(events, content_type="text/event-stream", headers=stand_in(stream.answer))

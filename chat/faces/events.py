@@ -47,10 +47,8 @@ class Events(Protocol):
 class EventStream:
     """The body of a streamed answer. A server closes it when the client has left, begun or not."""
 
-    def __init__(
-        self, request: HttpRequest, stream: AnswerStream, events: Events, stack: ExitStack, stored: Any
-    ) -> None:
-        self.request, self.stream, self.events, self.stack, self.stored = request, stream, events, stack, stored
+    def __init__(self, request: HttpRequest, stream: AnswerStream, events: Events, stack: ExitStack) -> None:
+        self.request, self.stream, self.events, self.stack = request, stream, events, stack
         self.chunks = self._run()
 
     def __iter__(self) -> Iterator[str]:
@@ -65,9 +63,7 @@ class EventStream:
         try:
             with self.stack:
                 yield from self._answer()
-                assert self.stream.answer
-                if self.stored:
-                    self.stored.answer = self.stream.answer._asdict()
+            assert self.stream.answer
             budgets.release_connection()
             yield self.events.end(self.stream.answer)
         except ClientLeft:
