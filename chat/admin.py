@@ -127,8 +127,8 @@ class BudgetPeriodAdmin(HistoryAdmin):
 class UsageRecordAdmin(HistoryAdmin):
     """What became of each chat, and above the list how the providers are."""
 
-    list_display = ["created", "whole_request_id", "user", "model", "provider", "state", "code", "error"]
-    list_display += ["tokens_used", "overrun", "uncharged_tokens"]
+    list_display = ["created", "whole_request_id", "user", "model", "provider", "state", "code"]
+    list_display += ["tokens_used", "overrun", "uncharged_tokens", "error"]
     ordering = ["-created_at"]
     sortable_by = ["created"]
     list_filter = [UsernameFilter, DayFilter, "state", ModelFilter, ProviderFilter]
@@ -184,6 +184,7 @@ class KeyAdmin(LargeTableAdmin):
 
     form = KeyForm
     list_display = ["starts_with", "user", "created", "expiry"]
+    ordering = ["-created"]
     search_fields = ["user__username", "token_key__startswith"]
     search_help_text = "A username, or the first characters of a key."
     autocomplete_fields = ["user"]

@@ -1,6 +1,6 @@
 """The table: exception class -> status, code, public words, context, retry rule, log level.
 
-The handler, `GET /errors` and the README's table are made from it. A row holds for its classes and their subclasses;
+The handler, `GET /errors` and the OpenAPI schema are made from it. A row holds for its classes and their subclasses;
 the nearest class in the exception's own MRO wins. Nothing here quotes an exception's `message`, which is for the log.
 """
 

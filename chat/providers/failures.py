@@ -39,7 +39,7 @@ class Verdict(NamedTuple):
 
 KEY_REFUSED = Verdict(ProviderError, "our API key is refused", "key")
 CREDIT_SPENT = Verdict(ProviderError, "our account's credit or spend limit is used up", "credit")
-UNKNOWN_MODEL = Verdict(ProviderError, "it does not offer this model to us", "model")
+UNKNOWN_MODEL = Verdict(ProviderError, "it does not offer this model to us, or its base URL lacks a part", "model")
 UNEXPECTED = Verdict(ProviderError, "it objects to how we call it", "other")
 TOO_LONG = Verdict(ProviderRequestRejectedError, "the prompt is too long for the model", "context_length")
 AGAINST_POLICY = Verdict(ProviderRequestRejectedError, "the prompt breaks its content policy", "content_policy")
