@@ -7,7 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from django.http import HttpRequest
 
@@ -59,6 +59,8 @@ class Envelope:
 
     prefix = ""
     """What the names of its components in the schema begin with."""
+    TYPES: ClassVar[dict[int | str, str]] = {}
+    """The `type` that this API gives an error, by code, else by status, else by the status's hundred."""
 
     def body(self, description: Description, request_id: str) -> dict[str, Any]:
         """The error as a client of this API expects it."""
@@ -68,6 +70,10 @@ class Envelope:
     def schema(self, example: dict[str, Any]) -> dict[str, Any]:
         """The schema of bodies like `example`."""
         return facts_schema(example, {"error": {"const": example["error"]}, "message": TEXT, "request_id": TEXT})
+
+    def type_of(self, problem: Problem) -> str:
+        keys = (problem.code, problem.status, problem.status // 100)
+        return next(self.TYPES[key] for key in keys if key in self.TYPES)
 
     def contents(self, problem: Problem) -> Iterator[Content]:
         """The error in each media type that a client may ask for."""
@@ -83,7 +89,9 @@ class OpenAIEnvelope(Envelope):
     """OpenAI's: exactly four keys. The facts that have none of their own stand in the message."""
 
     prefix = "OpenAI"
-    TYPES: dict[int | str, str] = {
+    TYPES = {  # from OpenAI's page of errors
+        4: "invalid_request_error",
+        5: "server_error",
         403: "request_forbidden",
         429: "requests",
         503: "service_unavailable_error",
@@ -91,16 +99,13 @@ class OpenAIEnvelope(Envelope):
         "budget_exceeded": "insufficient_quota",
         "provider_error": "server_error",
     }
-    """`type` by code, else by status; for others it is that of the status's hundred. From OpenAI's page of errors."""
 
     def body(self, description: Description, request_id: str) -> dict[str, Any]:
-        problem = description.problem
-        default = "invalid_request_error" if problem.status < 500 else "server_error"
         error = {
             "message": spelled_out(description),
-            "type": self.TYPES.get(problem.code, self.TYPES.get(problem.status, default)),
+            "type": self.type_of(description.problem),
             "param": param_of(description.context),
-            "code": problem.code,
+            "code": description.problem.code,
         }
         return {"error": error}
 
@@ -114,7 +119,9 @@ class AnthropicEnvelope(Envelope):
     """Anthropic's: our code and its facts are the `details`."""
 
     prefix = "Anthropic"
-    TYPES: dict[int | str, str] = {
+    TYPES = {  # from Anthropic's page of errors
+        4: "invalid_request_error",
+        5: "api_error",
         401: "authentication_error",
         403: "permission_error",
         404: "not_found_error",
@@ -126,15 +133,12 @@ class AnthropicEnvelope(Envelope):
         "provider_error": "api_error",
         "service_temporarily_unavailable": "api_error",
     }
-    """`type` by code, else by status, else that of the status's hundred. From Anthropic's page of errors."""
 
     def body(self, description: Description, request_id: str) -> dict[str, Any]:
-        problem = description.problem
-        default = "invalid_request_error" if problem.status < 500 else "api_error"
         error = {
-            "type": self.TYPES.get(problem.code, self.TYPES.get(problem.status, default)),
+            "type": self.type_of(description.problem),
             "message": description.message,
-            "details": {"error_code": problem.code} | description.context,
+            "details": {"error_code": description.problem.code} | description.context,
         }
         return {"type": "error", "error": error, "request_id": request_id}
 

@@ -63,10 +63,8 @@ class HTTPProvider(ABC):
 
     def complete(self, request: ChatRequest, *, model: str, timeout: float) -> ChatReply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
-        response = self.transport.post(**self._call(self.payload(request, model), request, timeout))
-        if response.status // 100 == 2 and (parse_object(response.body) or {}).get("error"):
-            raise self.unusable(response, request, UnusableReply("an error under a status of success"))
-        return self._reply(response, request)
+        incoming, ends = self._ask(self.payload(request, model), request, timeout)
+        return self._reply(incoming.whole(ends - time.monotonic()), request)
 
     def stream(self, request: ChatRequest, *, model: str, timeout: float, idle_timeout: float) -> ChatStream:
         """See `Provider.stream`; `timeout` can shorten the provider's own and not lengthen it.
@@ -74,14 +72,9 @@ class HTTPProvider(ABC):
         A server that knows no streams may answer in one piece. An error under a status of success means what its type
         says, wherever it comes.
         """
-        ends = time.monotonic() + min(timeout, self.timeout)
-        payload = {**self.payload(request, model), **self.stream_fields}
-        incoming = self.transport.open(**self._call(payload, request, timeout))
+        incoming, ends = self._ask({**self.payload(request, model), **self.stream_fields}, request, timeout)
         if not _is_stream(incoming):
-            response = incoming.whole(ends - time.monotonic())
-            if response.status // 100 == 2 and (parse_object(response.body) or {}).get("error"):
-                raise self.reported(response, request)
-            return OnePieceStream(self._reply(response, request))
+            return OnePieceStream(self._reply(incoming.whole(ends - time.monotonic()), request, of_stream=True))
         stream = HTTPStream(self, request, incoming, idle_timeout=idle_timeout)
         stream.begin(ends)
         return stream
@@ -146,24 +139,31 @@ class HTTPProvider(ABC):
         verdict = self.judge(status, says, request)
         return self._error(meant, request, verdict, says, usage=usage, within=" after a 200")
 
-    def _call(self, payload: Mapping[str, Any], request: ChatRequest, timeout: float) -> dict[str, Any]:
-        """The arguments of the transport."""
+    def _ask(self, payload: Mapping[str, Any], request: ChatRequest, timeout: float) -> tuple[Incoming, float]:
+        """What comes back, and when it must be there, on `time.monotonic()`'s scale."""
+        timeout = min(timeout, self.timeout)
+        ends = time.monotonic() + timeout
         body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-        return {
-            "endpoint": self.endpoint,
-            "body": body.encode("utf-8", "replace"),
-            "headers": self.request_headers(request),
-            "timeout": min(timeout, self.timeout),
-            "connect_timeout": self.connect_timeout,
-        }
+        incoming = self.transport.post(
+            self.endpoint,
+            body.encode("utf-8", "replace"),
+            headers=self.request_headers(request),
+            timeout=timeout,
+            connect_timeout=self.connect_timeout,
+        )
+        return incoming, ends
 
-    def _reply(self, response: Response, request: ChatRequest) -> ChatReply:
+    def _reply(self, response: Response, request: ChatRequest, *, of_stream: bool = False) -> ChatReply:
         if not 200 <= response.status < 300:
             says = read_error(response.body)
             raise self._error(response, request, self.judge(response.status, says, request), says)
         data = parse_object(response.body)
         if data is None:
             raise self.unusable(response, request, UnusableReply("no JSON object"))
+        if data.get("error") and of_stream:
+            raise self.reported(response, request)
+        if data.get("error"):
+            raise self.unusable(response, request, UnusableReply("an error under a status of success"))
         try:
             return self.read_reply(data, request)
         except UnusableReply as reply:

@@ -12,7 +12,7 @@ from urllib3.util import Timeout
 
 from chat.exceptions import ProviderTimeoutError
 from chat.providers.endpoint import Endpoint
-from chat.providers.incoming import Incoming, Response, guarded
+from chat.providers.incoming import Incoming, guarded
 from chat.providers.sockets import DeadlineAdapter, call
 
 
@@ -34,27 +34,13 @@ class Transport:
         timeout: float,
         connect_timeout: float,
         headers: Mapping[str, str] | None = None,
-    ) -> Response:
-        """Send `body` and return the answer, whatever its status.
-
-        `timeout` is seconds from now to the last byte; `connect_timeout` is the part of them that the name, TCP, a
-        proxy and TLS may take together. Raises `ProviderTimeoutError`, `ProviderUnavailableError` (no connection, or
-        it broke before the answer began) or `InvalidProviderResponseError` (what came is not a whole HTTP response).
-        """
-        began = time.monotonic()
-        incoming = self.open(endpoint, body, timeout=timeout, connect_timeout=connect_timeout, headers=headers)
-        return incoming.whole(began + timeout - time.monotonic())
-
-    def open(
-        self,
-        endpoint: Endpoint,
-        body: bytes,
-        *,
-        timeout: float,
-        connect_timeout: float,
-        headers: Mapping[str, str] | None = None,
     ) -> Incoming:
-        """Like `post`, but returns when the headers have come; `timeout` is seconds from now until then."""
+        """Send `body` and return the answer, whatever its status, when its headers have come.
+
+        `timeout` is seconds from now until then; `connect_timeout` is the part of them that the name, TCP, a proxy and
+        TLS may take together. Raises `ProviderTimeoutError`, `ProviderUnavailableError` (no connection, or it broke
+        before the answer began) or `InvalidProviderResponseError` (what came is no HTTP response).
+        """
         if timeout <= 0:
             raise ProviderTimeoutError(endpoint.provider, None, "no time left to ask", unsent=True)
         began = time.monotonic()

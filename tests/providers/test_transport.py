@@ -64,7 +64,9 @@ def addresses(*ports):
 
 def post(transport: Transport, url: str, timeout: float = 5.0, connect_timeout: float = 5.0, headers=None) -> Response:
     endpoint = Endpoint("acme", url, "/v1/chat/completions", {"Authorization": "Bearer sk-secret-1234"})
-    return transport.post(endpoint, b"{}", timeout=timeout, connect_timeout=connect_timeout, headers=headers)
+    ends = time.monotonic() + timeout
+    incoming = transport.post(endpoint, b"{}", timeout=timeout, connect_timeout=connect_timeout, headers=headers)
+    return incoming.whole(ends - time.monotonic())
 
 
 def failure(transport: Transport, url: str, **kwargs) -> ProviderError:
