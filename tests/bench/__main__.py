@@ -190,6 +190,8 @@ def opened(port: int, key: str) -> load.Result:
 def in_flight(workers: int) -> None:
     with ExitStack() as stack:
         bench = Bench(stack, workers, 1.0)
+        for server in (bench.ours, bench.bare):
+            bench.cost(server, 16, 32)  # or the first would wait for the workers to start
         for connections in (500, 1000):
             ours = asyncio.run(load.closed(bench.ours[0], bench.key, connections, connections * 6))
             bare = asyncio.run(load.closed(bench.bare[0], bench.key, connections, connections * 6))
