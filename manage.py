@@ -5,13 +5,13 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
-from django.db import DatabaseError, InterfaceError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.development")
     try:
         execute_from_command_line(sys.argv)
-    except (DatabaseError, InterfaceError) as exc:
+    except (OperationalError, ProgrammingError, InterfaceError) as exc:
         if "--traceback" in sys.argv:
             raise
         from chat.database import name

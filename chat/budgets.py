@@ -25,7 +25,7 @@ from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from chat.providers.base import Usage
 from chat.reservations import Reservation
-from chat.unwritten import Write, persist, write_pending
+from chat.unwritten import NEVER_WRITABLE, Write, persist, write_pending
 from chat.usage import allowance, period_end, period_start
 
 SMALLEST_ANSWER = 16
@@ -65,7 +65,7 @@ def reserve(
         if not taken:
             taken, row = _take_what_is_left(asked, smallest, budget.limit, facts)
     except (IntegrityError, BudgetPeriod.DoesNotExist) as exc:
-        raise DatabaseUnavailableError("The user or the budget's period was deleted at this moment.") from exc
+        raise DatabaseUnavailableError(f"Perhaps the user or the period was deleted at this moment: {exc}") from exc
     if taken:
         return taken
     can_ever_fit = smallest <= budget.limit
@@ -164,7 +164,7 @@ def add_uncharged(reservation: Reservation, tokens: int) -> None:
 
 def _finish(reservation: Reservation, also: Callable[[], Any] | None, **end: Any) -> None:
     end["finished_at"] = timezone.now()
-    persist(Write(lambda: _write_end(reservation, end, also), partial(_report, reservation, end)))
+    persist(Write(lambda: _write_end(reservation, end, also), partial(_report, reservation, end, also)))
 
 
 def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[], Any] | None) -> None:
@@ -176,7 +176,9 @@ def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[],
         log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
 
 
-def _report(reservation: Reservation, end: dict[str, Any], failure: Error | None) -> None:
+def _report(
+    reservation: Reservation, end: dict[str, Any], also: Callable[[], Any] | None, failure: Error | None
+) -> None:
     if failure is None:
         log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])
         return
@@ -190,6 +192,8 @@ def _report(reservation: Reservation, end: dict[str, Any], failure: Error | None
         **end | {"finished_at": end["finished_at"].isoformat()},
         exc_info=failure,
     )
+    if also and isinstance(failure, NEVER_WRITABLE):
+        persist(Write(also, lambda failure: None))
 
 
 # --- reclaim ----------------------------------------------------------------------------------------------------------

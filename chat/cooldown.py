@@ -158,6 +158,7 @@ def failed(exc: ProviderError) -> None:
     rest = Rest(type(exc).__name__, exc.status_code, exc.details.get("kind", ""), time.time() + seconds)
     current, _ = _read(exc.provider)
     if current and current.until >= rest.until:
+        exc.retry_after = max(exc.wait, current.left())
         return
     cache.set(rest_key, rest, timeout=int(seconds) + MEMORY)
     cache.delete(probe_key)

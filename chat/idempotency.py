@@ -48,22 +48,29 @@ class Claim:
 
     def __init__(self, stored: IdempotentRequest) -> None:
         self.answer: dict[str, Any] | None = stored.answer
+        self.pk = stored.pk
         self.mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
 
     def keep(self, answer: dict[str, Any]) -> None:
         """Keep the answer. To be called in the transaction of its bill: with one written and the other not, a retry
         would pay again. An earlier answer that stands in has no bill."""
         if answer["cached"]:
-            persist(Write(lambda: self._write(answer), _report))
+            persist(Write(lambda: self._write(answer), self._report))
         else:
             self._write(answer)
 
     def _write(self, answer: dict[str, Any]) -> None:
         self.mine.update(answer=answer, expires_at=timezone.now() + KEPT)
 
+    def _report(self, failure: Error | None) -> None:
+        if failure:
+            log.error("idempotency_not_stored", claim=self.pk, exc_info=failure)
+        else:
+            log.warning("idempotency_stored_late", claim=self.pk)
+
     def give_up(self) -> None:
         """Free the key, unless its answer is kept."""
-        persist(Write(self.mine.delete, _report))
+        persist(Write(self.mine.delete, self._report))
 
 
 @contextmanager
@@ -110,10 +117,3 @@ def _claim(user: Any, key: str, fingerprint: str, seconds: float) -> IdempotentR
     if stored.answer is None:
         raise RequestInProgress
     return stored
-
-
-def _report(failure: Error | None) -> None:
-    if failure:
-        log.error("idempotency_not_stored", exc_info=failure)
-    else:
-        log.warning("idempotency_stored_late")

@@ -108,7 +108,8 @@ def prune_records(before: datetime) -> Iterator[int]:
             if not batch:
                 return
             records = UsageRecord.objects.filter(pk__in=[pk for pk, _ in batch])
-            _lock_periods(records)
+            if connection.features.has_select_for_update:
+                _lock_periods(records)
             _charge_back(records)
             records.delete()
         reached = batch[-1][1]

@@ -21,6 +21,7 @@ from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.response import Response
 
 from chat.conf import conf
+from chat.exceptions import SystemError
 from chat.forwarded import client_ip
 from chat.handlers import error_response, is_admin
 from chat.problems import find
@@ -34,6 +35,7 @@ BY_STATUS: dict[int, Callable[[HttpRequest], Exception]] = {
     404: lambda request: Http404(),
     405: lambda request: MethodNotAllowed(str(request.method)),
     413: lambda request: RequestDataTooBig(),
+    503: lambda request: SystemError("Another middleware answered 503."),
     500: lambda request: APIException(),
 }
 

@@ -1,7 +1,7 @@
 """What must be written although the database may be away: the end of a chat, and the answer of an Idempotency-Key.
 
 It is tried for about a second. What could not be written then is kept by this process, and written when the next chat
-comes, when `/health/ready` is asked, or when the process ends.
+comes, when `/health/ready` is asked, or when gunicorn's worker ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from django.db import DataError, Error, IntegrityError, connection
 
 PAUSES = (0.05, 0.25, 0.7)
 """Seconds between the tries."""
+REST = 1.0
+"""Seconds for which what is pending is left alone after a refusal: chats have their own wait for the database."""
 NEVER_WRITABLE = (IntegrityError, DataError)
 """Refusals that no later try can mend, unlike those of a database that is away."""
 
@@ -27,6 +29,8 @@ class Write(NamedTuple):
 
 
 pending: deque[Write] = deque(maxlen=10_000)
+"""More than can be in flight at once; each has been reported, with all that it takes to write it by hand."""
+_rests_until = 0.0
 
 
 def persist(write: Write) -> None:
@@ -52,9 +56,11 @@ def persist(write: Write) -> None:
     write.report(failure)
 
 
-def write_pending() -> None:
-    """Make up for what is pending. Raises `django.db.Error` where the database is still away."""
-    while pending:
+def write_pending(*, at_once: bool = False) -> None:
+    """Make up for what is pending, until the database refuses something; then not again for `REST` seconds, unless
+    `at_once`. Does not raise when the database is away."""
+    global _rests_until
+    while pending and (at_once or time.monotonic() >= _rests_until):
         try:
             write = pending.popleft()
         except IndexError:
@@ -63,8 +69,11 @@ def write_pending() -> None:
             write.do()
         except NEVER_WRITABLE as exc:
             write.report(exc)
-            continue  # or it would stand in the way of every chat to come
-        except Error:
-            pending.appendleft(write)
+        except BaseException as exc:
+            pending.append(write)  # behind the others: it may be the only one that cannot be written
+            _rests_until = time.monotonic() + REST
+            if isinstance(exc, Error):
+                return
             raise
-        write.report(None)
+        else:
+            write.report(None)

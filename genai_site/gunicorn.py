@@ -100,7 +100,11 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """gunicorn's hook for a worker that has loaded the application, and set its signals."""
     from chat.answer import end_streams_at
+    from chat.catalogue import current
+    from chat.cooldown import forget_faults
 
+    if worker.age <= worker.cfg.workers:  # not one that takes the place of another
+        forget_faults(current().providers)
     worker.log.error_log.addFilter(without_traceback)
     drain: Any = signal.getsignal(signal.SIGTERM)
 
@@ -115,8 +119,9 @@ def worker_exit(server: Any, worker: Any) -> None:
     """gunicorn's hook in a worker that has ended: what waits for the database is tried once more."""
     from chat.unwritten import write_pending
 
-    with suppress(Exception):  # the log has every fact of it
-        write_pending()
+    for _ in range(3):  # one that cannot be written goes behind the others
+        with suppress(Exception):  # the log has every fact of it
+            write_pending(at_once=True)
 
 
 def without_traceback(record: logging.LogRecord) -> bool:

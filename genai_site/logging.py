@@ -150,7 +150,8 @@ def not_said_before(record: logging.LogRecord) -> bool:
 
 
 def _stream() -> str:
-    command = Path(sys.argv[0]).name == "manage.py" and sys.argv[1:2] != ["runserver"]
+    # A command's output is what it was called for, and may be piped.
+    command = [Path(word).name for word in sys.argv[:1]] == ["manage.py"] and sys.argv[1:2] != ["runserver"]
     return "stderr" if command else "stdout"
 
 

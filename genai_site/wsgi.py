@@ -12,8 +12,6 @@ from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
 from django.db import connection
 
-from chat.catalogue import current
-from chat.cooldown import forget_faults
 from chat.database import bound_waits
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
@@ -58,4 +56,3 @@ for message in found:
     log.log(message.level, "system_check", id=message.id, detail=message.msg, hint=message.hint)
 if connection.vendor == "sqlite" and not settings.DEBUG:
     log.warning("budgets_in_a_file", file=str(connection.settings_dict["NAME"]), hint="Set DATABASE_URL in production.")
-forget_faults(current().providers)

@@ -62,6 +62,7 @@ def _clean_start() -> None:
     catalogue.load.cache_clear()
     cooldown._seen.clear()
     unwritten.pending.clear()
+    unwritten._rests_until = 0.0
     attempts._transport(settings.PROVIDER_POOL_SIZE).close()  # those to its providers, which are gone
 
 

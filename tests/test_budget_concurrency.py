@@ -198,7 +198,8 @@ def test_a_charge_survives_that_postgresql_ended_every_connection(user, postgres
 
 
 @only_postgres
-def test_while_postgresql_is_away_a_charge_is_kept_and_nothing_hangs(user, postgres):
+def test_while_postgresql_is_away_a_charge_is_kept_and_nothing_hangs(user, postgres, monkeypatch):
+    monkeypatch.setattr(unwritten, "REST", 0)
     reservation = reserve(user, 60, 40)
     budgets.release_connection()
     postgres(True)

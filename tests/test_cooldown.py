@@ -149,6 +149,13 @@ def test_a_failure_during_a_rest_waits_for_its_end(clock):
     assert late.retry_after == pytest.approx(20)
 
 
+def test_nor_is_a_shorter_wait_the_true_one(clock):
+    fail(fault("key"))
+    late = limited(3)
+    fail(late)
+    assert late.retry_after == pytest.approx(300)
+
+
 def test_a_longer_wait_prolongs_it(clock):
     fail(times=5)
     fail(limited(90))

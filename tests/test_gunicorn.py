@@ -202,6 +202,23 @@ def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(server: An
     assert re.findall("(?m)^X-Request-ID: (.*)\r$", answers) == ids
 
 
+def test_a_server_that_starts_tries_a_refused_key_again_and_a_worker_that_is_replaced_does_not(
+    fleet_over: Any, redis_url: str, tmp_path: Path
+) -> None:
+    fleet = fleet_over(f"sqlite:///{tmp_path}/db.sqlite3", redis_url)
+    fleet.environment["WEB_CONCURRENCY"] = "1"
+    fleet.provider.always = Fault("bad_key")
+    key, url = fleet.new_user("ada"), fleet.serve()
+    assert fleet.chat(url, key).status == 503
+    (worker,) = children(fleet.servers[0].pid)
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: children(fleet.servers[0].pid) not in ([], [worker]), 20)
+    assert fleet.chat(url, key).status == 503
+    assert len(fleet.provider.requests) == 1
+    fleet.provider.always = Fault("ok")
+    assert fleet.chat(fleet.serve(), key).status == 200
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a process may run")
 @pytest.mark.parametrize(("workers", "alone"), [(2, True), (1, False)])
 def test_as_many_workers_as_processors_get_one_each(

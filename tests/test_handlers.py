@@ -110,7 +110,14 @@ def test_a_middleware_that_raises(client, settings, log, bomb, code, place):
     assert [line["level"] for line in log.of(body["request_id"]) if line["event"] == code]
 
 
-@pytest.mark.parametrize(("status", "code"), [(416, "bad_request"), (429, "bad_request"), (501, "internal_error")])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (416, "bad_request"),
+        (501, "internal_error"),
+        (503, "service_temporarily_unavailable"),
+    ],
+)
 def test_a_status_of_other_middleware_that_the_catalogue_has_not(client, settings, status, code):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_handlers.Bomb"]
     check_error(client.get("/health", headers={"X-Bomb": str(status)}), code)

@@ -206,6 +206,26 @@ def test_an_answer_and_its_bill_are_written_together_now_or_later(rig, monkeypat
 
 
 @pytest.mark.django_db(transaction=True)
+def test_an_answer_that_stands_in_is_kept_later_too(rig, monkeypatch):
+    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    rig.chat()
+    rig.first.always = status(504)
+    with connection.execute_wrapper(away):
+        assert rig.chat(headers=KEY).json()["cached"] is True
+    assert "Idempotent-Replayed" in rig.chat(headers=KEY)
+    assert rig.tokens() == (21, 0)
+
+
+def test_a_worker_that_comes_too_late_neither_keeps_nor_frees_what_another_took_over(rig, user):
+    mine = idempotency._claim(user, "order-7", "fingerprint", 60)
+    claim = idempotency.Claim(mine)
+    IdempotentRequest.objects.update(expires_at=timezone.now() + timedelta(seconds=300))
+    claim.keep({"cached": False})
+    claim.give_up()
+    assert IdempotentRequest.objects.get().answer is None
+
+
+@pytest.mark.django_db(transaction=True)
 def test_after_a_longer_outage_the_key_of_a_failed_chat_is_free(rig, monkeypatch):
     monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
     rig.first.then(status(400))

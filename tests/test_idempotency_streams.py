@@ -32,6 +32,17 @@ def test_a_replay_is_streamed_from_the_stored_answer_and_charged_once(rig, chat)
     assert (rig.calls, rig.tokens()) == ((1, 0), (21, 0))
 
 
+@pytest.mark.parametrize("heard", [0, 1])
+def test_a_client_that_leaves_a_replay_does_not_lose_it(rig, chat, heard):
+    events_of(chat())
+    response = chat()
+    if heard:
+        with begun(response) as events:
+            next(events)
+    leave(response)
+    assert chat()["Idempotent-Replayed"] == "true"
+
+
 def test_while_the_stream_runs_a_second_one_is_told_so(rig, chat):
     rig.first.then(STALL)
     with begun(chat()) as events:

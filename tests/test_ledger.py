@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat import budgets, ledger
@@ -285,6 +286,14 @@ def test_two_runs_at_once_take_nothing_off_twice(monkeypatch):
     assert sum(run.result() for run in runs) == 24
     assert audit() == []
     assert set(BudgetPeriod.objects.values_list("start__year", "used")) == {(2025, 0), (2026, 30)}
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL locks rows")
+def test_a_batch_reads_no_more_than_it_deletes(user):
+    live(user, "2025-01-10 10:00 +0000")
+    with CaptureQueriesContext(connection) as queries:
+        assert list(ledger.prune_records(datetime(2026, 1, 1, tzinfo=UTC))) == [4]
+    assert not [query["sql"] for query in queries if "EXISTS" in query["sql"]]  # all periods, and their users' records
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ from rest_framework.exceptions import NotAcceptable
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import idempotency
+from chat import budgets, idempotency
 from chat.admission import admitted
 from chat.answer import Answer, AnswerStream, Stored
 from chat.completion import Chat, complete_chat, longest, stream_chat
@@ -88,6 +88,7 @@ class ChatEndpoint(generics.GenericAPIView):
         return self.whole(answer)
 
     def whole(self, answer: Answer) -> Response:
+        budgets.release_connection()  # a client may take its time to read
         return Response(self.body(answer), headers=stand_in(answer))
 
     def streamed(self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack) -> StreamingHttpResponse:
