@@ -177,7 +177,7 @@ def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[],
 
 
 def _report(
-    reservation: Reservation, end: dict[str, Any], also: Callable[[], Any] | None, failure: Error | None
+    reservation: Reservation, end: dict[str, Any], also: Callable[[], Any] | None, failure: Exception | None
 ) -> None:
     if failure is None:
         log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])

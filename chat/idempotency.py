@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import Error, IntegrityError, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from rest_framework.request import Request
 
@@ -62,7 +62,7 @@ class Claim:
     def _write(self, answer: dict[str, Any]) -> None:
         self.mine.update(answer=answer, expires_at=timezone.now() + KEPT)
 
-    def _report(self, failure: Error | None) -> None:
+    def _report(self, failure: Exception | None) -> None:
         if failure:
             log.error("idempotency_not_stored", claim=self.pk, exc_info=failure)
         else:

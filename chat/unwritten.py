@@ -25,7 +25,7 @@ class Write(NamedTuple):
     """`do` writes; `report` is for the log: the error where that failed, None where it was made up for."""
 
     do: Callable[[], Any]
-    report: Callable[[Error | None], None]
+    report: Callable[[Exception | None], None]
 
 
 pending: deque[Write] = deque(maxlen=10_000)
@@ -36,16 +36,16 @@ _rests_until = 0.0
 def persist(write: Write) -> None:
     """Do `write`, now or later. Within a transaction, which is lost with the first error, there is one try.
 
-    Does not raise when the database is away.
+    Raises nothing.
     """
     give_up_at = time.monotonic() + sum(PAUSES)  # a try may itself have waited long for a connection
     for pause in (*PAUSES, None):
         try:
             write.do()
             return
-        except Error as exc:
+        except Exception as exc:  # whatever it is, the user gets the answer that is paid for
             failure = exc
-        if connection.in_atomic_block or isinstance(failure, NEVER_WRITABLE):
+        if connection.in_atomic_block or not isinstance(failure, Error) or isinstance(failure, NEVER_WRITABLE):
             break
         connection.close()
         if pause is None or time.monotonic() > give_up_at:
@@ -58,7 +58,7 @@ def persist(write: Write) -> None:
 
 def write_pending(*, at_once: bool = False) -> None:
     """Make up for what is pending, until the database refuses something; then not again for `REST` seconds, unless
-    `at_once`. Does not raise when the database is away."""
+    `at_once`. Raises nothing: it is about other chats than the caller's."""
     global _rests_until
     while pending and (at_once or time.monotonic() >= _rests_until):
         try:
@@ -69,11 +69,13 @@ def write_pending(*, at_once: bool = False) -> None:
             write.do()
         except NEVER_WRITABLE as exc:
             write.report(exc)
-        except BaseException as exc:
+        except Exception as exc:
             pending.append(write)  # behind the others: it may be the only one that cannot be written
             _rests_until = time.monotonic() + REST
-            if isinstance(exc, Error):
-                return
-            raise
+            if not isinstance(exc, Error):
+                write.report(exc)
+            elif not connection.in_atomic_block:
+                connection.close()  # the caller shall have one that works, if there is one
+            return
         else:
             write.report(None)
