@@ -48,7 +48,7 @@ AuthToken.__str__ = lambda key: f"{key.token_key}… of {key.user}"
 
 
 CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
-TOLD_TO_NOBODY = {"", "ClientLeft", "WorkerLost", "SystemExit"}
+TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
 
 
 @admin.register(TokenBudget)

@@ -122,10 +122,11 @@ def settle(
     estimated: bool = False,
     uncharged: int = 0,
     truncated_by: str = "",
-    also: Callable[[], Any] | None = None,
+    also: Callable[[], bool | None] | None = None,
 ) -> None:
     """Charge what the chat cost, in full even above the reservation (recorded as overrun), and give back the rest.
-    `truncated_by` names what broke the answer off, if it is not whole; `also` is written in the same transaction.
+    `truncated_by` names what broke the answer off, if it is not whole; `also` is written in the same transaction,
+    and if it returns False the user pays nothing: somebody else answered in place of this chat.
 
     Does not raise when the database is away: the end is kept, logged, and written once the database is back.
     """
@@ -162,22 +163,23 @@ def add_uncharged(reservation: Reservation, tokens: int) -> None:
         connection.close()
 
 
-def _finish(reservation: Reservation, also: Callable[[], Any] | None, **end: Any) -> None:
+def _finish(reservation: Reservation, also: Callable[[], bool | None] | None, **end: Any) -> None:
     end["finished_at"] = timezone.now()
     persist(Write(lambda: _write_end(reservation, end, also), partial(_report, reservation, end, also)))
 
 
-def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[], Any] | None) -> None:
+def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[], bool | None] | None) -> None:
     with transaction.atomic() if also else nullcontext():
+        if also and also() is False:
+            unpaid = {"state": State.RELEASED, "error": "AnsweredAgain", "tokens_used": 0, "overrun": 0}
+            end = end | unpaid | {"uncharged_tokens": end["uncharged_tokens"] + end["tokens_used"]}
         ended = reservations.end(reservation, end)
-        if also:
-            also()
     if ended:
         log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
 
 
 def _report(
-    reservation: Reservation, end: dict[str, Any], also: Callable[[], Any] | None, failure: Exception | None
+    reservation: Reservation, end: dict[str, Any], also: Callable[[], bool | None] | None, failure: Exception | None
 ) -> None:
     if failure is None:
         log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])

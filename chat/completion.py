@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Chat:
     """A checked request. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS; `keep`
-    is called with the answer's fields, in the transaction that charges it if one does."""
+    is called with the answer's fields, in the transaction that charges it if one does; False: do not charge."""
 
     user: Any
     model: Model
@@ -46,7 +46,7 @@ class Chat:
     stop: tuple[str, ...] = ()
     conversation: Conversation | None = None
     max_attempts: int | None = None
-    keep: Callable[[dict[str, Any]], None] | None = None
+    keep: Callable[[dict[str, Any]], bool] | None = None
 
 
 def complete_chat(chat: Chat) -> Answer:

@@ -51,16 +51,18 @@ class Claim:
         self.pk = stored.pk
         self.mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
 
-    def keep(self, answer: dict[str, Any]) -> None:
-        """Keep the answer. To be called in the transaction of its bill: with one written and the other not, a retry
+    def keep(self, answer: dict[str, Any]) -> bool:
+        """Keep the answer; False where an outage kept it back for so long that the request was taken for dead, and
+        another has the key. To be called in the transaction of its bill: with one written and the other not, a retry
         would pay again. An earlier answer that stands in has no bill."""
-        if answer["cached"]:
-            persist(Write(lambda: self._write(answer), self._report))
-        else:
-            self._write(answer)
+        if not answer["cached"]:
+            return self._write(answer)
+        persist(Write(lambda: self._write(answer), self._report))
+        return True
 
-    def _write(self, answer: dict[str, Any]) -> None:
-        self.mine.update(answer=answer, expires_at=timezone.now() + KEPT)
+    def _write(self, answer: dict[str, Any]) -> bool:
+        kept = self.mine.update(answer=answer, expires_at=timezone.now() + KEPT)
+        return bool(kept) or not IdempotentRequest.objects.filter(pk=self.pk).exists()
 
     def _report(self, failure: Exception | None) -> None:
         if failure:

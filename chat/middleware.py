@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -20,6 +23,7 @@ from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.response import Response
 
+from chat.budgets import release_connection
 from chat.conf import conf
 from chat.exceptions import SystemError
 from chat.forwarded import client_ip
@@ -73,6 +77,9 @@ class RequestIDMiddleware:
         )
         log.info("incoming_request")
         response = self.get_response(request)
+        # A client may take its time to receive it.
+        release_connection()
+        limit_writes(request)
         response["X-Request-ID"] = response["Request-Id"] = request_id
         duration = round((time.monotonic() - started) * 1000, 1)
         log.info("response_sent", status_code=response.status_code, duration_ms=duration)
@@ -92,6 +99,8 @@ class ErrorMiddleware:
             return error_response(exc, request)
         response = self.get_response(request)
         if response.status_code < 400 or is_admin(request) or is_ours(response):
+            return response
+        if response.status_code == 416:  # of a static file, whose range stands in a header
             return response
         # What is left: a failing middleware's page, DEBUG's technical pages, and bare errors of Django's own views.
         from_status = BY_STATUS.get(response.status_code) or BY_STATUS[400 if response.status_code < 500 else 500]
@@ -116,6 +125,17 @@ class SlashMiddleware(CommonMiddleware):
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
+
+
+def limit_writes(request: HttpRequest) -> None:
+    """End the connection, where the server tells us which that is, of a client that takes nothing of what is written to
+    it for CHAT_STREAM_IDLE_TIMEOUT seconds: it would hold a thread, and a stream's provider, for good."""
+    sock = request.META.get("gunicorn.socket")
+    if sock is not None:
+        seconds, fraction = divmod(conf.CHAT_STREAM_IDLE_TIMEOUT, 1)
+        limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
+        with suppress(OSError):  # it has left already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)  # the server resets Python's own
 
 
 def masked_query(query: str) -> str:

@@ -51,7 +51,8 @@ LAST_WORDS = 5.0
 
 
 class Worker(ThreadWorker):
-    """gunicorn's gthread, but a request that follows at once is served by the thread that served the last.
+    """gunicorn's gthread, but a request that follows at once is served by the thread that served the last, and that
+    thread closes the connection after the last one.
 
     gthread gives the connection back to its main thread, which waits for the request and finds a thread for it: a tenth
     of what a chat costs.
@@ -61,6 +62,11 @@ class Worker(ThreadWorker):
         keep = super().handle(conn)
         while keep is True and self.next_follows(conn):
             keep = super().handle(conn)
+        if keep is False:
+            # gunicorn's main thread would do it, and wait up to two seconds for a client that does not close its side,
+            # while nobody else is let in.
+            conn.close(graceful=True)
+            conn.close = do_nothing
         return keep
 
     def next_follows(self, conn: Any) -> bool:
@@ -72,6 +78,10 @@ class Worker(ThreadWorker):
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
         return bool(conn.parser.unreader.buf.getvalue() or poll.poll(NEXT_REQUEST))
+
+
+def do_nothing(graceful: bool = False) -> None:
+    """In place of a second `close`."""
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -99,6 +109,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """gunicorn's hook for a worker that has loaded the application, and set its signals."""
+    from chat import database
     from chat.answer import end_streams_at
     from chat.catalogue import current
     from chat.cooldown import forget_faults
@@ -109,6 +120,7 @@ def post_worker_init(worker: Any) -> None:
     drain: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
+        database.LONGEST_ANSWER = min(database.LONGEST_ANSWER, LAST_WORDS / 2)  # or a charge is waited for to no end
         end_streams_at(time.monotonic() + worker.cfg.graceful_timeout - LAST_WORDS)
         drain(number, frame)
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -217,6 +217,19 @@ def test_a_server_that_starts_tries_a_refused_key_again_and_a_worker_that_is_rep
     assert len(fleet.provider.requests) == 1
     fleet.provider.always = Fault("ok")
     assert fleet.chat(fleet.serve(), key).status == 200
+
+
+def test_clients_that_do_not_close_their_side_keep_nobody_out(server: Any) -> None:
+    _, url = server
+    host, port = url.removeprefix("http://").split(":")
+    request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(12):
+            client = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            client.sendall(request)
+            assert client.recv(12) == b"HTTP/1.1 200"
+        # One after the other they would be waited for, for two seconds each.
+        assert requests.get(f"{url}/health", timeout=15).ok
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a process may run")

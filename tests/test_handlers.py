@@ -113,7 +113,7 @@ def test_a_middleware_that_raises(client, settings, log, bomb, code, place):
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        (416, "bad_request"),
+        (410, "bad_request"),
         (501, "internal_error"),
         (503, "service_temporarily_unavailable"),
     ],
@@ -121,6 +121,11 @@ def test_a_middleware_that_raises(client, settings, log, bomb, code, place):
 def test_a_status_of_other_middleware_that_the_catalogue_has_not(client, settings, status, code):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_handlers.Bomb"]
     check_error(client.get("/health", headers={"X-Bomb": str(status)}), code)
+
+
+def test_a_range_that_a_static_file_has_not_is_answered_as_http_has_it(client, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_handlers.Bomb"]
+    assert client.get("/health", headers={"X-Bomb": "416"}).status_code == 416
 
 
 def test_a_failure_to_render(client, log, monkeypatch):

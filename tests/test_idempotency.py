@@ -12,8 +12,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import get_token_model
 
-from chat import idempotency
-from chat.models import IdempotentRequest
+from chat import idempotency, unwritten
+from chat.models import IdempotentRequest, UsageRecord
 from tests.loopback import status
 
 pytestmark = pytest.mark.django_db
@@ -203,6 +203,29 @@ def test_an_answer_and_its_bill_are_written_together_now_or_later(rig, monkeypat
     assert "Idempotent-Replayed" in rig.chat(headers=KEY)
     assert (rig.calls, rig.tokens()) == ((1, 0), (21, 0))
     assert [line["event"] for line in rig.events()] == ["budget_settlement_failed", "budget_settlement_recovered"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("taken_over", "tokens"), [(True, 21), (False, 42)], ids=["by another", "by nobody"])
+def test_an_answer_that_comes_too_late_for_its_key_is_free_if_another_was_paid_for(
+    rig, settings, monkeypatch, taken_over, tokens
+):
+    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    with connection.execute_wrapper(away):
+        rig.chat(headers=KEY)
+    of_another_process = [unwritten.pending.pop()]
+    if taken_over:
+        with time_machine.travel(timezone.now(), tick=True) as clock:
+            clock.shift(settings.CHAT_DEADLINE + settings.RESERVATION_MARGIN + 1)
+            assert "Idempotent-Replayed" not in rig.chat(headers=KEY)
+    else:
+        IdempotentRequest.objects.all().delete()  # as reclaim_reservations does
+        rig.chat()
+    unwritten.pending.extend(of_another_process)
+    unwritten.write_pending()
+    assert rig.tokens() == (tokens, 0)
+    first = UsageRecord.objects.earliest("created_at")
+    assert (first.state, first.uncharged_tokens) == (("released", 21) if taken_over else ("settled", 0))
 
 
 @pytest.mark.django_db(transaction=True)

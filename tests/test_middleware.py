@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
+from django.db import connection
 
 from tests.contract import UUID4, ask, check_error, check_ids
 
@@ -61,6 +62,14 @@ def test_every_response_carries_the_id(api_client, path, status):
 
 def test_a_request_that_names_no_path_gets_an_answer_like_any_other(api_client):
     assert check_error(api_client.generic("OPTIONS", "*"), "not_found")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no pool")
+@pytest.mark.parametrize("path", ["/conversations", "/usage", "/errors"])
+def test_no_connection_of_the_pool_is_held_while_a_client_receives_its_answer(auth_client, path):
+    assert auth_client.get(path).status_code == 200
+    assert connection.connection is None
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "head", "options", "trace"])

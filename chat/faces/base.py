@@ -13,12 +13,12 @@ from rest_framework.exceptions import NotAcceptable
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import budgets, idempotency
+from chat import idempotency
 from chat.admission import admitted
 from chat.answer import Answer, AnswerStream, Stored
 from chat.completion import Chat, complete_chat, longest, stream_chat
 from chat.exceptions import GenAIException
-from chat.faces.events import Events, EventStream, limit_writes
+from chat.faces.events import Events, EventStream
 from chat.providers.base import Usage
 from chat.throttling import ChatRateThrottle
 
@@ -88,7 +88,6 @@ class ChatEndpoint(generics.GenericAPIView):
         return self.whole(answer)
 
     def whole(self, answer: Answer) -> Response:
-        budgets.release_connection()  # a client may take its time to read
         return Response(self.body(answer), headers=stand_in(answer))
 
     def streamed(self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack) -> StreamingHttpResponse:
@@ -96,7 +95,6 @@ class ChatEndpoint(generics.GenericAPIView):
         django_request = request._request
         stack.callback(stream.close)
         stack.callback(django_request.close)
-        limit_writes(django_request)
         events = EventStream(django_request, stream, self.events(chat, dict(request.data)), stack.pop_all())
         # Django closes the request with the response that goes out, which may be some later error and not this stream.
         django_request.close = events.close  # type: ignore[method-assign]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import select
 import socket
-import struct
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
@@ -91,17 +90,6 @@ class EventStream:
             else:
                 yield self.events.keep_alive
             heard_at = time.monotonic()
-
-
-def limit_writes(request: HttpRequest) -> None:
-    """End the connection, where the server tells us which that is, of a client that takes nothing of what is written to
-    it for CHAT_STREAM_IDLE_TIMEOUT seconds: it would hold a thread, a reservation and a provider for good."""
-    sock = request.META.get("gunicorn.socket")
-    if sock is not None:
-        seconds, fraction = divmod(conf.CHAT_STREAM_IDLE_TIMEOUT, 1)
-        limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
-        with suppress(OSError):  # it has left already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)  # the server resets Python's own
 
 
 def has_left(request: HttpRequest) -> bool:
