@@ -227,7 +227,6 @@ def test_clients_that_do_not_close_their_side_keep_nobody_out(server: Any) -> No
         for _ in range(12):
             client = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
             client.sendall(request)
-            assert client.recv(12) == b"HTTP/1.1 200"
         # One after the other they would be waited for, for two seconds each.
         assert requests.get(f"{url}/health", timeout=15).ok
 
