@@ -109,12 +109,15 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """gunicorn's hook for a worker that has loaded the application, and set its signals."""
+    from django.apps import apps
+
     from chat import database
     from chat.answer import end_streams_at
     from chat.catalogue import current
     from chat.cooldown import forget_faults
 
-    if worker.age <= worker.cfg.workers:  # not one that takes the place of another
+    # Not one that takes the place of another; and the bench has another application under the same server.
+    if apps.is_installed("chat") and worker.age <= worker.cfg.workers:
         forget_faults(current().providers)
     worker.log.error_log.addFilter(without_traceback)
     drain: Any = signal.getsignal(signal.SIGTERM)
