@@ -109,6 +109,10 @@ def rig(tmp_path: Path, settings: Any, caplog: Any, token: str, monkeypatch: pyt
         yield rig
 
 
+SLACK = 1.5
+"""Seconds that a busy machine may add."""
+
+
 def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
     """Wait for what another thread is about to do."""
     ends = time.monotonic() + seconds

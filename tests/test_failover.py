@@ -12,7 +12,7 @@ from chat import cooldown
 from chat.exceptions import ProviderRateLimitError
 from tests.loopback import Fault, LoopbackProvider, status
 from tests.loopback_faults import error
-from tests.rig import KEYS, ONE_ATTEMPT
+from tests.rig import KEYS, ONE_ATTEMPT, SLACK
 
 pytestmark = pytest.mark.django_db
 
@@ -247,7 +247,7 @@ def test_the_answer_leaves_by_the_deadline(rig, settings, fault, model):
     rig.first.always = rig.second.always = fault
     started = time.monotonic()
     response = rig.chat(model)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < settings.CHAT_DEADLINE + SLACK
     assert response.status_code in ((504, 502) if fault in ENDLESS else (502, 503, 504))
     assert rig.tokens() == (0, 0)
 
@@ -257,7 +257,7 @@ def test_each_attempt_has_a_time_of_its_own(rig, fault):
     rig.configure(timeout=0.6).first.always = fault
     started = time.monotonic()
     assert rig.chat("pair").json()["provider"] == "second"
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 0.6 + SLACK
 
 
 def test_a_tls_handshake_that_never_ends_is_cut_off_too(rig):
@@ -265,7 +265,7 @@ def test_a_tls_handshake_that_never_ends_is_cut_off_too(rig):
         rig.configure(timeout=0.2, urls={"first": f"https://127.0.0.1:{silent.getsockname()[1]}/v1"})
         started = time.monotonic()
         assert rig.chat("pair").json()["provider"] == "second"
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 0.2 + SLACK
 
 
 def test_nothing_is_sent_to_where_a_redirect_points(rig):

@@ -16,8 +16,6 @@ TEXT = "one two three"
 USAGE = Usage(9, 12)
 REQUEST = ChatRequest((ChatMessage("user", "Tell me about grey geese in autumn"),), 50, 0.7, "req-1")
 SHORT = 0.3
-SLACK = 1.5
-"""Seconds that a busy machine may add."""
 
 
 def make(server: LoopbackProvider, protocol: str = "openai", timeout: float = 5.0):

@@ -15,8 +15,8 @@ from chat.exceptions import (
     ProviderError,
 )
 from tests.loopback import Fault, status
-from tests.providers.streaming import REQUEST, SHORT, SLACK, TEXT, USAGE, begin, make, rest, streamed
-from tests.rig import eventually
+from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, make, rest, streamed
+from tests.rig import SLACK, eventually
 
 
 class TestSilence:

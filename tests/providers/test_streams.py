@@ -22,7 +22,6 @@ from tests.loopback_faults import error
 from tests.providers.streaming import (
     REQUEST,
     SHORT,
-    SLACK,
     TEXT,
     USAGE,
     begin,
@@ -33,6 +32,7 @@ from tests.providers.streaming import (
     so_far,
     streamed,
 )
+from tests.rig import SLACK
 
 
 class TestRequest:

@@ -25,11 +25,9 @@ from chat.providers.failures import retry_after
 from chat.providers.incoming import MAX_BODY, Response
 from chat.providers.transport import Transport
 from tests.loopback import Fault, LoopbackProvider, status
-from tests.rig import eventually
+from tests.rig import SLACK, eventually
 
 TOTAL = 0.3
-SLACK = 1.5
-"""Seconds that a busy machine may add."""
 
 
 @pytest.fixture
