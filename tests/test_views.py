@@ -245,7 +245,7 @@ def test_readiness(auth_client):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("login", [False, True], ids=["key", "session"])
-def test_readiness_while_the_database_is_away(auth_client, user, login):
+def test_readiness_while_the_database_is_away(auth_client, user, login, log):
     if login:
         auth_client.credentials()
         auth_client.force_login(user)
@@ -259,6 +259,8 @@ def test_readiness_while_the_database_is_away(auth_client, user, login):
         check_error(auth_client.get("/usage"), "service_temporarily_unavailable")
         assert auth_client.get("/usage", headers={"Accept": "text/html"}).status_code == 503
     assert (body["status"], body["checks"]["database"]) == ("unavailable", "unavailable")
+    (line,) = (line for line in log.lines if line["event"] == "database_unavailable")
+    assert "db.internal" in line["reason"]
     assert ready(auth_client)["status"] == "ready"
 
 

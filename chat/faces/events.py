@@ -76,8 +76,6 @@ class EventStream:
             yield self.events.error(description)
 
     def _answer(self) -> Iterator[str]:
-        # A client may take as long as it likes to receive what is yielded.
-        budgets.release_connection()
         yield self.events.begin(self.stream)
         heard_at = time.monotonic()
         for piece in self.stream:

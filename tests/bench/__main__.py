@@ -165,9 +165,9 @@ def cost_at(workers: int, rounds: int, chats: int) -> None:
             name = f"0 ms provider, {connections} connections"
             row(f"CPU per 1,000 chats, {name}", median(r[0] for r in ours), median(r[0] for r in bare), "s")
             row(f"throughput, {name}", median(r[1] for r in ours), median(r[1] for r in bare), "chats/s")
-            errors = sum(r[2] for r in ours)
-            if errors:
-                print(f"  {errors} errors")
+            errors = [sum(r[2] for r in kind) for kind in (ours, bare)]
+            if any(errors):
+                print(f"  errors: {errors[0]}, bare {errors[1]}")
 
 
 def latency_at(workers: int, rounds: int) -> None:
