@@ -127,7 +127,7 @@ class BudgetPeriodAdmin(HistoryAdmin):
 class UsageRecordAdmin(HistoryAdmin):
     """What became of each chat, and above the list how the providers are."""
 
-    list_display = ["created", "whole_request_id", "user", "model", "provider", "state", "code"]
+    list_display = ["created", "whole_request_id", "user", "model", "provider", "upstream_model", "state", "code"]
     list_display += ["tokens_used", "overrun", "uncharged_tokens", "error"]
     ordering = ["-created_at"]
     sortable_by = ["created"]

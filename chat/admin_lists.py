@@ -14,6 +14,7 @@ from django.utils.functional import cached_property
 
 from chat import catalogue
 from chat.failover import ALL_PROVIDERS
+from chat.routes import SIMULATOR, Catalogue
 
 
 class TypedFilter(admin.SimpleListFilter):
@@ -76,7 +77,7 @@ class ModelFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in self.names(catalogue.current())]
 
-    def names(self, current: catalogue.Catalogue) -> list[str]:
+    def names(self, current: Catalogue) -> list[str]:
         return sorted({*current.models, *current.unavailable})
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -86,8 +87,8 @@ class ModelFilter(admin.SimpleListFilter):
 class ProviderFilter(ModelFilter):
     title = parameter_name = "provider"
 
-    def names(self, current: catalogue.Catalogue) -> list[str]:
-        return [*sorted(current.providers), catalogue.SIMULATOR, ALL_PROVIDERS]
+    def names(self, current: Catalogue) -> list[str]:
+        return [*sorted(current.providers), SIMULATOR, ALL_PROVIDERS]
 
 
 class LargeTableAdmin(admin.ModelAdmin):

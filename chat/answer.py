@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from chat.conf import conf
@@ -36,8 +36,10 @@ class StreamTooLong(ProviderTimeoutError):
 
 
 class Answer(NamedTuple):
-    """What a chat came to. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
-    `created` is seconds since the epoch. A further field needs a default, which those kept before it then have."""
+    """The outcome of a chat. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
+    `upstream_model` is the provider's own name of the model that answered; `ignored` are the client's fields that an
+    operator has left out; `created` is seconds since the epoch. A further field needs a default, which those kept
+    before it then have."""
 
     text: str
     usage: Usage
@@ -49,6 +51,8 @@ class Answer(NamedTuple):
     created: int
     cached: bool = False
     message: str = ""
+    upstream_model: str = ""
+    ignored: Sequence[str] = ()
 
     @classmethod
     def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer | None:
@@ -68,6 +72,7 @@ class AnswerStream(Protocol):
     """
 
     answer: Answer | None
+    ignored: Sequence[str]
 
     @property
     def usage(self) -> Usage | None:
@@ -91,12 +96,14 @@ class Arriving:
         reply: ChatStream,
         *,
         provider: str,
+        ignored: Sequence[str],
         ends: float,
         waited: Callable[[float], None],
         whole: Callable[[str, ChatStream], Answer],
         broken: Callable[[str, ChatStream, BaseException | None], None],
     ) -> None:
         self.answer: Answer | None = None
+        self.ignored = ignored
         self._reply, self._provider, self._ends = reply, provider, ends
         self._waited, self._whole, self._broken = waited, whole, broken
         self._said: list[str] = []
@@ -157,6 +164,7 @@ class Stored:
     def __init__(self, answer: Answer) -> None:
         self.answer: Answer | None = answer
         self.usage = answer.usage
+        self.ignored = answer.ignored
         self._pieces = iter([answer.text] if answer.text else [])
 
     def __iter__(self) -> Stored:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import structlog
 
 from chat import cooldown
-from chat.catalogue import SIMULATOR, ProviderEntry, Route
 from chat.conf import conf
 from chat.exceptions import ProviderError, ProviderTimeoutError
 from chat.providers.anthropic import AnthropicProvider
@@ -17,6 +16,7 @@ from chat.providers.base import ChatReply, ChatRequest, ChatStream, Provider
 from chat.providers.openai import OpenAIProvider
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport import Transport
+from chat.routes import SIMULATOR, ProviderEntry, Route
 
 log = structlog.get_logger(__name__)
 
@@ -66,12 +66,14 @@ def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool
     thread of its own."""
     entry, started = attempt.route.provider, time.monotonic()
     try:
-        ask, model = provider(entry), attempt.route.upstream_model
+        ask, upstream = provider(entry), attempt.route.upstream
+        if upstream.max_output_tokens:
+            request = replace(request, max_tokens=min(request.max_tokens, upstream.max_output_tokens))
         if stream:
             idle_timeout = conf.CHAT_STREAM_IDLE_TIMEOUT
-            attempt.reply = ask.stream(request, model=model, timeout=seconds, idle_timeout=idle_timeout)
+            attempt.reply = ask.stream(request, upstream=upstream, timeout=seconds, idle_timeout=idle_timeout)
         else:
-            attempt.reply = ask.complete(request, model=model, timeout=seconds)
+            attempt.reply = ask.complete(request, upstream=upstream, timeout=seconds)
     except ProviderError as exc:
         attempt.failure = exc.with_traceback(None)  # nobody reads it, and its frames hold the attempt, and the request
     except BaseException as exc:  # raised again by the thread that serves the chat

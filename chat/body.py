@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat import catalogue
-from chat.exceptions import ValidationError
-from chat.problems import LONGEST_ECHO, UnsupportedParameter
+from chat.exceptions import UnsupportedParameter, ValidationError
+from chat.problems import LONGEST_ECHO
+from chat.routes import Model
 
 LONGEST_LABEL = 512
 MOST_COMPLAINTS = 20
@@ -42,7 +42,7 @@ class Fields:
             return None
         return float(value)
 
-    def tokens(self, name: str, model: catalogue.Model) -> int | None:
+    def tokens(self, name: str, model: Model) -> int | None:
         value = self.given.get(name)
         if value is not None and not (is_integer(value) and 1 <= value <= model.max_output_tokens):
             self.complain(name, f"This must be an integer from 1 to {model.max_output_tokens}.")

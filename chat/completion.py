@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import structlog
 from django.db import transaction
 
-from chat import budgets, failover, reply_cache, tokens
+from chat import budgets, failover, fitting, reply_cache, tokens
 from chat.answer import Answer, AnswerStream, Arriving, ServerStopping, Stored, StreamTooLong
 from chat.attempts import stream_ended
-from chat.catalogue import Model
 from chat.conf import conf
-from chat.exceptions import ProviderError, ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
+from chat.exceptions import (
+    ProviderError,
+    ProviderRateLimitError,
+    ProviderRequestRejectedError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    UnsupportedParameter,
+)
 from chat.models import Conversation, Message
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, ChatStream, Usage
 from chat.redaction import keep_private
+from chat.routes import Model, Route
 
 CACHED_BECAUSE: dict[type[BaseException], str] = {
     ProviderTimeoutError: "LLM is slow, showing cached response",
@@ -34,17 +41,19 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Chat:
     """A checked request. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS; `keep`
-    is called with the answer's fields, in the transaction that charges it if one does; False: do not charge."""
+    is called with the answer's fields, in the transaction that charges it if one does; False: do not charge.
+    `spelling` has the client's own word for a field where that is another than ours."""
 
     user: Any
     model: Model
     messages: Sequence[ChatMessage]
-    temperature: float
     max_tokens: int | None
     request_id: str
+    temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     conversation: Conversation | None = None
+    spelling: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int | None = None
     keep: Callable[[dict[str, Any]], bool] | None = None
 
@@ -72,6 +81,7 @@ def stream_chat(chat: Chat) -> AnswerStream:
     return Arriving(
         reply,
         provider=running.course.provider,
+        ignored=running.ignored(),
         ends=time.monotonic() + conf.CHAT_STREAM_MAX,
         waited=running.waited,
         whole=running.whole,
@@ -91,6 +101,7 @@ class _Running:
         self.chat, self.stream, self.started = chat, stream, time.monotonic()
         self.prompt = (*_history(chat.conversation), *chat.messages)
         self._keep_private()
+        self.routes = self._fitting_routes()
         self.prompt_tokens = tokens.estimate_prompt(self.prompt, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
         self.reservation = budgets.reserve(
             chat.user,
@@ -111,7 +122,7 @@ class _Running:
             budgets.release_connection()
             return failover.run(
                 self._request(self.reservation.output_tokens, self.chat.request_id),
-                self.chat.model.routes,
+                self.routes,
                 deadline=self.started + conf.CHAT_DEADLINE,
                 max_attempts=min(conf.CHAT_MAX_ATTEMPTS, most),
                 course=self.course,
@@ -126,6 +137,8 @@ class _Running:
                 uncharged=self.course.uncharged_tokens,
             )
             answer = self._cached(exc)
+            if isinstance(exc, ProviderRequestRejectedError) and exc.param:
+                raise self._unsupported(exc.param) from exc
             if answer is None:
                 # For the error's own line, which is written further up.
                 structlog.contextvars.bind_contextvars(**self._effort())
@@ -134,6 +147,13 @@ class _Running:
             self.chat.keep(answer._asdict())
         self._completed(answer)
         return answer
+
+    def ignored(self) -> tuple[str, ...]:
+        """Return the client's fields that an operator has left out for the route that answers, in its spelling."""
+        if not self.course.answered:
+            return ()
+        dropped = fitting.left_out(self._request(1), self.course.answered.route)
+        return tuple(self.chat.spelling.get(name, name) for name in dropped)
 
     def waited(self, seconds: float) -> None:
         """Count a wait for the provider within its stream."""
@@ -149,6 +169,7 @@ class _Running:
             self.reservation,
             usage,
             provider=self.course.provider,
+            upstream_model=self.course.upstream_model,
             estimated=reply.usage is None,
             uncharged=self.course.uncharged_tokens,
             also=partial(self.chat.keep, fields) if self.chat.keep else None,
@@ -172,6 +193,7 @@ class _Running:
             self.reservation,
             usage,
             provider=self.course.provider,
+            upstream_model=self.course.upstream_model,
             estimated=True,
             uncharged=self.course.uncharged_tokens,
             truncated_by=reason,
@@ -196,6 +218,15 @@ class _Running:
         chat = self.chat
         return ChatRequest(self.prompt, max_tokens, chat.temperature, request_id, chat.top_p, chat.stop)
 
+    def _fitting_routes(self) -> tuple[Route, ...]:
+        try:
+            return fitting.fit(self._request(1), self.chat.model.routes, self.chat.max_tokens)
+        except UnsupportedParameter as exc:
+            raise self._unsupported(exc.param) from None
+
+    def _unsupported(self, name: str) -> UnsupportedParameter:
+        return UnsupportedParameter(self.chat.spelling.get(name, name), model=self.chat.model.name)
+
     def _answer(self, text: str, usage: Usage, finish_reason: Any) -> Answer:
         return Answer(
             text,
@@ -206,6 +237,8 @@ class _Running:
             self.chat.model.name,
             self.chat.request_id,
             int(time.time()),
+            upstream_model=self.course.upstream_model,
+            ignored=self.ignored(),
         )
 
     def _cache_key(self) -> str:
@@ -234,6 +267,7 @@ class _Running:
     def _facts(self, answer: Answer) -> dict[str, Any]:
         return {
             "model": answer.model,
+            "upstream_model": answer.upstream_model,
             "provider": answer.provider,
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,

@@ -98,7 +98,8 @@ class InvalidProviderResponseError(ProviderError):
 class ProviderRequestRejectedError(ProviderError):
     """The provider refused this input; sending it again, here or elsewhere, does not help.
 
-    `reason` is `context_length`, `content_policy` or `invalid`.
+    `reason` is `context_length`, `content_policy` or `invalid`. `param` is the field of the request that this upstream
+    model does not take, and another may, or "".
     """
 
     def __init__(
@@ -109,10 +110,12 @@ class ProviderRequestRejectedError(ProviderError):
         retry_after: float | None = None,
         *,
         reason: str = "invalid",
+        param: str = "",
         **facts: Any,
     ) -> None:
         super().__init__(provider, status_code, message, retry_after, **facts)
         self.reason = reason
+        self.param = param
 
 
 class BudgetError(GenAIException):
@@ -174,6 +177,22 @@ class ValidationError(GenAIException):
     def __init__(self, message: str, *, fields: Mapping[str, list[str]] | None = None) -> None:
         super().__init__(message)
         self.fields = dict(fields or {})
+
+
+class UnsupportedParameter(ValidationError):
+    """The request asks for something that no route of its model, or no part of this service, can do.
+
+    `param` is the place of it in the client's spelling. Where that cannot be left out (a role, the type of a part),
+    `kind` is what stood there, and `only` what may. `model` is set where another model may do it.
+    """
+
+    def __init__(self, param: str, *, kind: str = "", only: str = "", model: str = "") -> None:
+        whose = f" by any route of the model {model}" if model else ""
+        super().__init__(f"The parameter {param} is not supported{whose}.")
+        self.param = param
+        self.kind = kind
+        self.only = only
+        self.model = model
 
 
 class InvalidMessageFormatError(ValidationError):

@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 
 from chat.attempts import Attempt, at_rest, call, log_failure
-from chat.catalogue import Route
 from chat.conf import conf
 from chat.exceptions import (
     InvalidProviderResponseError,
@@ -22,8 +21,10 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from chat.fitting import remember_refusal
 from chat.hedging import race
 from chat.providers.base import ChatReply, ChatRequest, ChatStream
+from chat.routes import Route
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0
 """Seconds: after its n-th call a chat retries in a random time up to base x 2^n, at most the cap (full jitter)."""
@@ -33,9 +34,9 @@ SHORTEST_ATTEMPT = 0.05
 """Seconds below which no further attempt is begun."""
 
 RETRY, NEXT, END = "retry", "next_route", "end"
-DECISIONS: list[tuple[type[ProviderError], Callable[[Any], bool], str]] = [
+DECISIONS: list[tuple[type[ProviderError], Callable[[Any], Any], str]] = [
     # What a failure leads to; the first row that fits holds.
-    (ProviderRequestRejectedError, lambda exc: exc.unsent, NEXT),  # this protocol cannot say it; another may
+    (ProviderRequestRejectedError, lambda exc: exc.param, NEXT),  # this upstream model does not take it; another may
     (ProviderRequestRejectedError, lambda exc: True, END),
     (ProviderRateLimitError, lambda exc: True, NEXT),
     (ProviderUnavailableError, lambda exc: exc.unsent or exc.status_code in {500, 502, 503, 529}, RETRY),
@@ -75,6 +76,10 @@ class Course:
     def provider(self) -> str:
         return self.answered.provider if self.answered else ""
 
+    @property
+    def upstream_model(self) -> str:
+        return self.answered.route.upstream_model if self.answered else ""
+
     def last_failures(self) -> list[ProviderError]:
         """The last failure of each route that was asked or found at rest."""
         last = {id(attempt.route): attempt.failure for attempt in self.failures}
@@ -97,7 +102,7 @@ def run(
     provider `all_providers` where every one of several routes failed.
     """
     # Copies, since a model may list one route twice, and each entry counts for itself.
-    routes = [Route(route.provider, route.upstream_model) for route in routes]
+    routes = [Route(route.provider, route.upstream) for route in routes]
     chat = _Chat(request, list(routes), deadline, max_attempts, course, stream)
     route, waited = chat.waiting.pop(0), False
     while chat.has_time():
@@ -152,6 +157,8 @@ class _Chat:
             if attempt is not answered:
                 self.course.uncharged_tokens += attempt.tokens
                 attempt.drop()
+            if attempt.number and attempt.failure:
+                remember_refusal(attempt.route, attempt.failure)
         self.course.failures += [attempt for attempt in attempts if attempt.failure]
         return attempts
 
@@ -241,8 +248,10 @@ def _verdict(course: Course, routes: Sequence[Route]) -> ProviderError:
         return ProviderTimeoutError(
             routes[0].provider.key, None, "The deadline had passed before a provider was asked."
         )
+    # A route that cannot do what was asked is no news beside one that could, later.
+    failures = [exc for exc in failures if not getattr(exc, "param", "")] or failures
     best = min(failures, key=lambda exc: next(i for i, kind in enumerate(TELLS_MOST) if isinstance(exc, kind)))
     best.retry_after = min(exc.wait for exc in failures)
-    if len(failures) == len(routes) > 1:
+    if len(course.last_failures()) == len(routes) > 1:
         best.provider = ALL_PROVIDERS
     return best

@@ -97,6 +97,7 @@ class UsageRecord(models.Model):
     request_id = models.CharField(max_length=128)
     model = models.CharField(max_length=100)
     provider = models.CharField(max_length=50, blank=True)
+    upstream_model = models.CharField(max_length=200, blank=True, default="", db_default="")
     state = models.CharField(max_length=9, choices=State, default=State.RESERVED)
     error = models.CharField(max_length=60, blank=True, help_text="The exception that ended the chat, if one did.")
     reserved = models.BigIntegerField()

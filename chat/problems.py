@@ -26,6 +26,7 @@ from chat.answer import ServerStopping, StreamTooLong
 from chat.budgets import SMALLEST_ANSWER
 from chat.conf import conf
 from chat.failover import ALL_PROVIDERS
+from chat.routes import SIMULATOR
 
 EXAMPLE_MESSAGES = [{"role": "user", "content": "Hello!"}]
 LONGEST_ECHO = 200
@@ -42,20 +43,6 @@ class ConversationNotFound(drf.NotFound):
     """No conversation of the user's has this id: another's, an unknown and a malformed one are alike."""
 
     default_detail = "The user has no conversation with this id."
-
-
-class UnsupportedParameter(tree.ValidationError):
-    """The request asks, in another provider's words, for what this service cannot do. `param` is the place of it.
-    Where that cannot be left out (a role, the type of a part), `kind` is what stood there, and `only` what may.
-
-    Not in the tree of exceptions, since a chat knows nothing of it: it is between a client and a wire format.
-    """
-
-    def __init__(self, param: str, *, kind: str = "", only: str = "") -> None:
-        super().__init__(f"The parameter {param} is not supported.")
-        self.param = param
-        self.kind = kind
-        self.only = only
 
 
 class RequestInProgress(drf.APIException):
@@ -144,7 +131,7 @@ def _who(exc: Any) -> str:
     if exc.provider == ALL_PROVIDERS:
         return "Every provider of this model"
     entry = catalogue.current().providers.get(exc.provider)
-    return entry.name if entry else "The simulator" if exc.provider == catalogue.SIMULATOR else "The provider"
+    return entry.name if entry else "The simulator" if exc.provider == SIMULATOR else "The provider"
 
 
 def _says(text: str) -> Callable[[Any], str]:
@@ -232,10 +219,13 @@ def _format_context(exc: tree.InvalidMessageFormatError) -> dict[str, Any]:
     return {"field": exc.field, "received": exc.received[:LONGEST_ECHO], "example": EXAMPLE_MESSAGES}
 
 
-def _unsupported(exc: UnsupportedParameter) -> str:
+def _unsupported(exc: tree.UnsupportedParameter) -> str:
     place, why = exc.param[:LONGEST_ECHO], "is not ignored, since the answer would not be what you asked for."
     if exc.kind:
         return f"{place} '{exc.kind}' is not supported here; only {exc.only}. It {why}"
+    if exc.model:
+        whose = f"None of the providers of {exc.model[:LONGEST_ECHO]} takes"
+        return f"{whose} the parameter {place} with this value, and it {why} Leave it out, or ask another model."
     return f"The parameter {place} is not supported here with this value, and {why} Leave it out."
 
 
@@ -283,10 +273,10 @@ PROBLEMS = [
             "`fields` names each of them; correct them and send the request again.",
             tree.ValidationError("", fields={"temperature": ["This must be a number from 0 to 2."]}),
             context=_fields, message=_fields_message),
-    Problem(400, "unsupported_parameter", "info", (UnsupportedParameter,),
+    Problem(400, "unsupported_parameter", "info", (tree.UnsupportedParameter,),
             "The request asks for something that OpenAI's or Anthropic's own API has and this service has not.",
             "Leave out `param`, or what it is a part of; nothing that changes the answer is silently ignored.",
-            UnsupportedParameter("tools"), context=lambda exc: {"param": exc.param[:LONGEST_ECHO]},
+            tree.UnsupportedParameter("tools"), context=lambda exc: {"param": exc.param[:LONGEST_ECHO]},
             message=_unsupported),
     Problem(401, "not_authenticated", "info", (drf.NotAuthenticated,),
             "The request carries no credentials.", "Send your key in the header `Authorization: Token <key>`.",

@@ -31,7 +31,8 @@ _writer: threading.Thread | None = None
 
 def key(user_id: Any, model: str, request: ChatRequest) -> str:
     """Identical means: the same user, model, messages, and all that has a say in the answer."""
-    sampling = [float(request.temperature), request.top_p, request.stop]
+    temperature = None if request.temperature is None else float(request.temperature)
+    sampling = [temperature, request.top_p, request.stop]
     canonical = json.dumps([str(user_id), model, request.messages, request.max_tokens, *sampling])
     return "reply:" + hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -26,14 +26,16 @@ TAKE = """
         RETURNING 1)
     INSERT INTO chat_usagerecord (
         user_id, period, period_start, request_id, model, reserved, created_at, expires_at, state,
-        provider, error, prompt_tokens, completion_tokens, tokens_used, uncharged_tokens, overrun, estimated)
+        provider, upstream_model, error, prompt_tokens, completion_tokens, tokens_used, uncharged_tokens, overrun,
+        estimated)
     SELECT %(user_id)s, %(period)s, %(period_start)s, %(request_id)s, %(model)s, %(reserved)s, %(created_at)s,
-        %(expires_at)s, 'reserved', '', '', 0, 0, 0, 0, 0, FALSE
+        %(expires_at)s, 'reserved', '', '', '', 0, 0, 0, 0, 0, FALSE
     FROM taken RETURNING id
 """
 END = """
     WITH ended AS (
         UPDATE chat_usagerecord SET state = %(state)s, finished_at = %(finished_at)s, provider = %(provider)s,
+            upstream_model = %(upstream_model)s,
             error = %(error)s, prompt_tokens = %(prompt_tokens)s, completion_tokens = %(completion_tokens)s,
             tokens_used = %(tokens_used)s, overrun = %(overrun)s, estimated = %(estimated)s,
             uncharged_tokens = uncharged_tokens + %(uncharged_tokens)s
@@ -45,6 +47,7 @@ END = """
 """
 NOTHING: dict[str, Any] = {
     "provider": "",
+    "upstream_model": "",
     "error": "",
     "prompt_tokens": 0,
     "completion_tokens": 0,

@@ -14,6 +14,7 @@ from chat.exceptions import InvalidMessageFormatError
 from chat.models import Conversation, Message
 from chat.problems import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
 from chat.providers.base import ChatMessage
+from chat.routes import Model
 
 ROLES = ("system", "user", "assistant")
 MOST_MESSAGES = 256
@@ -58,21 +59,20 @@ class ChatSerializer(serializers.Serializer):
 
     model = serializers.CharField(help_text="One of GET /models.")
     messages = ChatMessageSerializer(many=True, help_text="1 to 256, at least one of them from the user.")
-    temperature = serializers.FloatField(min_value=0, max_value=2, required=False, help_text="0 to 2; default 0.7.")
+    temperature = serializers.FloatField(
+        min_value=0, max_value=2, required=False, help_text="0 to 2; left out, none is sent."
+    )
     max_tokens = serializers.IntegerField(
         min_value=1, required=False, help_text="Up to the model's own limit; no decimal point."
     )
     conversation_id = serializers.CharField(required=False, help_text="A conversation to continue.")
     stream = serializers.BooleanField(required=False, help_text="The answer as server-sent events; default false.")
 
-    DEFAULT_TEMPERATURE = 0.7
-
     def get_initial(self) -> dict[str, Any]:
         """What the browsable API's box is filled with: what was just sent, else a request that works."""
         return sent_before(self) or {
             "model": first_model(),
             "messages": EXAMPLE_MESSAGES,
-            "temperature": self.DEFAULT_TEMPERATURE,
             "max_tokens": 100,
         }
 
@@ -82,7 +82,6 @@ class ChatSerializer(serializers.Serializer):
         fields = schema["properties"]
         a_users = {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}
         fields["messages"] |= {"minItems": 1, "maxItems": MOST_MESSAGES, "contains": a_users}
-        fields["temperature"]["default"] = self.DEFAULT_TEMPERATURE
         fields["conversation_id"]["format"] = "uuid"
         schema["examples"] = [self.get_initial()]
 
@@ -91,7 +90,7 @@ class ChatSerializer(serializers.Serializer):
         return self.to_internal_value(data)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """The checked request, with a `catalogue.Model` and `ChatMessage`s.
+        """The checked request, with a `Model` and `ChatMessage`s.
 
         Raises `ModelNotFoundError`, `InvalidMessageFormatError`, `ValidationError` or, for a conversation that is not
         the user's, `ConversationNotFound`, in this order.
@@ -110,7 +109,7 @@ class ChatSerializer(serializers.Serializer):
         return {
             "model": model,
             "messages": messages,
-            "temperature": self.DEFAULT_TEMPERATURE if temperature is None else temperature,
+            "temperature": temperature,
             "max_tokens": max_tokens,
             "conversation": None if conversation_id is None else self._conversation(conversation_id),
             "stream": stream,
@@ -169,7 +168,7 @@ def describe_models(schema: dict[str, Any], *limits: str) -> None:
     ]
 
 
-def check_model(name: Any) -> catalogue.Model:
+def check_model(name: Any) -> Model:
     """The model of that exact name. Raises `ValidationError` or `ModelNotFoundError`."""
     if name is None:
         refuse({"model": ["This field is required."]})

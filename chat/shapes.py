@@ -19,6 +19,7 @@ class TokenCounts(serializers.Serializer):
 class ChatAnswer(serializers.Serializer):
     response = serializers.CharField()
     model = serializers.CharField()
+    upstream_model = serializers.CharField(help_text="The provider's own name of the model that answered.")
     tokens_used = serializers.IntegerField(min_value=0, help_text="What the budget was charged.")
     usage = TokenCounts()
     finish_reason = serializers.ChoiceField(choices=("stop", "length", "content_filter"))

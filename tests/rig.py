@@ -50,8 +50,12 @@ class Rig:
             f"[models.{name}]\nroutes = {json.dumps(routes)}\nmax_output_tokens = 4096\ndefault_output_tokens = 64"
             for name, routes in models.items()
         ]
+        return self.offer("\n".join(sections))
+
+    def offer(self, text: str) -> Rig:
+        """Write `text` as the models file."""
         path = self.directory / f"models-{time.monotonic_ns()}.toml"
-        path.write_text("\n".join(sections))
+        path.write_text(text)
         self.settings.CHAT_MODELS_FILE = str(path)
         return self
 

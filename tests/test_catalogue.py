@@ -48,8 +48,14 @@ def test_with_all_keys_every_shipped_model_has_its_routes_in_order(settings, mon
         ["anthropic", "openai"],
         ["openai", "anthropic"],
         ["llama"],
+        ["anthropic"],
+        ["anthropic"],
+        ["openai"],
+        ["openai"],
     ]
-    assert (list(routes), found.unavailable) == (["claude-3", "gpt-4", "llama-2"], {})
+    real = ["claude-haiku-5-5", "claude-sonnet-5-5", "gpt-6-luna", "gpt-6.1-terra"]
+    assert (list(routes), found.unavailable) == (["claude-3", "gpt-4", "llama-2", *real], {})
+    assert all(routes[name][0].endswith(f":{name}") for name in real)
     assert [found.providers[key].base_url for key in found.providers] == [
         "https://api.anthropic.com",
         "https://api.openai.com/v1",
@@ -62,7 +68,7 @@ def test_with_all_keys_every_shipped_model_has_its_routes_in_order(settings, mon
 def test_without_any_key_the_simulator_serves_and_says_so(settings, monkeypatch):
     found, routes = shipped(settings, monkeypatch, True)
     assert {route.partition(":")[0] for of_model in routes.values() for route in of_model} == {"simulator"}
-    assert [len(of_model) for of_model in routes.values()] == [2, 2, 1]
+    assert [len(of_model) for of_model in routes.values()] == [2, 2, 1, 1, 1, 1, 1]
     (notice,) = catalogue.check_models_file()
     assert notice.id == "chat.I011"
     assert all(name in notice.msg for name in routes)
@@ -74,20 +80,23 @@ def test_in_production_a_model_without_a_live_route_is_not_offered_and_a_check_s
     assert {name: [route.partition(":")[0] for route in of] for name, of in routes.items()} == {
         "claude-3": ["openai"],
         "gpt-4": ["openai"],
+        "gpt-6-luna": ["openai"],
+        "gpt-6.1-terra": ["openai"],
     }
-    (warning,) = catalogue.check_models_file()
-    assert (warning.id, warning.is_serious()) == ("chat.W010", False)
+    warning, *others = catalogue.check_models_file()
+    assert {(found.id, found.is_serious()) for found in (warning, *others)} == {("chat.W010", False)}
+    assert ["claude-haiku-5-5" in others[0].msg, "claude-sonnet-5-5" in others[1].msg, len(others)] == [True, True, 2]
     assert "llama-2" in warning.msg
     assert "LLAMA_BASE_URL is not set" in warning.msg
     with pytest.raises(ModelNotFoundError) as caught:
         found.get("llama-2")
-    assert caught.value.available_models == ["claude-3", "gpt-4"]
+    assert caught.value.available_models == ["claude-3", "gpt-4", "gpt-6-luna", "gpt-6.1-terra"]
 
 
 def test_a_missing_key_of_one_route_only_skips_that_route_even_where_simulating(settings, monkeypatch):
     _, routes = shipped(settings, monkeypatch, True, ANTHROPIC_API_KEY="k")
-    assert [of[0].partition(":")[0] for of in routes.values()] == ["anthropic", "anthropic", "simulator"]
-    assert [len(of) for of in routes.values()] == [1, 1, 1]
+    assert [of[0].partition(":")[0] for of in routes.values()][:3] == ["anthropic", "anthropic", "simulator"]
+    assert {len(of) for of in routes.values()} == {1}
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
@@ -132,6 +141,11 @@ def model(**changes):
     return PROVIDER + "[models.m]\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())
 
 
+def route(**changes):
+    fields = {"provider": '"a"', "model": '"x"'} | changes
+    return model(routes="[{" + ", ".join(f"{name} = {value}" for name, value in fields.items()) + "}]")
+
+
 MISTAKES = {
     # what is wrong: the file, the line it is found on (None where TOML ends too early), a word of the reason
     "broken TOML": ("[providers.a]\nprotocol openai\n", 2, "Expected '='"),
@@ -156,7 +170,33 @@ MISTAKES = {
     "a count of zero": (model(default_output_tokens="0"), 7, "default_output_tokens must be from 1"),
     "too large a count": (model(max_output_tokens="10000001"), 6, "max_output_tokens must be from 1"),
     "default above the most": (model(default_output_tokens="21"), 7, "above max_output_tokens"),
-    "unknown field": (model(temperature="1"), 8, "unknown field 'temperature'; known are routes"),
+    "unknown field": (model(top_p="1"), 8, "unknown field 'top_p'; known are routes"),
+    "a temperature out of range": (model(temperature="2.1"), 8, "temperature must be from 0 to 2"),
+    "a temperature that is none": (model(temperature="true"), 8, "temperature has the wrong type (bool)"),
+    "a route table without a model": (model(routes='[{provider = "a"}]'), 5, "routes: model is missing"),
+    "a route table's unknown field": (
+        model(routes='[{provider = "a", model = "x", sampel = true}]'),
+        5,
+        "routes: unknown field 'sampel'; known are provider, model",
+    ),
+    "an upstream model with a space": (model(routes='[{provider = "a", model = "x y"}]'), 5, "'x y' cannot name"),
+    "a route table's unknown provider": (model(routes='[{provider = "b", model = "x"}]'), 5, "no [providers.b]"),
+    "an unknown effort": (route(effort='"much"'), 5, 'effort must be "none" or "minimal"'),
+    "an unknown limit field": (route(limit_field='"max"'), 5, 'limit_field must be "max_tokens" or'),
+    "an unknown field to drop": (route(drop='["temprature"]'), 5, 'drop must be "temperature"'),
+    "no list of fields to drop": (route(drop='"temperature"'), 5, "drop has the wrong type (str)"),
+    "numbers to accept": (route(accepts="[1]"), 5, "accepts must be"),
+    "sampling that is neither": (route(sampling='"no"'), 5, "sampling has the wrong type (str)"),
+    "a route's limit of zero": (route(max_output_tokens="0"), 5, "routes: max_output_tokens must be from 1"),
+    "limits below the model's": (route(max_output_tokens="19"), 6, "above the limit of every route"),
+    "a price without its half": (route(price="{input = 1}"), 5, "routes: output is missing"),
+    "a price below nothing": (route(price="{input = -1, output = 1}"), 5, "routes: input must be from 0"),
+    "a provider's unknown effort": (PROVIDER + 'effort = "much"\n' + MODEL, 4, "effort must be"),
+    "a limit field of Anthropic's": (
+        PROVIDER.replace('"openai"', '"anthropic"') + 'limit_field = "max_tokens"\n' + MODEL,
+        6,
+        "limit_field is for the protocol openai",
+    ),
     "missing field": (PROVIDER + '[models.m]\nroutes = ["a:x"]\n', 4, "max_output_tokens is missing"),
     "a name with a slash first": (PROVIDER + MODEL.replace("models.m", 'models."/m"'), 4, "'/m' cannot name a model"),
     "too long a name": (PROVIDER + MODEL.replace("models.m", f"models.{'m' * 101}"), 4, "cannot name a model"),
@@ -183,9 +223,9 @@ MISTAKES = {
     "a key in the file": (PROVIDER + 'api_key = "sk-1"\n' + MODEL, 4, "unknown field 'api_key'"),
     "no URL at all": ('[providers.a]\nprotocol = "openai"\n' + MODEL, 1, "needs base_url or base_url_env"),
     "a URL that is none": (PROVIDER.replace("http:", "") + MODEL, 3, "base_url is '//a/v1'"),
-    "a time of zero": (PROVIDER + "timeout = 0\n" + MODEL, 4, "timeout must be more than 0"),
-    "a time of nan": (PROVIDER + "connect_timeout = nan\n" + MODEL, 4, "connect_timeout must be more than 0"),
-    "a time of infinity": (PROVIDER + "timeout = inf\n" + MODEL, 4, "at most 3600"),
+    "a time of zero": (PROVIDER + "timeout = 0\n" + MODEL, 4, "timeout must be from 0.001"),
+    "a time of nan": (PROVIDER + "connect_timeout = nan\n" + MODEL, 4, "connect_timeout must be from 0.001"),
+    "a time of infinity": (PROVIDER + "timeout = inf\n" + MODEL, 4, "to 3600 seconds"),
     "a time in a string": (PROVIDER + 'timeout = "30"\n' + MODEL, 4, "timeout has the wrong type (str)"),
     "our own name": (PROVIDER.replace("providers.a", "providers.simulator") + MODEL, 1, "cannot name a provider"),
     "the name of all": (

@@ -91,7 +91,7 @@ ROWS = [
     ("invalid_message_format", lambda w: ask(w.client, messages=[])),
     ("invalid_request", lambda w: ask(w.client, temperature=3)),
     ("invalid_request", lambda w: w.crash(tree.ValidationError("secret words"))),
-    ("unsupported_parameter", lambda w: w.crash(problems.UnsupportedParameter("tools"))),
+    ("unsupported_parameter", lambda w: w.crash(tree.UnsupportedParameter("tools"))),
     ("not_authenticated", anonymous),
     ("authentication_failed", lambda w: anonymous(w, "0" * 64)),
     ("permission_denied", lambda w: w.forbid(views.UsageView, "/usage")),

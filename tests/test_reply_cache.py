@@ -78,7 +78,8 @@ def test_also_while_every_provider_rests(rig):
     ("change", "cached"),
     [
         ({}, True),
-        ({"temperature": 0.7}, True),
+        ({"temperature": None}, True),
+        ({"temperature": 0.7}, False),
         ({"max_tokens": 64}, True),
         ({"temperature": 1}, False),
         ({"max_tokens": 63}, False),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chat import catalogue
 from chat.serializers import ChatSerializer
 from tests.contract import ask, chat_body, check_error, nothing_reserved, send
 
@@ -130,7 +131,8 @@ def test_a_model_that_is_not_on_offer(auth_client, log, model):
         response = ask(auth_client, model=model, messages=[])
     body = check_error(response, "model_not_found")
     assert body["requested_model"] == model[:200]
-    assert body["available_models"] == ["claude-3", "gpt-4", "llama-2"]
+    assert body["available_models"] == sorted(catalogue.current().models)
+    assert {"claude-3", "gpt-4", "llama-2"} < set(body["available_models"])
     assert len(response.content) < 1_000
     assert len(log.events("model_not_found")[0]["model_name"]) <= 200
 
@@ -156,7 +158,7 @@ def test_the_defaults(auth_client, upstream):
     for changes in ({}, {"temperature": None, "max_tokens": None}):
         assert ask(auth_client, model="gpt", **changes).status_code == 200
         sent = upstream.requests[-1].json
-        assert (sent["temperature"], sent["max_tokens"]) == (0.7, 1024)
+        assert ("temperature" in sent, sent["max_tokens"]) == (False, 1024)
 
 
 def test_the_example_in_the_browsable_apis_box_is_valid():

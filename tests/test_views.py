@@ -18,7 +18,8 @@ from chat.models import UsageRecord
 from tests.contract import TABLE, ask, chat_body, check_error, check_ids, send
 
 pytestmark = pytest.mark.django_db
-BODY = ["response", "model", "tokens_used", "usage", "finish_reason", "provider", "cached", "request_id"]
+BODY = ["response", "model", "upstream_model", "tokens_used", "usage", "finish_reason", "provider", "cached"]
+BODY.append("request_id")
 
 
 # --- POST /chat -------------------------------------------------------------------------------------------------------
@@ -31,6 +32,7 @@ def test_an_answer(auth_client, upstream, model, user):
     assert body == {
         "response": "hello",
         "model": model,
+        "upstream_model": upstream.requests[0].json["model"],
         "tokens_used": 21,
         "usage": {"prompt_tokens": 9, "completion_tokens": 12},
         "finish_reason": "stop",

@@ -9,7 +9,6 @@ from rest_framework import serializers
 from chat.answer import Answer, AnswerStream
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
 from chat.body import LONGEST_LABEL, Fields, Harmless
-from chat.catalogue import Model
 from chat.completion import Chat
 from chat.envelopes import ANTHROPIC
 from chat.exceptions import InvalidMessageFormatError
@@ -21,6 +20,7 @@ from chat.negotiation import EVENT_STREAM
 from chat.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.problems import Description
 from chat.providers.base import ChatMessage, Usage
+from chat.routes import Model
 from chat.serializers import check_messages, echo
 
 ROLES = ("user", "assistant")
@@ -66,7 +66,7 @@ class MessagesSerializer(foreign.ForeignSerializer):
     model = serializers.CharField(help_text="One of GET /v1/models.")
     messages = serializers.JSONField()
     max_tokens = serializers.IntegerField(min_value=1, help_text="Up to the model's own.")
-    temperature = serializers.FloatField(min_value=0, max_value=1, required=False, help_text="0 to 1; default 1.")
+    temperature = serializers.FloatField(min_value=0, max_value=1, required=False, help_text="0 to 1.")
     top_p = serializers.FloatField(min_value=0, max_value=1, required=False)
     stream = serializers.BooleanField(required=False, help_text="The answer as server-sent events; default false.")
 
@@ -100,12 +100,12 @@ class MessagesSerializer(foreign.ForeignSerializer):
         if "max_tokens" not in fields.given:
             fields.complain("max_tokens", "This field is required.")
         fields.object("metadata", ("user_id",)).label("metadata.user_id")
-        temperature = fields.number("temperature", 1)
         return {
-            "temperature": 1.0 if temperature is None else temperature,
+            "temperature": fields.number("temperature", 1),
             "top_p": fields.number("top_p", 1),
             "max_tokens": fields.tokens("max_tokens", model),
             "stop": fields.stops("stop_sequences"),
+            "spelling": {"stop": "stop_sequences"},
             "stream": fields.flag("stream"),
         }
 

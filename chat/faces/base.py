@@ -88,7 +88,7 @@ class ChatEndpoint(generics.GenericAPIView):
         return self.whole(answer)
 
     def whole(self, answer: Answer) -> Response:
-        return Response(self.body(answer), headers=stand_in(answer))
+        return Response(self.body(answer), headers=stand_in(answer) | left_out(answer))
 
     def streamed(self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack) -> StreamingHttpResponse:
         """The answer as events. What is on `stack` lasts as long as they do."""
@@ -98,7 +98,8 @@ class ChatEndpoint(generics.GenericAPIView):
         events = EventStream(django_request, stream, self.events(chat, dict(request.data)), stack.pop_all())
         # Django closes the request with the response that goes out, which may be some later error and not this stream.
         django_request.close = events.close  # type: ignore[method-assign]
-        response = StreamingHttpResponse(events, content_type="text/event-stream", headers=stand_in(stream.answer))
+        headers = stand_in(stream.answer) | left_out(stream)
+        response = StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-cache", "no"
         return response
@@ -118,6 +119,11 @@ def break_cycles(view: ChatEndpoint, request: Request, context: dict[str, Any]) 
 def stand_in(answer: Answer | None) -> dict[str, str]:
     """The header that says so where the answer is an earlier one, in place of one that no provider gave."""
     return {"X-Cached": "true"} if answer and answer.cached else {}
+
+
+def left_out(answer: Answer | AnswerStream) -> dict[str, str]:
+    """The header that names the client's fields which an operator's `drop` has left out."""
+    return {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}
 
 
 def noted(answer: Answer | None) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from chat import catalogue
 from chat.body import MOST_STOPS, Fields, Harmless, must_be_object, refuse, refuse_unsupported
-from chat.exceptions import InvalidMessageFormatError
-from chat.problems import EXAMPLE_MESSAGES, UnsupportedParameter
+from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
+from chat.problems import EXAMPLE_MESSAGES
+from chat.routes import Model
 from chat.serializers import MOST_MESSAGES, check_model, describe_models, echo, first_model, sent_before
 
 NOT_BLANK = {"type": "string", "pattern": r"\S"}
@@ -51,7 +51,7 @@ class ForeignSerializer(serializers.Serializer):
         """The checked messages. Raises `InvalidMessageFormatError` or `UnsupportedParameter`."""
         raise NotImplementedError
 
-    def take_options(self, fields: Fields, model: catalogue.Model) -> dict[str, Any]:
+    def take_options(self, fields: Fields, model: Model) -> dict[str, Any]:
         """All else. What is wrong becomes a complaint of `fields`."""
         raise NotImplementedError
 

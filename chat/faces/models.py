@@ -10,9 +10,9 @@ from rest_framework.views import APIView
 
 from chat import catalogue
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
-from chat.catalogue import Model
 from chat.envelopes import ANTHROPIC, OPENAI, envelope_of
 from chat.faces.shapes import MODEL, MODELS
+from chat.routes import Model
 
 NEVER = "1970-01-01T00:00:00Z"
 """For a time that both APIs require and models.toml does not have; 0 in seconds."""

@@ -62,6 +62,7 @@ def facts(answer: Answer) -> dict[str, Any]:
     """What the contract says of an answer, its text apart."""
     body = {
         "model": answer.model,
+        "upstream_model": answer.upstream_model,
         "tokens_used": answer.tokens_used,
         "usage": answer.usage._asdict(),
         "finish_reason": answer.finish_reason,

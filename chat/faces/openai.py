@@ -9,18 +9,18 @@ from rest_framework import serializers
 
 from chat.answer import Answer, AnswerStream
 from chat.body import LONGEST_LABEL, Fields, Harmless
-from chat.catalogue import Model
 from chat.completion import Chat
 from chat.envelopes import OPENAI
-from chat.exceptions import InvalidMessageFormatError
+from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
 from chat.faces import foreign
 from chat.faces.base import ChatEndpoint, charged, noted
 from chat.faces.events import COMMENT, event
 from chat.faces.shapes import CHAT_COMPLETION
 from chat.negotiation import EVENT_STREAM
 from chat.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
-from chat.problems import Description, UnsupportedParameter
+from chat.problems import Description
 from chat.providers.base import Usage
+from chat.routes import Model
 from chat.serializers import check_messages, echo
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -75,7 +75,7 @@ class ChatCompletionSerializer(foreign.ForeignSerializer):
     messages = serializers.JSONField()
     max_completion_tokens = serializers.IntegerField(min_value=1, required=False, help_text="Up to the model's own.")
     max_tokens = serializers.IntegerField(min_value=1, required=False, help_text="The older name of the same.")
-    temperature = serializers.FloatField(min_value=0, max_value=2, required=False, help_text="0 to 2; default 1.")
+    temperature = serializers.FloatField(min_value=0, max_value=2, required=False, help_text="0 to 2.")
     top_p = serializers.FloatField(min_value=0, max_value=1, required=False)
     stream = serializers.BooleanField(required=False, help_text="The answer as server-sent events; default false.")
     user = serializers.CharField(
@@ -124,9 +124,8 @@ class ChatCompletionSerializer(foreign.ForeignSerializer):
             fields.complain("max_tokens", "This differs from max_completion_tokens; send one of them.")
         if isinstance(fields.given.get("stop"), str):
             fields.given["stop"] = [fields.given["stop"]]
-        temperature = fields.number("temperature", 2)
         return {
-            "temperature": 1.0 if temperature is None else temperature,
+            "temperature": fields.number("temperature", 2),
             "top_p": fields.number("top_p", 1),
             "max_tokens": limit or older,
             "stop": fields.stops("stop"),

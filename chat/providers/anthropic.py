@@ -5,9 +5,10 @@ Source: platform.claude.com/docs/en/api/messages, /api/errors and /api/rate-limi
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from chat.exceptions import ProviderRequestRejectedError
 from chat.providers.base import ChatReply, ChatRequest, Usage
 from chat.providers.failures import (
     CREDIT_SPENT,
@@ -20,8 +21,13 @@ from chat.providers.failures import (
 from chat.providers.http import HTTPProvider
 from chat.providers.payload import UnusableReply, as_object, as_text, count, usage_of
 from chat.providers.streams import Heard
+from chat.routes import SAMPLING, Upstream
 
 VERSION = "2023-06-01"
+MODEL = re.compile(r"claude-(?:[a-z]+-)*(\d+)(?:[-.](\d{1,2})(?!\d))?")
+"""A model's name, with its version: claude-haiku-4-5-20251001 is of 4.5, claude-opus-4-20250514 of 4."""
+WITHOUT_SAMPLING = (4, 7)
+"""The first version that refuses sampling fields. Source: Anthropic's migration guide to Claude Opus 4.7."""
 
 WORDS = {
     "enforced_spend_limit_reached": CREDIT_SPENT,
@@ -65,23 +71,30 @@ class AnthropicProvider(HTTPProvider):
     def headers(self, api_key: str) -> dict[str, str]:
         return {"anthropic-version": VERSION} | ({"x-api-key": api_key} if api_key else {})
 
-    def payload(self, request: ChatRequest, model: str) -> dict[str, Any]:
+    def payload(self, request: ChatRequest, upstream: Upstream) -> dict[str, Any]:
         system = "\n\n".join(message.content for message in request.messages if message.role == "system")
         # The API itself joins turns of one role and lets the assistant begin, so turns go as they came.
         turns = [{"role": role, "content": text} for role, text in request.messages if role != "system"]
         if turns and turns[-1]["role"] == "assistant":
             turns[-1]["content"] = turns[-1]["content"].rstrip()  # else refused
-        if not all(text.strip() for text in request.stop):
-            message = "it takes no stop sequence of white space alone"
-            raise ProviderRequestRejectedError(self.key, None, message, unsent=True)
-        sampling: dict[str, Any] = {"temperature": min(request.temperature, 1.0)}
-        if request.top_p is not None and request.top_p < 1:
-            # Its newer models refuse both together. The temperature always has a value, so this is what was chosen.
-            sampling = {"top_p": request.top_p}
-        payload = {"model": model, "max_tokens": request.max_tokens, "messages": turns, **sampling}
-        if request.stop:
-            payload["stop_sequences"] = list(request.stop)
-        return payload | ({"system": system} if system else {})
+        optional = self.optional(request, upstream)
+        if stops := optional.pop("stop", None):
+            optional["stop_sequences"] = stops
+        payload = {"model": upstream.model, "max_tokens": request.max_tokens, "messages": turns}
+        return payload | thinking(upstream.effort) | optional | ({"system": system} if system else {})
+
+    def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+        """See `HTTPProvider.takes`. Source: Anthropic's API reference and its migration guides."""
+        if name == "stop":
+            return all(text.strip() for text in asked["stop"])
+        if name not in SAMPLING:
+            return True
+        version = MODEL.search(upstream.model)
+        if version and (int(version[1]), int(version[2] or 0)) >= WITHOUT_SAMPLING:
+            return False
+        # The two are refused together, so the one that asks for nothing gives way.
+        temperature, top_p = float(asked.get("temperature", 1)), float(asked.get("top_p", 1))
+        return temperature == 1 if name == "top_p" else temperature < 1 or temperature == top_p == 1
 
     def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
         if status == 400 and says.type == "invalid_request_error":
@@ -115,6 +128,13 @@ class AnthropicProvider(HTTPProvider):
             delta = as_object(data.get("content_block"))
         is_text = kind in ("content_block_start", "content_block_delta") and delta.get("type") in ("text", "text_delta")
         return as_text(delta.get("text")) if is_text else ""
+
+
+def thinking(effort: str) -> dict[str, Any]:
+    """Return the fields that ask for this much thinking; none where an operator has not said how much."""
+    if effort == "none":
+        return {"thinking": {"type": "disabled"}}
+    return {"output_config": {"effort": "low" if effort == "minimal" else effort}} if effort else {}
 
 
 def _is_quoted(phrase: str, request: ChatRequest) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+from chat.routes import Upstream
 
 FinishReason = Literal["stop", "length", "content_filter"]
 
@@ -29,14 +31,20 @@ class Usage(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One chat, free of any provider's wire format. `max_tokens` bounds the output; `request_id` is our own, passed
-    on where the provider has a header for it. `top_p` and `stop` (texts that end the answer) are sent if given."""
+    on where the provider has a header for it. `temperature`, `top_p` and `stop` (texts that end the answer) are the
+    client's own: none of them has a default."""
 
     messages: tuple[ChatMessage, ...]
     max_tokens: int
-    temperature: float
+    temperature: float | None = None
     request_id: str = ""
     top_p: float | None = None
     stop: tuple[str, ...] = ()
+
+    def optional(self) -> dict[str, Any]:
+        """Return the fields that the client sent and that a provider's model may be unable to take."""
+        sent = {"temperature": self.temperature, "top_p": self.top_p, "stop": self.stop or None}
+        return {name: value for name, value in sent.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +90,18 @@ class Provider(Protocol):
 
     key: str
 
-    def complete(self, request: ChatRequest, *, model: str, timeout: float) -> ChatReply:
-        """Answer `request` with the provider's own `model`, within `timeout` seconds of wall clock to the last byte.
+    def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
+        """Return the name of the first field of `request` that `upstream` cannot take, or "". Asks nobody."""
+        ...
+
+    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
+        """Answer `request` with the model `upstream`, within `timeout` seconds of wall clock to the last byte.
 
         Raises a `ProviderError`, never anything else that the network or the provider's answer could cause.
         """
         ...
 
-    def stream(self, request: ChatRequest, *, model: str, timeout: float, idle_timeout: float) -> ChatStream:
+    def stream(self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float) -> ChatStream:
         """Like `complete`, but returns as soon as the first piece of text is there, in `timeout` seconds at most.
 
         Until then it raises what `complete` would. Afterwards the stream may be silent for `idle_timeout` seconds at a

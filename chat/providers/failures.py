@@ -30,11 +30,12 @@ LONGEST_RETRY_AFTER = 120.0
 
 class Verdict(NamedTuple):
     """`fact` is the `reason` of a rejection, and `details["kind"]` of a bare `ProviderError`; `meaning` is for the
-    log."""
+    log; `param` is the field that is refused, if it is about one."""
 
     error: type[ProviderError]
     meaning: str
     fact: str = ""
+    param: str = ""
 
 
 KEY_REFUSED = Verdict(ProviderError, "our API key is refused", "key")
@@ -95,6 +96,7 @@ class ProviderSays(NamedTuple):
     type: str = ""
     message: str = ""
     request_id: str = ""
+    param: str = ""
 
 
 def read_error(body: bytes) -> ProviderSays:
@@ -112,7 +114,11 @@ def read_error(body: bytes) -> ProviderSays:
     text = error.get("message") or error.get("detail") or ""
     message = text if isinstance(text, str) else str(text)[:EXAMINED]
     return ProviderSays(
-        code or _word(error.get("code")), _word(error.get("type")), message, _word(data.get("request_id"))
+        code or _word(error.get("code")),
+        _word(error.get("type")),
+        message,
+        _word(data.get("request_id")),
+        _word(error.get("param")),
     )
 
 
@@ -165,10 +171,12 @@ def provider_error(
     words = "/".join(details[name] for name in ("error_type", "error_code") if name in details)
     message = f"{provider} answered {response.status}{within}{words and f' ({words})'}: {verdict.meaning}"
     common: dict[str, Any] = {"retry_after": retry_after(response.headers), "details": details, "usage": usage}
+    if verdict.param:
+        details["param"] = verdict.param
     if verdict.error is ProviderError:
         details["kind"] = verdict.fact
     if verdict.error is ProviderRequestRejectedError:
-        common["reason"] = verdict.fact
+        common |= {"reason": verdict.fact, "param": verdict.param}
     return verdict.error(provider, response.status, message, **common)
 
 

@@ -13,6 +13,8 @@ from chat.providers.base import ChatReply, ChatRequest, ChatStream, FinishReason
 from chat.providers.endpoint import Endpoint
 from chat.providers.failures import (
     NO_ANSWER,
+    NOT_ACCEPTED,
+    UNEXPECTED,
     ProviderSays,
     Verdict,
     provider_error,
@@ -20,10 +22,12 @@ from chat.providers.failures import (
     status_meant,
     verdict_on,
 )
+from chat.providers.fields import ASKS_FOR_NOTHING, field_refused
 from chat.providers.incoming import Incoming, Response
 from chat.providers.payload import UnusableReply, parse_object
 from chat.providers.streams import Heard, HTTPStream, OnePieceStream
 from chat.providers.transport import Transport
+from chat.routes import Upstream
 
 
 class HTTPProvider(ABC):
@@ -61,18 +65,23 @@ class HTTPProvider(ABC):
         self.endpoint = Endpoint(key, self.root(base_url), self.path, self.headers(api_key))
         self._secrets = [*filter(None, [api_key]), *self.endpoint.secrets]
 
-    def complete(self, request: ChatRequest, *, model: str, timeout: float) -> ChatReply:
+    def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
+        """See `Provider.refuses`."""
+        asked = self._asked(request, upstream)
+        return next((name for name in asked if not self._may_go(name, asked, upstream)), "")
+
+    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
-        incoming, ends = self._ask(self.payload(request, model), request, timeout)
+        incoming, ends = self._ask(self.payload(request, upstream), request, timeout)
         return self._reply(incoming.whole(ends - time.monotonic()), request)
 
-    def stream(self, request: ChatRequest, *, model: str, timeout: float, idle_timeout: float) -> ChatStream:
+    def stream(self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float) -> ChatStream:
         """See `Provider.stream`; `timeout` can shorten the provider's own and not lengthen it.
 
         A server that knows no streams may answer in one piece. An error under a status of success means what its type
         says, wherever it comes.
         """
-        incoming, ends = self._ask({**self.payload(request, model), **self.stream_fields}, request, timeout)
+        incoming, ends = self._ask({**self.payload(request, upstream), **self.stream_fields}, request, timeout)
         if not _is_stream(incoming):
             return OnePieceStream(self._reply(incoming.whole(ends - time.monotonic()), request, of_stream=True))
         stream = HTTPStream(self, request, incoming, idle_timeout=idle_timeout)
@@ -92,8 +101,12 @@ class HTTPProvider(ABC):
         """The headers of all requests; `api_key` is "" where the server needs none."""
 
     @abstractmethod
-    def payload(self, request: ChatRequest, model: str) -> dict[str, Any]:
+    def payload(self, request: ChatRequest, upstream: Upstream) -> dict[str, Any]:
         """The body to send."""
+
+    @abstractmethod
+    def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+        """Return whether `upstream` takes the field `name` beside all that is `asked`, by this protocol's rules."""
 
     @abstractmethod
     def read_reply(self, data: dict[str, Any], request: ChatRequest) -> ChatReply:
@@ -102,6 +115,24 @@ class HTTPProvider(ABC):
     @abstractmethod
     def read_event(self, data: dict[str, Any], heard: Heard) -> str:
         """The text of one event of a stream, often ""; what else it tells goes to `heard`. Raises `UnusableReply`."""
+
+    def optional(self, request: ChatRequest, upstream: Upstream) -> dict[str, Any]:
+        """Return the optional fields to send, by our names: the client's, and an operator's temperature without any."""
+        asked = self._asked(request, upstream)
+        sent = {name: value for name, value in asked.items() if self._takes(name, asked, upstream)}
+        default = {"temperature": upstream.temperature}
+        if upstream.temperature is None or asked.keys() & ASKS_FOR_NOTHING.keys():
+            return sent
+        return sent | default if self._takes("temperature", asked | default, upstream) else sent
+
+    def meaning(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
+        """Return the meaning of an error: first of all, whether the error refuses one field."""
+        name = field_refused(status, says)
+        if name in request.optional():
+            return NOT_ACCEPTED._replace(meaning=f"this upstream model does not take {name}", param=name)
+        if name:
+            return UNEXPECTED._replace(meaning=f"it does not take {name} as models.toml has it sent", param=name)
+        return self.judge(status, says, request)
 
     def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
         """What an error means."""
@@ -136,8 +167,19 @@ class HTTPProvider(ABC):
         if status is None:
             return self.unusable(response, request, UnusableReply("an error under a status of success", usage))
         meant = Response(status, response.headers, response.body)
-        verdict = self.judge(status, says, request)
+        verdict = self.meaning(status, says, request)
         return self._error(meant, request, verdict, says, usage=usage, within=" after a 200")
+
+    def _asked(self, request: ChatRequest, upstream: Upstream) -> dict[str, Any]:
+        return {name: value for name, value in request.optional().items() if name not in upstream.drop}
+
+    def _takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+        said = upstream.takes.get(name)
+        return self.takes(name, asked, upstream) if said is None else said
+
+    def _may_go(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+        """Return whether nothing is lost of the field `name`: it is taken, or it asks for nothing."""
+        return self._takes(name, asked, upstream) or asked[name] == ASKS_FOR_NOTHING.get(name)
 
     def _ask(self, payload: Mapping[str, Any], request: ChatRequest, timeout: float) -> tuple[Incoming, float]:
         """What comes back, and when it must be there, on `time.monotonic()`'s scale."""
@@ -156,7 +198,7 @@ class HTTPProvider(ABC):
     def _reply(self, response: Response, request: ChatRequest, *, of_stream: bool = False) -> ChatReply:
         if not 200 <= response.status < 300:
             says = read_error(response.body)
-            raise self._error(response, request, self.judge(response.status, says, request), says)
+            raise self._error(response, request, self.meaning(response.status, says, request), says)
         data = parse_object(response.body)
         if data is None:
             raise self.unusable(response, request, UnusableReply("no JSON object"))

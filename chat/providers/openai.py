@@ -20,6 +20,7 @@ from chat.providers.failures import (
 from chat.providers.http import HTTPProvider
 from chat.providers.payload import UnusableReply, as_object, as_text, count, usage_of
 from chat.providers.streams import Heard
+from chat.routes import SAMPLING, Upstream
 
 WORDS = {
     "context_length_exceeded": TOO_LONG,
@@ -38,6 +39,17 @@ WORDS = {
     "billing_not_active": CREDIT_SPENT,
 }
 """Values of `error.code` and `error.type`."""
+
+MOST_STOPS = 4
+REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
+"""The beginning of the names of OpenAI's models that think. They refuse sampling while they do."""
+ALWAYS_THINKING = re.compile(r"(?:ft:)?o\d")
+OPENAI_HOSTS = (
+    ".openai.com",
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+)
 
 BROKEN_OFF = "it broke off half-way"
 
@@ -73,26 +85,31 @@ class OpenAIProvider(HTTPProvider):
             return {"X-Client-Request-Id": request.request_id}
         return {}
 
-    def payload(self, request: ChatRequest, model: str) -> dict[str, Any]:
+    def payload(self, request: ChatRequest, upstream: Upstream) -> dict[str, Any]:
         payload: dict[str, Any] = {
-            "model": model,
+            "model": upstream.model,
             "messages": [{"role": role, "content": content} for role, content in request.messages],
-            self._limit_field: request.max_tokens,
-            "temperature": request.temperature,
+            upstream.limit_field or self._limit_field: request.max_tokens,
         }
-        if request.top_p is not None:
-            payload["top_p"] = request.top_p
-        if request.stop:
-            payload["stop"] = list(request.stop)
-        return payload
+        if upstream.effort:
+            payload["reasoning_effort"] = upstream.effort
+        return payload | self.optional(request, upstream)
+
+    def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+        """See `HTTPProvider.takes`. Source: OpenAI's guides to its reasoning models and to GPT-6."""
+        model = upstream.model.rpartition("/")[2]  # OpenRouter's names begin with the maker's
+        if name == "stop":
+            return len(asked["stop"]) <= MOST_STOPS
+        if name in SAMPLING and REASONING.match(model):
+            return upstream.effort == "none" and not ALWAYS_THINKING.match(model)
+        return True
 
     @property
     def _limit_field(self) -> str:
         # OpenAI's newer models refuse `max_tokens`. Several compatible servers (Ollama, LM Studio, older llama.cpp)
         # ignore its successor in silence, which would leave the output, and so the user's budget, without a bound.
         host = self.endpoint.host.partition(":")[0]
-        is_openai = host.endswith((".openai.com", ".openai.azure.com"))
-        return "max_completion_tokens" if is_openai else "max_tokens"
+        return "max_completion_tokens" if host.endswith(OPENAI_HOSTS) else "max_tokens"
 
     def read_reply(self, data: dict[str, Any], request: ChatRequest) -> ChatReply:
         usage = _usage(data)

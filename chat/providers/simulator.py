@@ -17,6 +17,7 @@ from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
 from chat.providers.failures import NO_ANSWER, provider_error, read_error, verdict_on
 from chat.providers.incoming import Response
 from chat.providers.openai import WORDS
+from chat.routes import Upstream
 
 CHARS_PER_TOKEN = 4
 
@@ -68,14 +69,20 @@ class SimulatorProvider:
         self.latency = latency
         self.failure_rate = failure_rate
 
-    def complete(self, request: ChatRequest, *, model: str, timeout: float) -> ChatReply:
+    def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
+        """See `Provider.refuses`. It takes everything, and reads nothing but the messages and the limit."""
+        return ""
+
+    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
         """See `Provider.complete`. Also raises `RuntimeError`, a bug of our own, for `/fault crash`."""
         self._wait(self.latency, timeout)
         if fault := self._fault(request):
             raise fault
         return _reply(request)
 
-    def stream(self, request: ChatRequest, *, model: str, timeout: float, idle_timeout: float) -> SimulatorStream:
+    def stream(
+        self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float
+    ) -> SimulatorStream:
         """See `Provider.stream`: the words of `complete`'s answer, spread over `latency`; raises what that raises,
         except that the text of `/fault truncated` begins and then breaks off."""
         truncated = _command(request) == "truncated"

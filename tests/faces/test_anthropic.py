@@ -166,13 +166,13 @@ def test_an_answer_may_be_sent_back_as_it_came(rig):
 
 
 SAMPLING = [
-    ({}, {"temperature": 1.0}, {"temperature": 1.0}),
-    ({"max_tokens": 4096}, {"temperature": 1.0, "max_tokens": 4096}, {"temperature": 1.0, "max_tokens": 4096}),
+    ({}, {}, {}),
+    ({"max_tokens": 4096}, {"max_tokens": 4096}, {"max_tokens": 4096}),
     ({"temperature": 0}, {"temperature": 0.0}, {"temperature": 0.0}),
-    ({"top_p": 0.5}, {"temperature": 1.0, "top_p": 0.5}, {"top_p": 0.5}),
-    ({"stop_sequences": ["x"]}, {"temperature": 1.0, "stop": ["x"]}, {"temperature": 1.0, "stop_sequences": ["x"]}),
-    ({"stop_sequences": []}, {"temperature": 1.0}, {"temperature": 1.0}),
-    ({"stop_sequences": None, "top_p": None, "temperature": None}, {"temperature": 1.0}, {"temperature": 1.0}),
+    ({"top_p": 0.5}, {"top_p": 0.5}, {"top_p": 0.5}),
+    ({"stop_sequences": ["x"]}, {"stop": ["x"]}, {"stop_sequences": ["x"]}),
+    ({"stop_sequences": []}, {}, {}),
+    ({"stop_sequences": None, "top_p": None, "temperature": None}, {}, {}),
 ]
 
 

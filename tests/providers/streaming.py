@@ -9,6 +9,7 @@ from chat.providers.anthropic import AnthropicProvider
 from chat.providers.base import ChatMessage, ChatRequest, ChatStream, Usage
 from chat.providers.openai import OpenAIProvider
 from chat.providers.transport import Transport
+from chat.routes import Upstream
 from tests.loopback import Fault, LoopbackProvider
 
 PLAIN = Transport(pool_size=2)
@@ -28,7 +29,7 @@ def make(server: LoopbackProvider, protocol: str = "openai", timeout: float = 5.
 
 
 def begin(provider, fault="ok", *, timeout=5.0, idle_timeout=5.0, request=REQUEST) -> ChatStream:
-    return provider.stream(request, model="m", timeout=timeout, idle_timeout=idle_timeout)
+    return provider.stream(request, upstream=Upstream("m"), timeout=timeout, idle_timeout=idle_timeout)
 
 
 def streamed(server, fault, protocol="openai", *, timeout=5.0, idle_timeout=5.0) -> ChatStream:

@@ -15,6 +15,7 @@ from chat.exceptions import (
 from chat.providers.anthropic import AnthropicProvider
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
 from chat.providers.transport import Transport
+from chat.routes import Upstream
 from tests.loopback import status
 from tests.loopback_faults import answer, error
 
@@ -39,7 +40,7 @@ def make(base_url, api_key="sk-ant-test-abcdef"):
 
 
 def ask(provider: AnthropicProvider, request: ChatRequest = REQUEST) -> ChatReply:
-    return provider.complete(request, model="claude-x", timeout=5)
+    return provider.complete(request, upstream=Upstream("claude-x"), timeout=5)
 
 
 def failure(provider: AnthropicProvider, request: ChatRequest = REQUEST) -> ProviderError:
@@ -59,7 +60,7 @@ class TestRequest:
             ChatMessage("system", "Be kind."),
             ChatMessage("assistant", "Because \n"),
         )
-        ask(provider, ChatRequest(messages, 50, 1.7))
+        ask(provider, ChatRequest(messages, 50, 0.5))
         (sent,) = server.requests
         assert sent.path == "/v1/messages"
         assert sent.headers["x-api-key"] == "sk-ant-test-abcdef"
@@ -68,7 +69,7 @@ class TestRequest:
         assert sent.json == {
             "model": "claude-x",
             "max_tokens": 50,
-            "temperature": 1.0,
+            "temperature": 0.5,
             "system": "Be brief.\n\nBe kind.",
             "messages": [
                 {"role": "assistant", "content": "Hello."},

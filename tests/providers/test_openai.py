@@ -17,6 +17,7 @@ from chat.exceptions import (
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
 from chat.providers.openai import OpenAIProvider
 from chat.providers.transport import Transport
+from chat.routes import Upstream
 from tests.loopback import Fault, status
 from tests.loopback_faults import answer, error
 
@@ -41,7 +42,7 @@ def make(base_url, api_key="sk-test-abcdef", **options):
 
 
 def ask(provider: OpenAIProvider, request: ChatRequest = REQUEST) -> ChatReply:
-    return provider.complete(request, model="gpt-x", timeout=5)
+    return provider.complete(request, upstream=Upstream("gpt-x"), timeout=5)
 
 
 def failure(provider: OpenAIProvider, request: ChatRequest = REQUEST) -> ProviderError:
@@ -78,12 +79,20 @@ class TestRequest:
             ("https://api.openai.com/v1", "max_completion_tokens"),
             ("https://eu.api.openai.com/v1", "max_completion_tokens"),
             ("https://me.openai.azure.com/openai/v1", "max_completion_tokens"),
+            ("https://me.services.ai.azure.com/openai/v1", "max_completion_tokens"),
+            ("https://me.cognitiveservices.azure.com:443/openai/v1", "max_completion_tokens"),
             ("https://openai.com.example.org/v1", "max_tokens"),
             ("http://localhost:11434/v1", "max_tokens"),
         ],
     )
     def test_name_of_the_limit(self, base_url, field):
-        assert make(base_url).payload(REQUEST, "m")[field] == 50
+        assert make(base_url).payload(REQUEST, Upstream("m"))[field] == 50
+
+    @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+    def test_an_operator_names_the_limit(self, field):
+        for base_url in ("https://api.openai.com/v1", "http://localhost:11434/v1"):
+            payload = make(base_url).payload(REQUEST, Upstream("m", limit_field=field))
+            assert [name for name in payload if name.startswith("max_")] == [field]
 
     @pytest.mark.parametrize("request_id", ["", "с-русски", "a b", "a\r\nX-Evil: 1", "x" * 600])
     def test_request_id_that_no_header_can_carry(self, provider, server, request_id):
@@ -100,7 +109,7 @@ class TestRequest:
     def test_the_shorter_timeout_counts(self, server, own, given):
         server.then("hang")
         with pytest.raises(ProviderTimeoutError, match=r"after 0\.[2-9] s"):
-            make(server.openai_url, timeout=own).complete(REQUEST, model="m", timeout=given)
+            make(server.openai_url, timeout=own).complete(REQUEST, upstream=Upstream("m"), timeout=given)
 
 
 @pytest.mark.parametrize(

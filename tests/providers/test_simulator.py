@@ -16,6 +16,7 @@ from chat.exceptions import (
 )
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest
 from chat.providers.simulator import FAULTS, SimulatorProvider, SimulatorStream
+from chat.routes import Upstream
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def chat(text: str, max_tokens: int = 200) -> ChatRequest:
 
 def ask(text: str, *, max_tokens=200, latency=0.0, failure_rate=0.0, timeout=30.0) -> ChatReply:
     provider = SimulatorProvider(key="simulator", latency=latency, failure_rate=failure_rate)
-    return provider.complete(chat(text, max_tokens), model="any", timeout=timeout)
+    return provider.complete(chat(text, max_tokens), upstream=Upstream("any"), timeout=timeout)
 
 
 def test_the_answer_reacts_to_the_message_without_repeating_it():
@@ -134,7 +135,7 @@ def test_a_fault_named_within_a_message_is_none():
 
 def stream(text: str, *, max_tokens=200, latency=0.0, failure_rate=0.0, timeout=30.0) -> SimulatorStream:
     provider = SimulatorProvider(key="simulator", latency=latency, failure_rate=failure_rate)
-    return provider.stream(chat(text, max_tokens), model="any", timeout=timeout, idle_timeout=30.0)
+    return provider.stream(chat(text, max_tokens), upstream=Upstream("any"), timeout=timeout, idle_timeout=30.0)
 
 
 def pieces(stream: SimulatorStream) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from chat.exceptions import (
     ProviderError,
 )
+from chat.routes import Upstream
 from tests.loopback import Fault, status
 from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, make, rest, streamed
 from tests.rig import SLACK, eventually
@@ -112,7 +113,7 @@ class TestConnection:
             either.then(Fault(fault, text=TEXT, seconds=0.0), "ok")
             stream = begin(provider)
             assert "".join(rest(stream)) == TEXT
-            assert provider.complete(REQUEST, model="m", timeout=5).text == "hello"
+            assert provider.complete(REQUEST, upstream=Upstream("m"), timeout=5).text == "hello"
             stream.close()
         assert either.connections == 1
 
@@ -143,7 +144,7 @@ class TestConnection:
         server.then(status(200, headers, WHOLE + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), "ok")
         provider = make(server)
         assert rest(begin(provider)) == ["hi"]
-        assert provider.complete(REQUEST, model="m", timeout=5).text == "hello"
+        assert provider.complete(REQUEST, upstream=Upstream("m"), timeout=5).text == "hello"
         assert server.connections == 2
 
     def test_nothing_leaks(self, server, protocol):

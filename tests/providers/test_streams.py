@@ -17,6 +17,7 @@ from chat.exceptions import (
 )
 from chat.providers import incoming
 from chat.providers.base import ChatRequest
+from chat.routes import Upstream
 from tests.loopback import Fault, status
 from tests.loopback_faults import error
 from tests.providers.streaming import (
@@ -45,7 +46,7 @@ class TestRequest:
         assert (sent.json["top_p"], sent.json["stop"], sent.json["temperature"]) == (0.9, ["\n", "END"], 0.7)
 
     def test_anthropic(self, server):
-        request = ChatRequest(REQUEST.messages, 50, 0.7, top_p=0.9, stop=("STOP", "END"))
+        request = ChatRequest(REQUEST.messages, 50, top_p=0.9, stop=("STOP", "END"))
         begin(make(server, "anthropic"), request=request).close()
         (sent,) = server.requests
         assert sent.json["stream"] is True
@@ -54,24 +55,28 @@ class TestRequest:
         assert sent.json["top_p"] == 0.9
         assert "temperature" not in sent.json
 
-    def test_anthropic_takes_no_blank_stop_and_another_provider_may(self, server):
-        request = ChatRequest(REQUEST.messages, 50, 0.7, stop=("\n\n",))
-        with pytest.raises(ProviderRequestRejectedError) as caught:
-            make(server, "anthropic").complete(request, model="m", timeout=5)
-        assert (caught.value.unsent, server.requests) == (True, [])
-
-    @pytest.mark.parametrize("top_p", [None, 1.0])
-    def test_anthropic_gets_a_temperature_or_a_top_p(self, server, top_p):
-        request = ChatRequest(REQUEST.messages, 50, 0.7, top_p=top_p)
-        make(server, "anthropic").complete(request, model="m", timeout=5)
-        (sent,) = server.requests
-        assert sent.json["temperature"] == 0.7
-        assert not {"top_p", "stop_sequences", "stream"} & set(sent.json)
+    @pytest.mark.parametrize(
+        ("temperature", "top_p", "sent"),
+        [
+            (0.7, 1.0, {"temperature": 0.7}),
+            (1.0, 0.9, {"top_p": 0.9}),
+            (1.0, 1.0, {"temperature": 1.0, "top_p": 1.0}),
+            (None, 0.9, {"top_p": 0.9}),
+            (0.7, None, {"temperature": 0.7}),
+        ],
+    )
+    def test_anthropic_gets_a_temperature_or_a_top_p(self, server, temperature, top_p, sent):
+        request = ChatRequest(REQUEST.messages, 50, temperature, top_p=top_p)
+        provider = make(server, "anthropic")
+        assert provider.refuses(request, Upstream("m")) == ""
+        provider.complete(request, upstream=Upstream("m"), timeout=5)
+        assert {name: server.requests[0].json.get(name) for name in sent} == sent
+        assert not {"temperature", "top_p", "stop_sequences", "stream"} - sent.keys() & server.requests[0].json.keys()
 
     def test_complete_sends_them_too(self, server):
-        request = ChatRequest(REQUEST.messages, 50, 0.7, top_p=0.0, stop=("END",))
-        make(server).complete(request, model="m", timeout=5)
-        make(server, "anthropic").complete(request, model="m", timeout=5)
+        request = ChatRequest(REQUEST.messages, 50, top_p=0.0, stop=("END",))
+        make(server).complete(request, upstream=Upstream("m"), timeout=5)
+        make(server, "anthropic").complete(request, upstream=Upstream("m"), timeout=5)
         first, second = server.requests
         assert (first.json["top_p"], first.json["stop"]) == (0.0, ["END"])
         assert (second.json["top_p"], second.json["stop_sequences"]) == (0.0, ["END"])
