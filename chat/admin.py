@@ -153,8 +153,12 @@ class UsageRecordAdmin(HistoryAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         entries = catalogue.current().providers
-        states = [{"name": entries[key].name, **state} for key, state in provider_states().items()]
-        return super().changelist_view(request, {"providers": states} | (extra_context or {}))
+        rows = []
+        for key, state in provider_states().items():
+            name = {"name": entries[key].name}
+            routes = state.get("routes", {})
+            rows += [name | {"model": model} | route for model, route in routes.items()] or [name | state]
+        return super().changelist_view(request, {"providers": rows} | (extra_context or {}))
 
 
 class KeyForm(forms.ModelForm):

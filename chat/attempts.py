@@ -23,13 +23,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False)
 class Attempt:
-    """One call to one provider, the `number`-th of its chat; 0 stands for the decision not to ask, since it rests.
+    """One call to one provider for `user`, the `number`-th of its chat; 0: the decision not to ask, since it rests.
 
     Once it is over, one of `reply`, `failure` and `crash` (a bug of ours) is set. The reply of a stream is one that is
     still arriving: its end is to be told to `stream_ended`.
     """
 
     route: Route
+    user: str
     number: int = 0
     reply: ChatReply | ChatStream | None = None
     failure: ProviderError | None = None
@@ -53,12 +54,10 @@ class Attempt:
         self.reply.close()
 
 
-def at_rest(route: Route) -> ProviderError | None:
-    """The failure that put the route's provider to rest, if it rests; None is leave to ask it, and the only leave when
-    a rest has just ended. The simulator never rests: it is asked to fail."""
-    if route.provider.protocol == SIMULATOR:
-        return None
-    return cooldown.resting(route.provider.key, route.provider.timeout)
+def at_rest(route: Route, user: str) -> ProviderError | None:
+    """Return the failure that put the route to rest for `user`, if it rests; None is leave to ask it, and the only
+    leave when a rest has just ended. The simulator never rests: it is asked to fail."""
+    return None if route.provider.protocol == SIMULATOR else cooldown.resting(route, user)
 
 
 def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool = False) -> Attempt:
@@ -80,30 +79,30 @@ def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool
         attempt.crash = exc
     attempt.duration_ms = round((time.monotonic() - started) * 1000, 1)
     if attempt.reply:
-        _learn(entry, None, begun=not isinstance(attempt.reply, ChatReply))
+        _learn(attempt, None, begun=not isinstance(attempt.reply, ChatReply))
     elif attempt.failure and not _cut_short(attempt.failure, entry, seconds):
-        _learn(entry, attempt.failure)
+        _learn(attempt, attempt.failure)
     return attempt
 
 
 def stream_ended(attempt: Attempt, failure: ProviderError | None) -> None:
     """The provider's cooldown learns how a stream ended. Its beginning is no success: one that always breaks off
     would never rest."""
-    _learn(attempt.route.provider, failure)
+    _learn(attempt, failure)
 
 
-def _learn(entry: ProviderEntry, failure: ProviderError | None, *, begun: bool = False) -> None:
-    if entry.protocol == SIMULATOR:
+def _learn(attempt: Attempt, failure: ProviderError | None, *, begun: bool = False) -> None:
+    if attempt.route.provider.protocol == SIMULATOR:
         return
     try:
         if failure:
-            cooldown.failed(failure)
+            cooldown.failed(failure, attempt.route, attempt.user)
         elif begun:
-            cooldown.began(entry.key)
+            cooldown.began(attempt.route, attempt.user)
         else:
-            cooldown.succeeded(entry.key)
+            cooldown.succeeded(attempt.route, attempt.user)
     except Exception as exc:  # a cooldown is a convenience; the chat goes on without
-        log.error("cooldown_not_kept", provider=entry.key, exc_info=exc)
+        log.error("cooldown_not_kept", provider=attempt.provider, exc_info=exc)
 
 
 def log_failure(attempt: Attempt, decision: str) -> None:

@@ -123,6 +123,7 @@ class _Running:
             return failover.run(
                 self._request(self.reservation.output_tokens, self.chat.request_id),
                 self.routes,
+                user=str(self.chat.user.pk),
                 deadline=self.started + conf.CHAT_DEADLINE,
                 max_attempts=min(conf.CHAT_MAX_ATTEMPTS, most),
                 course=self.course,

@@ -36,7 +36,8 @@ SHORTEST_ATTEMPT = 0.05
 RETRY, NEXT, END = "retry", "next_route", "end"
 DECISIONS: list[tuple[type[ProviderError], Callable[[Any], Any], str]] = [
     # What a failure leads to; the first row that fits holds.
-    (ProviderRequestRejectedError, lambda exc: exc.param, NEXT),  # this upstream model does not take it; another may
+    # This upstream model, or our rate there, does not take it; another may.
+    (ProviderRequestRejectedError, lambda exc: exc.param or exc.reason == "too_large", NEXT),
     (ProviderRequestRejectedError, lambda exc: True, END),
     (ProviderRateLimitError, lambda exc: True, NEXT),
     (ProviderUnavailableError, lambda exc: exc.unsent or exc.status_code in {500, 502, 503, 529}, RETRY),
@@ -90,20 +91,21 @@ def run(
     request: ChatRequest,
     routes: Sequence[Route],
     *,
+    user: str,
     deadline: float,
     max_attempts: int,
     course: Course,
     stream: bool = False,
 ) -> ChatReply | ChatStream:
-    """Ask the routes in their order until one answers, or with `stream` begins to; `course` tells what happened, also
-    when this raises.
+    """Ask the routes in their order until one answers `user`, or with `stream` begins to; `course` tells what happened,
+    also when this raises.
 
     `deadline` is on `time.monotonic()`'s scale. Raises the `ProviderError` that tells the client most, with the
     provider `all_providers` where every one of several routes failed.
     """
     # Copies, since a model may list one route twice, and each entry counts for itself.
     routes = [Route(route.provider, route.upstream) for route in routes]
-    chat = _Chat(request, list(routes), deadline, max_attempts, course, stream)
+    chat = _Chat(request, user, list(routes), deadline, max_attempts, course, stream)
     route, waited = chat.waiting.pop(0), False
     while chat.has_time():
         attempts = chat.ask(route, waited=waited)
@@ -135,6 +137,7 @@ class _Chat:
     """One chat on its way; `waiting` are the routes that it has not come to yet."""
 
     request: ChatRequest
+    user: str
     waiting: list[Route]
     deadline: float
     max_attempts: int
@@ -150,8 +153,8 @@ class _Chat:
 
         With `waited`, the wait that the provider itself asked for is over, and no rest is in the way.
         """
-        failure = None if waited else at_rest(route)
-        attempts = [Attempt(route, failure=failure)] if failure else self._ask(route)
+        failure = None if waited else at_rest(route, self.user)
+        attempts = [Attempt(route, self.user, failure=failure)] if failure else self._ask(route)
         answered = next((attempt for attempt in attempts if attempt.reply), None)
         for attempt in attempts:
             if attempt is not answered:
@@ -179,7 +182,7 @@ class _Chat:
 
     def _begin(self, route: Route) -> Callable[[], Attempt]:
         self.course.attempts += 1
-        attempt = Attempt(route, self.course.attempts)
+        attempt = Attempt(route, self.user, self.course.attempts)
         return partial(call, attempt, self.request, self.deadline - clock(), stream=self.stream)
 
     def _others(self, route: Route) -> list[Route]:
@@ -188,7 +191,7 @@ class _Chat:
     def _beside(self, route: Route) -> Callable[[], Attempt] | None:
         """The call to make beside a silent one. A route at rest is passed over, and stays in `waiting`."""
         for other in self._others(route) if self.has_time() else []:
-            if not at_rest(other):
+            if not at_rest(other, self.user):
                 self.waiting.remove(other)
                 log.info("provider_hedge", silent=route.provider.key, to=other.provider.key)
                 return self._begin(other)
@@ -228,7 +231,7 @@ class _Chat:
         asked = failure.retry_after or 0.0
         if self.max_attempts - made <= others or asked > LONGEST_WAIT:
             return None
-        if _decision(failure) == RETRY and not at_rest(route):
+        if _decision(failure) == RETRY and not at_rest(route, self.user):
             wait = max(asked, random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2**made)))
         elif isinstance(failure, ProviderRateLimitError) and asked and not others:
             wait = asked

@@ -18,7 +18,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from chat.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
 from chat.exceptions import GenAIException
 from chat.negotiation import PROBLEM_JSON, wants_problem_json
-from chat.problems import LONGEST_ECHO, CSRFFailed, Description, Problem, describe
+from chat.problems import LONGEST_ECHO, CSRFFailed, Description, Problem, describe, level_of
 
 NOT_LOGGED = {"message", "details", "usage", "received", "detail", "auth_header"}
 """Attributes of exceptions that the log gets under another name or, being the user's words, never."""
@@ -93,7 +93,7 @@ def report(exc: BaseException, problem: Problem, request: HttpRequest) -> None:
     facts["error_class"] = type(exc).__name__
     facts["detail"] = str(getattr(exc, "message", "") or getattr(exc, "detail", "") or exc)[:1000]
     request.reported = True  # type: ignore[attr-defined]
-    getattr(log, problem.level)(problem.code, **facts, exc_info=exc if problem.traceback else None)
+    getattr(log, level_of(exc))(problem.code, **facts, exc_info=exc if problem.traceback else None)
 
 
 def _short(value: Any) -> Any:

@@ -26,6 +26,7 @@ from chat.answer import ServerStopping, StreamTooLong
 from chat.budgets import SMALLEST_ANSWER
 from chat.conf import conf
 from chat.failover import ALL_PROVIDERS
+from chat.providers.failures import FORBIDDEN
 from chat.routes import SIMULATOR
 
 EXAMPLE_MESSAGES = [{"role": "user", "content": "Hello!"}]
@@ -124,6 +125,12 @@ def describe(exc: BaseException) -> Description:
     if retry_after is not None:
         context = {"retry_after": retry_after} | context
     return Description(problem, message, retry_after, context)
+
+
+def level_of(exc: BaseException) -> str:
+    """Return the level of the error's line in the log: a refusal of one call alone wakes nobody at night."""
+    refused = isinstance(exc, tree.ProviderError) and exc.details.get("kind") == FORBIDDEN.fact
+    return "error" if refused else find(exc).level
 
 
 # --- the words and facts of single rows -------------------------------------------------------------------------------
@@ -236,6 +243,7 @@ def _model_context(exc: tree.ModelNotFoundError) -> dict[str, Any]:
 REASONS = {
     "context_length": "The messages are too long for this model. Shorten them or start a new conversation.",
     "content_policy": "The provider's content policy does not allow this request. Change the messages.",
+    "too_large": "The request is too large for this model's providers. Shorten the messages or lower max_tokens.",
     "invalid": "The provider does not accept this request. Change the messages or the options.",
 }
 

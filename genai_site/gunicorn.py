@@ -118,7 +118,7 @@ def post_worker_init(worker: Any) -> None:
 
     # Not one that takes the place of another; and the bench has another application under the same server.
     if apps.is_installed("chat") and worker.age <= worker.cfg.workers:
-        forget_faults(current().providers)
+        forget_faults(route for model in current().models.values() for route in model.routes)
     worker.log.error_log.addFilter(without_traceback)
     drain: Any = signal.getsignal(signal.SIGTERM)
 

@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 
 from chat import failover
 from chat.models import BudgetPeriod, UsageRecord
+from chat.routes import ProviderEntry, Route, Upstream
 from tests.loopback import LoopbackProvider
 
 KEYS = {"first": "sk-first-7Hq2mZ9xWc4T", "second": "sk-second-Lp3vK8nRb5Yd"}
@@ -111,6 +112,11 @@ def rig(tmp_path: Path, settings: Any, caplog: Any, token: str, monkeypatch: pyt
         rig = Rig(tmp_path, settings, caplog, token, stack)
         monkeypatch.setattr(failover, "sleep", rig.slept.append)
         yield rig
+
+
+def route_of(provider: str, model: str = "m") -> Route:
+    """A route, for the cooldown's own functions."""
+    return Route(ProviderEntry(provider, "openai", provider), Upstream(model))
 
 
 SLACK = 1.5

@@ -20,6 +20,7 @@ from chat.exceptions import ProviderRateLimitError
 from chat.models import BudgetPeriod, Conversation, TokenBudget, UsageRecord
 from chat.usage import period_start
 from tests.contract import ask
+from tests.rig import route_of
 
 BUDGETS = "/admin/chat/tokenbudget/"
 PERIODS = "/admin/chat/budgetperiod/"
@@ -318,10 +319,14 @@ def test_deleting_a_user_deletes_what_is_theirs(admin_client, user):
 
 def test_providers_are_shown_with_their_rest(admin_client, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key-for-tests")
-    cooldown.failed(ProviderRateLimitError("anthropic", 429, "slow down", 50))
+    for model in ("claude-haiku-5-5", "claude-sonnet-5-5"):
+        cooldown.failed(ProviderRateLimitError("anthropic", 429, "slow down", 50), route_of("anthropic", model), "1")
 
     html = re.sub(r"\s+", " ", page(admin_client, RECORDS))
-    assert re.search(r"Anthropic</th> <td> resting for \d+\.\d s </td> <td> ProviderRateLimitError", html)
+    assert re.search(
+        r"Anthropic <small>claude-haiku-5-5</small></th> <td> resting for \d+\.\d s </td> <td> ProviderRateLimitError",
+        html,
+    )
     assert "OpenAI</th> <td> not configured </td> <td> OPENAI_API_KEY is not set" in html
     assert "a-key-for-tests" not in html
 

@@ -19,8 +19,14 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from chat.routes import ProviderEntry, Route, Upstream
 
 PROBE_SECONDS = 30.0
+ME, YOU = "1", "2"
+
+
+def route(provider="p", model="m"):
+    return Route(ProviderEntry(provider, "openai", provider, timeout=PROBE_SECONDS), Upstream(model))
 
 
 @pytest.fixture(autouse=True)
@@ -49,15 +55,20 @@ def fault(kind):
     return ProviderError("p", 401, "refused", details={"kind": kind})
 
 
-def fail(exc=None, times=1):
+def fail(exc=None, times=1, user=ME, model="m"):
     for _ in range(times):
-        cooldown.failed(exc or outage())
+        exc = exc or outage()
+        cooldown.failed(exc, route(exc.provider, model), user)
 
 
-def resting(provider="p"):
+def resting(provider="p", user=ME, model="m"):
     """What another process would be told."""
     cooldown._seen.clear()
-    return cooldown.resting(provider, PROBE_SECONDS)
+    return cooldown.resting(route(provider, model), user)
+
+
+def state(provider="p"):
+    return cooldown.state(route(provider))
 
 
 @pytest.mark.parametrize(
@@ -86,8 +97,8 @@ def test_five_failures_in_a_row_put_a_provider_to_rest(exc, clock):
 @pytest.mark.parametrize(
     "between",
     [
-        lambda: cooldown.succeeded("p"),
-        lambda: cooldown.failed(ProviderRequestRejectedError("p", 400, "too long")),
+        lambda: cooldown.succeeded(route(), ME),
+        lambda: fail(ProviderRequestRejectedError("p", 400, "too long")),
     ],
     ids=["a success", "a rejected request"],
 )
@@ -121,8 +132,8 @@ def test_a_named_wait_and_a_fault_that_only_an_operator_mends_rest_at_once(exc, 
     assert resting() is None
 
 
-@pytest.mark.parametrize("kind", ["model", "other"])
-def test_an_upstream_model_that_does_not_exist_says_nothing_of_the_providers_health(kind, clock):
+@pytest.mark.parametrize("kind", ["call", "other"])
+def test_a_failure_of_one_call_says_nothing_of_the_routes_health(kind, clock):
     fail(fault(kind), 10)
     assert resting() is None
     fail(times=5)
@@ -137,7 +148,7 @@ def test_a_rest_is_neither_cut_short_nor_prolonged_by_a_chat_that_had_begun_befo
     fail(limited(60))
     clock.shift(45)
     for _ in range(6):
-        cooldown.succeeded("p") if news is None else cooldown.failed(news)
+        cooldown.succeeded(route(), ME) if news is None else fail(news)
     assert (type(resting()), resting().wait) == (ProviderRateLimitError, 15)
 
 
@@ -169,7 +180,7 @@ def test_exactly_one_of_many_callers_is_the_probe(clock):
 
     def ask(number):
         barrier.wait()
-        return cooldown.resting("p", PROBE_SECONDS)
+        return cooldown.resting(route(), ME)
 
     with ThreadPoolExecutor(16) as pool:
         told = list(pool.map(ask, range(16)))
@@ -182,9 +193,9 @@ def test_a_probe_that_is_served_ends_the_rest_for_all(clock):
     clock.shift(cooldown.REST)
     assert resting() is None
     with capture_logs() as logs:
-        cooldown.succeeded("p")
+        cooldown.succeeded(route(), ME)
     assert [(line["event"], line["state"]) for line in logs] == [("provider_cooldown", "over")]
-    assert [resting(), resting(), cooldown.state("p")["state"]] == [None, None, "available"]
+    assert [resting(), resting(), state()["state"]] == [None, None, "available"]
     fail(times=4)
     assert resting() is None
 
@@ -203,14 +214,14 @@ def test_a_probe_that_fails_makes_it_rest_again(clock, exc, seconds):
 @pytest.mark.parametrize("exc", [outage(), limited(60), fault("key")], ids=lambda exc: type(exc).__name__)
 def test_the_first_text_of_a_probe_lets_the_others_in_but_one_failure_puts_it_back_to_rest(clock, exc):
     fail(exc, 1 if type(exc) is not ProviderUnavailableError else 5)
-    cooldown.began("p")
+    cooldown.began(route(), ME)
     assert resting() is not None, "a rest that lasts is not ended by a stream that had been asked for before it"
     clock.shift(resting().wait)
     assert [resting() is None, resting() is None] == [True, False]
     with capture_logs() as logs:
-        cooldown.began("p")
+        cooldown.began(route(), ME)
     assert [(line["event"], line["state"]) for line in logs] == [("provider_cooldown", "over")]
-    assert [resting(), resting(), cooldown.state("p")["state"]] == [None, None, "available"]
+    assert [resting(), resting(), state()["state"]] == [None, None, "available"]
     fail(InvalidProviderResponseError("p", 200, "it broke off"))
     assert resting().wait == 30
 
@@ -219,15 +230,15 @@ def test_but_a_whole_one_is_a_fresh_start(clock):
     fail(times=5)
     clock.shift(cooldown.REST)
     assert resting() is None
-    cooldown.began("p")
-    cooldown.succeeded("p")
+    cooldown.began(route(), ME)
+    cooldown.succeeded(route(), ME)
     fail(times=4)
     assert resting() is None
 
 
 def test_a_stream_that_begins_forgets_no_failure(clock):
     fail(times=4)
-    cooldown.began("p")
+    cooldown.began(route(), ME)
     fail()
     assert resting() is not None
 
@@ -250,20 +261,20 @@ def test_a_rest_nobody_asked_about_is_forgotten(clock, in_memory):
 
 def test_operators_see_why_and_how_long(clock):
     fail(times=3)
-    assert cooldown.state("p") == {"state": "available", "failures_in_a_row": 3}
+    assert state() == {"state": "available", "failures_in_a_row": 3}
     with capture_logs() as logs:
         fail(times=2)
     facts = {"provider": "p", "cause": "ProviderUnavailableError", "seconds": 30.0}
     assert [line.items() >= facts.items() for line in logs] == [True]
     seen = {"state": "resting", "failures_in_a_row": 5, "cause": "ProviderUnavailableError", "why": ""}
-    assert cooldown.state("p") == seen | {"seconds_left": 30.0}
+    assert state() == seen | {"seconds_left": 30.0}
     clock.shift(31)
-    assert cooldown.state("p") == seen | {"state": "probing", "seconds_left": 0.0}
+    assert state() == seen | {"state": "probing", "seconds_left": 0.0}
 
 
 def test_a_server_that_starts_tries_a_refused_key_again_but_no_provider_that_is_down(clock):
     fail(fault("key"))
     fail(outage("q"), times=5)
-    assert cooldown.state("p")["why"] == "our API key is refused"
-    cooldown.forget_faults(["p", "q", "r"])
+    assert state()["why"] == "our API key is refused"
+    cooldown.forget_faults(map(route, "pqr"))
     assert (resting("p"), resting("q") is None) == (None, False)

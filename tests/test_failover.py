@@ -7,12 +7,13 @@ from email.utils import format_datetime
 
 import pytest
 import time_machine
+from django.core.cache import cache
 
 from chat import cooldown
 from chat.exceptions import ProviderRateLimitError
 from tests.loopback import Fault, LoopbackProvider, status
 from tests.loopback_faults import error
-from tests.rig import KEYS, ONE_ATTEMPT, SLACK
+from tests.rig import KEYS, ONE_ATTEMPT, SLACK, route_of
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +40,7 @@ ROWS = [
     ("openai", 404, says("invalid_request_error", "model_not_found"), OURS, NEXT),
     ("openai", 408, says("timeout"), SLOW, NEXT),
     ("openai", 409, says("conflict"), DOWN, NEXT),
-    ("openai", 413, says("too_large"), REJECTED, END),
+    ("openai", 413, says("too_large"), REJECTED, NEXT),
     ("openai", 418, says("teapot"), OURS, NEXT),
     ("openai", 422, says("unprocessable"), REJECTED, END),
     ("openai", 429, says("requests", "rate_limit_exceeded", headers={"retry-after": "7"}), LIMITED, NEXT),
@@ -63,7 +64,7 @@ ROWS = [
     ("anthropic", 403, says("permission_error"), OURS, NEXT),
     ("anthropic", 404, says("not_found_error"), OURS, NEXT),
     ("anthropic", 409, says("conflict_error"), DOWN, NEXT),
-    ("anthropic", 413, says("request_too_large"), REJECTED, END),
+    ("anthropic", 413, says("request_too_large"), REJECTED, NEXT),
     ("anthropic", 429, says("rate_limit_error", headers={"retry-after": "7"}), LIMITED, NEXT),
     ("anthropic", 429, says("rate_limit_error", "ramp_limit_exceeded"), LIMITED, NEXT),
     ("anthropic", 429, says("rate_limit_error", "enforced_spend_limit_reached"), OURS, NEXT),
@@ -90,7 +91,8 @@ def test_each_failure_is_retried_passed_on_or_final(rig, protocol, number, answe
     else:
         assert (response.status_code, response.json()["provider"]) == (200, "second")
     rig.second.always = rig.first.always
-    cooldown.succeeded("first")
+    cache.clear()
+    cooldown._seen.clear()
     alone = rig.chat("alone", headers=ONE_ATTEMPT).json()
     assert (alone["error"], alone["provider"]) == (code, "first")
 
@@ -286,8 +288,8 @@ def test_a_provider_is_not_blamed_for_what_little_time_was_left(rig, settings):
     rig.configure(timeout=0.5).first.always = rig.second.always = "hang"
     for _ in range(cooldown.FAILURES_IN_A_ROW):
         rig.chat("pair")
-    assert cooldown.state("first")["state"] == "resting"
-    assert cooldown.state("second") == {"state": "available", "failures_in_a_row": 0}
+    assert cooldown.state(route_of("first"))["users_resting"] == 1
+    assert cooldown.state(route_of("second")) == {"state": "available", "failures_in_a_row": 0}
 
 
 # --- the cooldown -----------------------------------------------------------------------------------------------------
@@ -338,7 +340,7 @@ def test_one_probe_decides_whether_the_rest_is_over(rig, fault, state):
         rig.first.always = fault
         rig.chat()
         cooldown._seen.clear()
-        assert (rig.calls, cooldown.state("first")["state"]) == ((1, 0), state)
+        assert (rig.calls, cooldown.state(route_of("first"))["state"]) == ((1, 0), state)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -386,7 +388,7 @@ def test_chats_that_waited_out_a_short_limit_all_go_on(rig):
 
 
 def test_a_rest_is_not_waited_for(rig):
-    cooldown.failed(ProviderRateLimitError("first", 429, "", 1.5))
+    cooldown.failed(ProviderRateLimitError("first", 429, "", 1.5), route_of("first"), "1")
     assert rig.chat()["Retry-After"] == "2"
     assert (rig.calls, rig.slept) == ((0, 0), [])
 

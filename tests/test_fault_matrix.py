@@ -17,12 +17,12 @@ INVALID, OURS, REJECTED = "invalid_provider_response", "provider_error", "provid
 # The code alone, or the finish reason of an answer, and the faults that lead there.
 OUTCOMES = {
     SLOW: "hang hang_after_headers drip_body drip_headers endless_continue",
-    DOWN: "reset close unavailable overloaded",
+    DOWN: "reset close unavailable overloaded error_in_200",
     LIMITED: "rate_limit",
     OURS: "terminal_429 bad_key",
     REJECTED: "rejected",
     INVALID: "close_half_way chunk_half_way bad_status_line endless_header endless_headers redirect huge gzip_bomb "
-    "bad_gzip html broken_json empty_body json_list not_utf8 deep_json error_in_200 no_choices null_content "
+    "bad_gzip html broken_json empty_body json_list not_utf8 deep_json no_choices null_content "
     "empty_content tool_calls reasoning_only",
     "stop": "ok slow usage_missing usage_nonsense surrogates",
     "content_filter": "refusal content_filter",
@@ -32,7 +32,7 @@ WAITS = {SLOW: "5", DOWN: "60", LIMITED: "7", OURS: "60", INVALID: "5", REJECTED
     "terminal_429": "300",
     "bad_key": "300",
 }
-RETRIED = {"unavailable", "overloaded"}
+RETRIED = {"unavailable", "overloaded", "error_in_200"}
 UNUSABLE_BUT_BILLED = {"no_choices", "null_content", "empty_content", "tool_calls", "reasoning_only"}
 BEHAVIOURS = {"rejected": status(400), "drip_body": Fault("drip_body", seconds=0.02), "gzip_bomb": Fault("gzip_bomb")}
 CACHED = {SLOW: "slow", DOWN: "unavailable", LIMITED: "busy"}

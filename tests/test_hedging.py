@@ -13,7 +13,7 @@ from chat.hedging import race
 from chat.models import UsageRecord
 from tests.loopback import Fault, status
 from tests.loopback_faults import answer
-from tests.rig import ONE_ATTEMPT, SLACK, eventually
+from tests.rig import ONE_ATTEMPT, SLACK, eventually, route_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AFTER = 0.1
@@ -128,7 +128,7 @@ def test_no_hedge_without_a_call_or_another_provider_to_spare(rig, limit):
 
 def test_a_route_at_rest_is_not_asked_beside(rig):
     for _ in range(cooldown.FAILURES_IN_A_ROW):
-        cooldown.failed(ProviderUnavailableError("second", 503, ""))
+        cooldown.failed(ProviderUnavailableError("second", 503, ""), route_of("second"), "1")
     rig.first.always = Fault("slow", seconds=0.3)
     assert (rig.chat("pair").json()["provider"], rig.calls) == ("first", (1, 0))
     assert rig.events("chat_completed")[0]["attempts"] == 1

@@ -15,7 +15,7 @@ from chat.models import Conversation, IdempotentRequest, UsageRecord
 from chat.providers.base import ChatMessage
 from tests.events import COMMENT, begun, end_of, events_of, leave, text_of
 from tests.loopback import Fault, status
-from tests.rig import eventually
+from tests.rig import eventually, route_of
 
 pytestmark = pytest.mark.django_db
 State = UsageRecord.State
@@ -111,7 +111,7 @@ def test_when_the_server_is_being_stopped_it_ends_in_time_and_may_be_sent_again(
     assert (name, error["error"], error["status"]) == ("error", "service_temporarily_unavailable", 503)
     assert (error["retry_after"], f"what had arrived is charged, {FIRST} tokens" in error["message"]) == (5, True)
     assert (rig.record().state, rig.record().error, rig.tokens()) == (State.TRUNCATED, "ServerStopping", (FIRST, 0))
-    assert cooldown.state("first")["failures_in_a_row"] == 0
+    assert cooldown.state(route_of("first"))["failures_in_a_row"] == 0
 
 
 def test_its_time_begins_with_the_first_text_so_that_nobody_pays_for_none(rig, settings):
@@ -306,7 +306,7 @@ def test_a_client_that_takes_too_long_is_no_fault_of_the_provider(rig, settings)
         next(stream)
         threading.Event().wait(0.06)
         assert b"provider_timeout" in b"".join(stream)
-    assert cooldown.state("first")["failures_in_a_row"] == 0
+    assert cooldown.state(route_of("first"))["failures_in_a_row"] == 0
 
 
 def test_a_client_that_leaves_a_probe_ends_the_rest(rig, time_machine):
@@ -317,7 +317,7 @@ def test_a_client_that_leaves_a_probe_ends_the_rest(rig, time_machine):
     stream = rig.chat(stream=True)
     next(iter(stream.streaming_content))
     stream.close()
-    assert cooldown.state("first")["state"] == "available"
+    assert cooldown.state(route_of("first"))["state"] == "available"
 
 
 def test_a_stream_that_is_a_probe_lets_others_in_with_its_first_text(rig, time_machine):

@@ -16,6 +16,7 @@ from chat import cooldown
 from chat.exceptions import ProviderRateLimitError
 from chat.models import UsageRecord
 from tests.contract import TABLE, ask, chat_body, check_error, check_ids, send
+from tests.rig import route_of
 
 pytestmark = pytest.mark.django_db
 BODY = ["response", "model", "upstream_model", "tokens_used", "usage", "finish_reason", "provider", "cached"]
@@ -267,9 +268,9 @@ def test_readiness_while_the_database_is_away(auth_client, user, login, log):
 
 
 def test_readiness_while_all_providers_rest(auth_client, upstream, user):
-    cooldown.failed(ProviderRateLimitError("claude", 429, "", 30))
+    cooldown.failed(ProviderRateLimitError("claude", 429, "", 30), route_of("claude", "c-1"), "1")
     assert ready(auth_client)["status"] == "ready"
-    cooldown.failed(ProviderRateLimitError("gpt", 429, "", 30))
+    cooldown.failed(ProviderRateLimitError("gpt", 429, "", 30), route_of("gpt", "g-1"), "1")
     body = ready(auth_client)
     assert (body["status"], body["checks"]["providers"]) == ("unavailable", "unavailable")
     assert "providers" not in body

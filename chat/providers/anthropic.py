@@ -11,12 +11,12 @@ from typing import Any
 
 from chat.providers.base import ChatReply, ChatRequest, Usage
 from chat.providers.failures import (
+    AGAINST_POLICY,
     CREDIT_SPENT,
     KEY_REFUSED,
+    TOO_LARGE,
     TOO_LONG,
     UNKNOWN_MODEL,
-    ProviderSays,
-    Verdict,
 )
 from chat.providers.http import HTTPProvider
 from chat.providers.payload import UnusableReply, as_object, as_text, count, usage_of
@@ -34,9 +34,8 @@ WORDS = {
     "contract_spend_limit_reached": CREDIT_SPENT,
     "billing_error": CREDIT_SPENT,
     "authentication_error": KEY_REFUSED,
-    "permission_error": KEY_REFUSED,
     "not_found_error": UNKNOWN_MODEL,
-    "request_too_large": TOO_LONG,
+    "request_too_large": TOO_LARGE,
 }
 """Values of `error.details.error_code` and `error.type`."""
 
@@ -45,8 +44,9 @@ PHRASES = {
     "your credit balance is too low": CREDIT_SPENT,
     "prompt is too long": TOO_LONG,
     "input length and `max_tokens` exceed context limit": TOO_LONG,
+    "output blocked by content filtering policy": AGAINST_POLICY,
 }
-"""How the message of a 400 `invalid_request_error` begins, where nothing else tells these cases from a bad request."""
+"""How the message of a 400 begins, where nothing else tells these cases from a bad request."""
 
 
 class AnthropicProvider(HTTPProvider):
@@ -54,6 +54,7 @@ class AnthropicProvider(HTTPProvider):
 
     path = "/v1/messages"
     words = WORDS
+    phrases = PHRASES
     finish_reasons = {
         "end_turn": "stop",
         "stop_sequence": "stop",
@@ -96,14 +97,6 @@ class AnthropicProvider(HTTPProvider):
         temperature, top_p = float(asked.get("temperature", 1)), float(asked.get("top_p", 1))
         return temperature == 1 if name == "top_p" else temperature < 1 or temperature == top_p == 1
 
-    def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
-        if status == 400 and says.type == "invalid_request_error":
-            start = says.message.lstrip()[:200].lower()
-            for phrase, verdict in PHRASES.items():
-                if start.startswith(phrase) and not _is_quoted(phrase, request):
-                    return verdict
-        return super().judge(status, says, request)
-
     def read_reply(self, data: dict[str, Any], request: ChatRequest) -> ChatReply:
         usage, reason, blocks = _usage(data), data.get("stop_reason"), data.get("content")
         if not isinstance(blocks, list):
@@ -135,11 +128,6 @@ def thinking(effort: str) -> dict[str, Any]:
     if effort == "none":
         return {"thinking": {"type": "disabled"}}
     return {"output_config": {"effort": "low" if effort == "minimal" else effort}} if effort else {}
-
-
-def _is_quoted(phrase: str, request: ChatRequest) -> bool:
-    """Whether the user wrote `phrase`, so that finding it in the provider's message proves nothing."""
-    return any(phrase in message.content.lower() for message in request.messages)
 
 
 def _usage(data: dict[str, Any]) -> Usage | None:

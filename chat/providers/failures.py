@@ -5,11 +5,8 @@ Sources: the error pages of OpenAI's and Anthropic's API references, and what co
 
 from __future__ import annotations
 
-import math
 import re
-import time
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from chat.exceptions import (
@@ -22,10 +19,8 @@ from chat.exceptions import (
 )
 from chat.providers.incoming import Response
 from chat.providers.payload import parse_object
+from chat.providers.waits import duration, retry_after, wait_in
 from chat.redaction import EXAMINED, excerpt
-
-LONGEST_RETRY_AFTER = 120.0
-"""Seconds; nothing is gained by believing a provider that says "tomorrow"."""
 
 
 class Verdict(NamedTuple):
@@ -42,6 +37,9 @@ KEY_REFUSED = Verdict(ProviderError, "our API key is refused", "key")
 CREDIT_SPENT = Verdict(ProviderError, "our account's credit or spend limit is used up", "credit")
 UNKNOWN_MODEL = Verdict(ProviderError, "it does not offer this model to us, or its base URL lacks a part", "model")
 UNEXPECTED = Verdict(ProviderError, "it objects to how we call it", "other")
+FORBIDDEN = Verdict(ProviderError, "it refuses this call, though not our key", "call")
+TOO_DEAR = Verdict(ProviderError, "this call costs more than what is left of our credit", "call")
+TOO_LARGE = Verdict(ProviderRequestRejectedError, "the request is too large for it, or for our rate", "too_large")
 TOO_LONG = Verdict(ProviderRequestRejectedError, "the prompt is too long for the model", "context_length")
 AGAINST_POLICY = Verdict(ProviderRequestRejectedError, "the prompt breaks its content policy", "content_policy")
 NOT_ACCEPTED = Verdict(ProviderRequestRejectedError, "it does not accept this request", "invalid")
@@ -54,16 +52,20 @@ STATUSES = {
     400: NOT_ACCEPTED,
     401: KEY_REFUSED,
     402: CREDIT_SPENT,
-    403: KEY_REFUSED,
+    403: FORBIDDEN,
     404: UNKNOWN_MODEL,
     408: TOO_SLOW,
     409: UNAVAILABLE,
-    413: TOO_LONG,
+    410: UNKNOWN_MODEL,
+    413: TOO_LARGE,
     422: NOT_ACCEPTED,
     429: RATE_LIMITED,
     504: TOO_SLOW,
 }
 FAMILIES = {4: UNEXPECTED, 5: UNAVAILABLE}
+
+POLICY_STATUSES = (400, 403, 422)
+"""The statuses under which a text may speak of a policy; a rate limit may be that of a moderation model."""
 
 STATUS_OF_WORD = {
     "invalid_request_error": 400,
@@ -90,58 +92,112 @@ STATUS_OF_WORD = {
 
 
 class ProviderSays(NamedTuple):
-    """The parts of an error body, as found; each is "" where there is none."""
+    """The parts of an error body, as found; each is "" where there is none. `words` are further words of a machine's,
+    such as Google's `status` and `reason`; `wait` is the seconds that the body asks us to wait."""
 
     code: str = ""
     type: str = ""
     message: str = ""
     request_id: str = ""
     param: str = ""
+    words: tuple[str, ...] = ()
+    wait: float | None = None
+
+    @property
+    def all_words(self) -> tuple[str, ...]:
+        return (self.code, self.type, *self.words)
 
 
 def read_error(body: bytes) -> ProviderSays:
-    """What an error body says. Bodies of any shape are taken: HTML, empty, a list, `error` as a string."""
-    data = parse_object(body)
+    """Return the parts of an error body. Bodies of any shape are taken: HTML, empty, a list, `error` as a string."""
+    data = error_object(body)
     if data is None:
         return ProviderSays(message=body[: EXAMINED * 4].decode("utf-8", "replace"))
     error = data.get("error")
+    if isinstance(error, list) and error:
+        error = error[0]
+    request_id = _word(data.get("request_id"))
     if isinstance(error, str):
-        return ProviderSays(_word(data.get("code")), _word(data.get("type")), error, _word(data.get("request_id")))
+        code = _word(data.get("code"))
+        return ProviderSays(code, _word(data.get("type")), error, request_id, wait=wait_in(error))
     # Some compatible servers leave the envelope out, and some call the text `detail`.
     error = error if isinstance(error, dict) else data
-    extra = error.get("details")
-    code = _word(extra.get("error_code")) if isinstance(extra, dict) else ""
     text = error.get("message") or error.get("detail") or ""
     message = text if isinstance(text, str) else str(text)[:EXAMINED]
+    details = error.get("details")
+    code = _word(details.get("error_code")) if isinstance(details, dict) else ""
+    found = [item for item in details if isinstance(item, dict)][:20] if isinstance(details, list) else []
+    metadata = error.get("metadata")
+    flagged = isinstance(metadata, dict) and bool(metadata.get("reasons"))
+    words = (error.get("status"), *(item.get("reason") for item in found), "metadata.reasons" if flagged else "")
     return ProviderSays(
         code or _word(error.get("code")),
         _word(error.get("type")),
         message,
-        _word(data.get("request_id")),
+        request_id,
         _word(error.get("param")),
+        tuple(filter(None, map(_word, words))),
+        next(filter(None, (duration(item.get("retryDelay")) for item in found)), None) or wait_in(message),
     )
 
 
-def verdict_on(status: int, says: ProviderSays, words: Mapping[str, Verdict]) -> Verdict:
-    """The meaning of an error status. `words` are a protocol's codes and types that say more than a 4xx status."""
+def error_object(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of a body, or the first one of a list, as Google's OpenAI API sends it."""
+    data = parse_object(body)
+    if data is None and body[:64].lstrip().startswith(b"["):
+        first = parse_object(b'{"list": ' + body + b"}")
+        items = first["list"] if first else []
+        data = items[0] if items and isinstance(items[0], dict) else None
+    return data
+
+
+def is_error(data: Mapping[str, Any]) -> bool:
+    """Return whether a body or an event of a status of success tells an error, with or without an `error` envelope."""
+    if data.get("error") or data.get("type") == "error" or data.get("object") == "error":
+        return True
+    bare = isinstance(data.get("message"), str) or isinstance(data.get("detail"), str | list)
+    return bare and not {"choices", "content", "delta", "usage"} & data.keys()
+
+
+def verdict_on(
+    status: int,
+    says: ProviderSays,
+    words: Mapping[str, Verdict],
+    phrases: Mapping[str, Verdict] | None = None,
+    contents: Iterable[str] = (),
+) -> Verdict:
+    """Return the meaning of an error status. `words` are a protocol's codes and types that say more than a 4xx status;
+    `phrases` are regular expressions for the beginning of a message, where no code tells these cases apart. `contents`
+    are the request's messages, since a server may do no more than repeat one."""
     if 400 <= status < 500:
-        for word in (says.code, says.type):
+        for word in says.all_words:
             if word in words:
                 return words[word]
+        start = says.message[:500].lstrip()
+        for phrase, verdict in (phrases or {}).items():
+            found = re.match(phrase, start, re.IGNORECASE)
+            about_policy = verdict is AGAINST_POLICY
+            if found and (status in POLICY_STATUSES or not about_policy) and not _is_echo(found[0], contents):
+                return verdict
     return STATUSES.get(status) or FAMILIES.get(status // 100, NO_ANSWER)
 
 
-def status_meant(says: ProviderSays, words: Mapping[str, Verdict]) -> int | None:
-    """The status of an error that came within a stream, after a 200; None where it does not say what it is.
+def _is_echo(phrase: str, contents: Iterable[str]) -> bool:
+    """Return whether the user wrote `phrase`, so that finding it in the provider's message proves nothing."""
+    return any(phrase.lower() in content.lower() for content in contents)
 
-    Some servers (vLLM, llama.cpp, OpenRouter) put the status itself where others have a code.
+
+def status_meant(says: ProviderSays, words: Mapping[str, Verdict]) -> int | None:
+    """Return the status of an error that came after a 200; None where it does not say what it is.
+
+    Some servers (vLLM, llama.cpp, OpenRouter, Google) put the status itself where others have a code.
     """
-    for word in (says.code, says.type):
+    for word in says.all_words:
         if re.fullmatch("[45][0-9][0-9]", word, re.ASCII):
             return int(word)
         if word in STATUS_OF_WORD:
             return STATUS_OF_WORD[word]
-    return 400 if {says.code, says.type} & set(words) else None
+    return 400 if {*says.all_words} & words.keys() else None
 
 
 def provider_error(
@@ -170,7 +226,8 @@ def provider_error(
     details = {name: value for name, value in facts.items() if value}
     words = "/".join(details[name] for name in ("error_type", "error_code") if name in details)
     message = f"{provider} answered {response.status}{within}{words and f' ({words})'}: {verdict.meaning}"
-    common: dict[str, Any] = {"retry_after": retry_after(response.headers), "details": details, "usage": usage}
+    wait = retry_after(response.headers) or says.wait
+    common: dict[str, Any] = {"retry_after": wait, "details": details, "usage": usage}
     if verdict.param:
         details["param"] = verdict.param
     if verdict.error is ProviderError:
@@ -186,36 +243,6 @@ def request_id_of(response: Response, says: ProviderSays) -> str:
         if value and re.fullmatch(r"[\w.:-]{1,128}", value, re.ASCII):
             return value
     return ""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds a provider asks us to wait, at most 120; None where it does not say, or says nothing sensible."""
-    for value in (_milliseconds(headers.get("retry-after-ms")), _seconds(headers.get("retry-after"))):
-        if value is not None and math.isfinite(value) and value > 0:
-            return min(value, LONGEST_RETRY_AFTER)
-    return None
-
-
-def _milliseconds(text: str | None) -> float | None:
-    value = _number(text)
-    return None if value is None else value / 1000
-
-
-def _seconds(text: str | None) -> float | None:
-    value = _number(text)
-    if value is not None or not text:
-        return value
-    try:
-        return parsedate_to_datetime(text.strip()[:64]).timestamp() - time.time()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    # float() alone also takes "1_0", "infinity" and digits of other scripts.
-    if text is None or not re.fullmatch(r"\s*[+-]?[0-9]{1,15}(\.[0-9]{0,15})?\s*", text):
-        return None
-    return float(text)
 
 
 def _word(value: Any) -> str:

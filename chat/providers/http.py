@@ -17,6 +17,8 @@ from chat.providers.failures import (
     UNEXPECTED,
     ProviderSays,
     Verdict,
+    error_object,
+    is_error,
     provider_error,
     read_error,
     status_meant,
@@ -39,6 +41,7 @@ class HTTPProvider(ABC):
 
     path: ClassVar[str]
     words: ClassVar[Mapping[str, Verdict]]
+    phrases: ClassVar[Mapping[str, Verdict]]
     finish_reasons: ClassVar[Mapping[str, FinishReason]]
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
     """What `payload` has besides when a stream is asked for."""
@@ -83,7 +86,7 @@ class HTTPProvider(ABC):
         """
         incoming, ends = self._ask({**self.payload(request, upstream), **self.stream_fields}, request, timeout)
         if not _is_stream(incoming):
-            return OnePieceStream(self._reply(incoming.whole(ends - time.monotonic()), request, of_stream=True))
+            return OnePieceStream(self._reply(incoming.whole(ends - time.monotonic()), request))
         stream = HTTPStream(self, request, incoming, idle_timeout=idle_timeout)
         stream.begin(ends)
         return stream
@@ -132,11 +135,7 @@ class HTTPProvider(ABC):
             return NOT_ACCEPTED._replace(meaning=f"this upstream model does not take {name}", param=name)
         if name:
             return UNEXPECTED._replace(meaning=f"it does not take {name} as models.toml has it sent", param=name)
-        return self.judge(status, says, request)
-
-    def judge(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
-        """What an error means."""
-        return verdict_on(status, says, self.words)
+        return verdict_on(status, says, self.words, self.phrases, (message.content for message in request.messages))
 
     def known_reason(self, reason: Any) -> str:
         """The protocol's finish reason if it is one, for the log."""
@@ -195,17 +194,15 @@ class HTTPProvider(ABC):
         )
         return incoming, ends
 
-    def _reply(self, response: Response, request: ChatRequest, *, of_stream: bool = False) -> ChatReply:
+    def _reply(self, response: Response, request: ChatRequest) -> ChatReply:
         if not 200 <= response.status < 300:
             says = read_error(response.body)
             raise self._error(response, request, self.meaning(response.status, says, request), says)
         data = parse_object(response.body)
         if data is None:
             raise self.unusable(response, request, UnusableReply("no JSON object"))
-        if data.get("error") and of_stream:
+        if is_error(data):
             raise self.reported(response, request)
-        if data.get("error"):
-            raise self.unusable(response, request, UnusableReply("an error under a status of success"))
         try:
             return self.read_reply(data, request)
         except UnusableReply as reply:
@@ -229,4 +226,4 @@ def _is_error_or_page(response: Response) -> bool:
     is_page = response.body[:64].lstrip().startswith(b"<")
     if "event-stream" in response.headers.get("content-type", ""):
         is_page = False  # but an event that could not be read, and perhaps what the model said
-    return is_page or bool((parse_object(response.body) or {}).get("error"))
+    return is_page or is_error(error_object(response.body) or {})

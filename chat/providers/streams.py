@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
 from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
+from chat.providers.failures import is_error
 from chat.providers.incoming import Incoming, Response
 from chat.providers.payload import UnusableReply, parse_object
 from chat.providers.sse import Event, EventReader
@@ -139,7 +140,7 @@ class HTTPStream:
         data = parse_object(event.data)
         if data is None:
             raise self._unusable("an event is no JSON object", event.data)
-        if data.get("error") or event.name == "error":
+        if is_error(data) or event.name == "error":
             raise self._provider.reported(self._response(event.data), self._request, self.usage)
         try:
             return self._provider.read_event(data, self._heard)

@@ -21,9 +21,9 @@ from chat.exceptions import (
 )
 from chat.providers import sockets
 from chat.providers.endpoint import Endpoint
-from chat.providers.failures import retry_after
 from chat.providers.incoming import MAX_BODY, Response
 from chat.providers.transport import Transport
+from chat.providers.waits import retry_after
 from tests.loopback import Fault, LoopbackProvider, status
 from tests.rig import SLACK, eventually
 
