@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 
 import structlog
-from django.db import transaction
 
-from chat import budgets, failover, fitting, reply_cache, tokens
+from chat import budgets, conversations, failover, fitting, reply_cache, tokens
 from chat.answer import Answer, AnswerStream, Arriving, ServerStopping, Stored, StreamTooLong
 from chat.attempts import stream_ended
 from chat.conf import conf
@@ -23,10 +22,14 @@ from chat.exceptions import (
     ProviderUnavailableError,
     UnsupportedParameter,
 )
-from chat.models import Conversation, Message
+from chat.models import Conversation
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, ChatStream, Usage
 from chat.redaction import keep_private
 from chat.routes import Model, Route
+
+MOST_WORDS_A_TOKEN = 4
+"""Words of an answer for each token reported, above which the report is no count of that answer. A word takes at least
+one token in all known vocabularies."""
 
 CACHED_BECAUSE: dict[type[BaseException], str] = {
     ProviderTimeoutError: "LLM is slow, showing cached response",
@@ -99,7 +102,7 @@ class _Running:
 
     def __init__(self, chat: Chat, *, stream: bool = False) -> None:
         self.chat, self.stream, self.started = chat, stream, time.monotonic()
-        self.prompt = (*_history(chat.conversation), *chat.messages)
+        self.prompt = (*conversations.history(chat.conversation), *chat.messages)
         self._keep_private()
         self.routes = self._fitting_routes()
         self.prompt_tokens = tokens.estimate_prompt(self.prompt, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
@@ -163,7 +166,7 @@ class _Running:
     def whole(self, text: str, reply: ChatReply | ChatStream) -> Answer:
         """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
         self._keep_private(text)
-        usage = reply.usage or self._counted(text)
+        usage, estimated = self._believed(reply.usage, text)
         answer = self._answer(text, usage, reply.finish_reason)
         fields = answer._asdict()
         budgets.settle(
@@ -171,7 +174,7 @@ class _Running:
             usage,
             provider=self.course.provider,
             upstream_model=self.course.upstream_model,
-            estimated=reply.usage is None,
+            estimated=estimated,
             uncharged=self.course.uncharged_tokens,
             also=partial(self.chat.keep, fields) if self.chat.keep else None,
         )
@@ -185,10 +188,9 @@ class _Running:
         """Charge what had arrived of a stream when it broke: the prompt, and the tokens reported or else counted. The
         provider broke it (a `ProviderError`), our server or a bug of ours, or the client, by leaving (None)."""
         self._keep_private(said)
-        usage = counted = self._counted(said)
-        if reply.usage:  # its first report counts no more than the first token of the answer
-            reported = reply.usage.completion_tokens
-            usage = Usage(reply.usage.prompt_tokens, max(reported, counted.completion_tokens))
+        usage, counted = self._believed(reply.usage, said)[0], self._counted(said)
+        # Its first report counts no more than the first token of the answer.
+        usage = usage._replace(completion_tokens=max(usage.completion_tokens, counted.completion_tokens))
         reason = type(exc).__name__ if exc else "ClientLeft"
         budgets.settle(
             self.reservation,
@@ -209,6 +211,17 @@ class _Running:
 
     def _keep_private(self, *answer: str) -> None:
         keep_private((*(message.content for message in self.prompt), *answer))
+
+    def _believed(self, reported: Usage | None, text: str) -> tuple[Usage, bool]:
+        """Return what `text` cost, and whether any half of it is our own estimate: a half that the text contradicts is
+        no report."""
+        counted = self._counted(text)
+        if reported is None:
+            return counted, True
+        prompt = reported.prompt_tokens or counted.prompt_tokens
+        told = reported.completion_tokens * MOST_WORDS_A_TOKEN >= len(text.split()) and (reported[1] or not text)
+        usage = Usage(prompt, reported.completion_tokens if told else max(counted.completion_tokens, reported[1]))
+        return usage, usage != reported
 
     def _counted(self, text: str) -> Usage:
         """Our own estimate, which is on the high side; but the answer was limited to what is reserved for it."""
@@ -262,7 +275,7 @@ class _Running:
 
     def _completed(self, answer: Answer) -> None:
         self._keep_private(answer.text)
-        _store(self.chat.conversation, self.chat.messages, answer)
+        conversations.store(self.chat.conversation, self.chat.messages, answer)
         log.info("chat_completed", cached=answer.cached, **self._facts(answer), **self._effort())
 
     def _facts(self, answer: Answer) -> dict[str, Any]:
@@ -284,24 +297,3 @@ class _Running:
             "provider_ms": round(self.course.provider_seconds * 1000, 1),
             "overhead_ms": round((total - self.course.provider_seconds) * 1000, 1),
         }
-
-
-def _history(conversation: Conversation | None) -> list[ChatMessage]:
-    if conversation is None:
-        return []
-    return [ChatMessage(role, content) for role, content in conversation.messages.values_list("role", "content")]
-
-
-def _store(conversation: Conversation | None, messages: Sequence[ChatMessage], answer: Answer) -> None:
-    """Add the exchange to the conversation. Should that fail, the answer is paid for and still goes out.
-
-    A content-filtered answer may be empty; with an empty turn in its history, providers would refuse every later chat.
-    """
-    if conversation is None or not answer.text.strip():
-        return
-    turns = [*messages, ChatMessage("assistant", answer.text)]
-    try:
-        with transaction.atomic():
-            Message.objects.bulk_create(Message(conversation=conversation, **turn._asdict()) for turn in turns)
-    except Exception as exc:  # whatever it is, it must not cost the user the answer
-        log.error("conversation_not_stored", conversation_id=str(conversation.pk), exc_info=exc)

@@ -81,7 +81,8 @@ class UsageRecord(models.Model):
     read the row's id first). `request_id` is not unique, since a client may choose it.
     `tokens_used` is what the user was charged; `uncharged_tokens` is what providers billed for answers that could not
     be used; `overrun` is how far the charge went beyond what was still reserved (all of it, where the reservation had
-    been reclaimed); `estimated` says that no provider reported the usage, so ours is the estimate.
+    been reclaimed); `estimated` says that a half of the usage, or all, is our own estimate: the provider did
+    not report it, or the text contradicts the report.
     """
 
     class State(models.TextChoices):

@@ -113,6 +113,9 @@ class AnthropicProvider(HTTPProvider):
         # `message_delta` repeats of the counts what has changed, each as a total.
         told = as_object(data.get("message") if kind == "message_start" else data).get("usage")
         heard.usage_report |= {name: value for name, value in as_object(told).items() if value is not None}
+        heard.counted = heard.counted or (kind == "message_delta" and "output_tokens" in as_object(told))
+        if heard.done and heard.reason and not heard.counted:
+            heard.usage_report["output_tokens"] = 0  # the first event holds a placeholder
         heard.usage = _usage({"usage": heard.usage_report})
         delta = as_object(data.get("delta"))
         if kind == "message_delta" and isinstance(reason := delta.get("stop_reason"), str):

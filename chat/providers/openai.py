@@ -220,4 +220,5 @@ def _text(content: Any, kind: str) -> str:
 
 def _usage(data: dict[str, Any]) -> Usage | None:
     usage = as_object(data.get("usage"))
-    return usage_of(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
+    counts = [count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    return usage_of(*counts)

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Heard:
     """What the events so far have told besides text. `reason` is the protocol's own finish reason, `usage_report` its
-    own usage object where that comes in parts; `done` means that the event came which must be the last."""
+    own usage object where that comes in parts; `done` means that the event came which must be the last,
+    `counted` that the output was counted after it had begun."""
 
     usage: Usage | None = None
     usage_report: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
     refused: bool = False
     done: bool = False
+    counted: bool = False
 
 
 class HTTPStream:
