@@ -69,8 +69,12 @@ def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool
         if upstream.max_output_tokens:
             request = replace(request, max_tokens=min(request.max_tokens, upstream.max_output_tokens))
         if stream:
+            # The client gets its first keep-alive, and with it the status, when it has waited that long in all.
+            handover = conf.CHAT_KEEP_ALIVE - (conf.CHAT_DEADLINE - seconds)
             idle_timeout = conf.CHAT_STREAM_IDLE_TIMEOUT
-            attempt.reply = ask.stream(request, upstream=upstream, timeout=seconds, idle_timeout=idle_timeout)
+            attempt.reply = ask.stream(
+                request, upstream=upstream, timeout=seconds, idle_timeout=idle_timeout, handover=handover
+            )
         else:
             attempt.reply = ask.complete(request, upstream=upstream, timeout=seconds)
     except ProviderError as exc:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from chat import budgets, conversations, failover, fitting, reply_cache, tokens
+from chat import bill, budgets, conversations, failover, fitting, reply_cache, tokens
 from chat.answer import Answer, AnswerStream, Arriving, ServerStopping, Stored, StreamTooLong
 from chat.attempts import stream_ended
 from chat.conf import conf
@@ -26,10 +26,6 @@ from chat.models import Conversation
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, ChatStream, Usage
 from chat.redaction import keep_private
 from chat.routes import Model, Route
-
-MOST_WORDS_A_TOKEN = 4
-"""Words of an answer for each token reported, above which the report is no count of that answer. A word takes at least
-one token in all known vocabularies."""
 
 CACHED_BECAUSE: dict[type[BaseException], str] = {
     ProviderTimeoutError: "LLM is slow, showing cached response",
@@ -166,7 +162,7 @@ class _Running:
     def whole(self, text: str, reply: ChatReply | ChatStream) -> Answer:
         """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
         self._keep_private(text)
-        usage, estimated = self._believed(reply.usage, text)
+        usage, estimated = bill.believed(reply.usage, self._counted(text), text)
         answer = self._answer(text, usage, reply.finish_reason)
         fields = answer._asdict()
         budgets.settle(
@@ -180,7 +176,8 @@ class _Running:
         )
         if self.stream:
             self._stream_ended(None)
-        reply_cache.put(self._cache_key(), fields)
+        if text.strip():
+            reply_cache.put(self._cache_key(), fields)
         self._completed(answer)
         return answer
 
@@ -188,7 +185,11 @@ class _Running:
         """Charge what had arrived of a stream when it broke: the prompt, and the tokens reported or else counted. The
         provider broke it (a `ProviderError`), our server or a bug of ours, or the client, by leaving (None)."""
         self._keep_private(said)
-        usage, counted = self._believed(reply.usage, said)[0], self._counted(said)
+        if isinstance(exc, ProviderError) and not said:
+            self._never_came(exc, reply.usage)
+            return
+        counted = self._counted(said)
+        usage, _ = bill.believed(reply.usage, counted, said)
         # Its first report counts no more than the first token of the answer.
         usage = usage._replace(completion_tokens=max(usage.completion_tokens, counted.completion_tokens))
         reason = type(exc).__name__ if exc else "ClientLeft"
@@ -209,24 +210,22 @@ class _Running:
             self._stream_ended(None)
         log.warning("chat_truncated", reason=reason, **self._facts(self._answer(said, usage, None)), **self._effort())
 
+    def _never_came(self, exc: ProviderError, billed: Usage | None) -> None:
+        """Release a stream that broke before any text: nothing had been delivered."""
+        budgets.release(
+            self.reservation,
+            error=type(exc).__name__,
+            provider=self.course.provider,
+            uncharged=self.course.uncharged_tokens + (billed.total if billed else 0),
+        )
+        if not isinstance(exc, StreamTooLong):
+            self._stream_ended(exc)
+
     def _keep_private(self, *answer: str) -> None:
         keep_private((*(message.content for message in self.prompt), *answer))
 
-    def _believed(self, reported: Usage | None, text: str) -> tuple[Usage, bool]:
-        """Return what `text` cost, and whether any half of it is our own estimate: a half that the text contradicts is
-        no report."""
-        counted = self._counted(text)
-        if reported is None:
-            return counted, True
-        prompt = reported.prompt_tokens or counted.prompt_tokens
-        told = reported.completion_tokens * MOST_WORDS_A_TOKEN >= len(text.split()) and (reported[1] or not text)
-        usage = Usage(prompt, reported.completion_tokens if told else max(counted.completion_tokens, reported[1]))
-        return usage, usage != reported
-
     def _counted(self, text: str) -> Usage:
-        """Our own estimate, which is on the high side; but the answer was limited to what is reserved for it."""
-        limit = self.reservation.output_tokens
-        return Usage(self.prompt_tokens, min(tokens.estimate_text(text), limit))
+        return bill.counted(self.prompt_tokens, text, self.reservation.output_tokens)
 
     def _request(self, max_tokens: int, request_id: str = "") -> ChatRequest:
         chat = self.chat

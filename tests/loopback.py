@@ -37,6 +37,7 @@ A request with `"stream": true` gets the same as a stream, where it is an answer
     stream_endless_line, stream_endless_comments             each `seconds` another piece, or as fast as they go
     stream_comments_only, stream_pings_only, stream_pings_after_text     every `seconds`, and no (more) text
     stream_slow_first     headers, the rest after `seconds`;    stream_pauses: `seconds` before each event
+    stream_paced          the events in `body` (text), `seconds` before each
     stream_split, stream_at_once, stream_loose, stream_no_last_line_end, stream_unframed, stream_goes_on,
     stream_usage_with_last_choice, stream_one_piece          still good answers
 

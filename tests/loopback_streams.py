@@ -134,6 +134,10 @@ def _steps(fault: Any, protocol: str, events: list[bytes]) -> Iterator[Step]:
             yield bytes([byte])
             yield fault.seconds
         return
+    elif name == "stream_paced":
+        for piece in fault.body.split("\n\n")[:-1]:
+            yield fault.seconds
+            yield chunk(piece.encode() + b"\n\n")
     elif name == "stream_at_once":
         yield b"".join(chunk(event) for event in events) + LAST_CHUNK
         return

@@ -42,7 +42,10 @@ def test_an_answer_in_pieces_and_then_what_a_whole_one_has_besides(rig, protocol
     events = events_of(response)
     assert [data["text"] for name, data in events if name == "delta"] == ["one ", "two ", "three"]
     assert end_of(events) == ("done", facts | {"request_id": "stream-1"})
-    assert (response["Content-Type"], response["Cache-Control"]) == ("text/event-stream", "no-cache")
+    assert (response["Content-Type"], response["Cache-Control"]) == (
+        "text/event-stream; charset=utf-8",
+        "no-cache",
+    )
     assert (response["X-Accel-Buffering"], response["X-Request-ID"]) == ("no", "stream-1")
     assert {"RateLimit", "RateLimit-Policy"} <= set(response.headers)
     assert (rig.tokens(), rig.record().state, rig.record().estimated) == ((42, 0), State.SETTLED, False)

@@ -99,7 +99,7 @@ class ChatEndpoint(generics.GenericAPIView):
         # Django closes the request with the response that goes out, which may be some later error and not this stream.
         django_request.close = events.close  # type: ignore[method-assign]
         headers = stand_in(stream.answer) | left_out(stream)
-        response = StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
+        response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-cache", "no"
         return response

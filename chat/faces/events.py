@@ -19,6 +19,8 @@ from chat.conf import conf
 from chat.handlers import report
 from chat.problems import Description, describe
 
+LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
+"""Characters at which some readers of events, Python's `splitlines` among them, would end a line."""
 COMMENT = ": keep-alive\n\n"
 
 
@@ -76,8 +78,9 @@ class EventStream:
             yield self.events.error(description)
 
     def _answer(self) -> Iterator[str]:
-        yield self.events.begin(self.stream)
-        heard_at = time.monotonic()
+        opening = self.events.begin(self.stream)
+        yield opening
+        heard_at = time.monotonic() if opening else float("-inf")  # a model that still thinks: say so at once
         for piece in self.stream:
             if has_left(self.request):
                 raise ClientLeft
@@ -109,5 +112,5 @@ def has_left(request: HttpRequest) -> bool:
 
 def event(data: Any, name: str = "") -> str:
     """One server-sent event with JSON data."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
     return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"

@@ -19,7 +19,7 @@ from chat.providers.failures import (
     UNKNOWN_MODEL,
 )
 from chat.providers.http import HTTPProvider
-from chat.providers.payload import UnusableReply, as_object, as_text, count, usage_of
+from chat.providers.payload import UnusableReply, as_object, as_text, count, part_of, usage_of
 from chat.providers.streams import Heard
 from chat.routes import SAMPLING, Upstream
 
@@ -103,8 +103,8 @@ class AnthropicProvider(HTTPProvider):
             raise UnusableReply("no content", usage)
         parts = [as_object(block) for block in blocks]
         text = "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
-        if not text.strip() and reason != "refusal":
-            raise UnusableReply(f"no text (stop_reason {self.known_reason(reason)})", usage)
+        if not text.strip() and not (isinstance(reason, str) and reason):
+            raise UnusableReply("neither text nor an end", usage)
         return ChatReply(text, self.finish(reason, usage, request), usage)
 
     def read_event(self, data: dict[str, Any], heard: Heard) -> str:
@@ -122,8 +122,16 @@ class AnthropicProvider(HTTPProvider):
             heard.reason = reason
         if kind == "content_block_start":  # its text is empty as a rule
             delta = as_object(data.get("content_block"))
+        if kind == "message":  # a server that does not stream may answer the whole message as one event
+            return self._read_message(data, heard)
         is_text = kind in ("content_block_start", "content_block_delta") and delta.get("type") in ("text", "text_delta")
-        return as_text(delta.get("text")) if is_text else ""
+        return part_of(delta.get("text")) if is_text else ""
+
+    def _read_message(self, data: dict[str, Any], heard: Heard) -> str:
+        blocks, reason = data.get("content"), data.get("stop_reason")
+        parts = [as_object(block) for block in (blocks if isinstance(blocks, list) else [])]
+        heard.reason, heard.usage, heard.done = reason if isinstance(reason, str) else None, _usage(data), True
+        return "".join(part_of(part.get("text")) for part in parts if part.get("type") == "text")
 
 
 def thinking(effort: str) -> dict[str, Any]:

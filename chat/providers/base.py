@@ -57,8 +57,8 @@ class ChatReply:
 
 
 class ChatStream(Protocol):
-    """An answer that is still arriving. Its first piece of text is there already, except where a content filter left
-    none, which `next()` then tells at once.
+    """An answer that is still arriving. Its first piece of text is there already, but for a model that still thinks,
+    and for an answer that ended without any, which `next()` then tells at once.
 
     `finish_reason` is set once the provider has ended the answer properly. `usage` is what it has reported so far:
     perhaps nothing before the end, or a first count that grows.
@@ -101,10 +101,13 @@ class Provider(Protocol):
         """
         ...
 
-    def stream(self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float) -> ChatStream:
-        """Like `complete`, but returns as soon as the first piece of text is there, in `timeout` seconds at most.
+    def stream(
+        self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float
+    ) -> ChatStream:
+        """Like `complete`, but returns as soon as the first piece of text is there; the first sign of life must come in
+        `timeout` seconds, and an answer that lives is returned after `handover` seconds even without any text.
 
-        Until then it raises what `complete` would. Afterwards the stream may be silent for `idle_timeout` seconds at a
-        time; any byte from the provider ends a silence, also one that carries no text.
+        Until then it raises what `complete` would. After its first byte the stream may be silent for `idle_timeout`
+        seconds at a time; any byte from the provider ends a silence, also one that carries no text.
         """
         ...

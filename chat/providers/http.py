@@ -76,19 +76,22 @@ class HTTPProvider(ABC):
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
         incoming, ends = self._ask(self.payload(request, upstream), request, timeout)
-        return self._reply(incoming.whole(ends - time.monotonic()), request)
+        return self.read_whole(incoming.whole(ends - time.monotonic()), request)
 
-    def stream(self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float) -> ChatStream:
+    def stream(
+        self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float
+    ) -> ChatStream:
         """See `Provider.stream`; `timeout` can shorten the provider's own and not lengthen it.
 
         A server that knows no streams may answer in one piece. An error under a status of success means what its type
         says, wherever it comes.
         """
+        began = time.monotonic()
         incoming, ends = self._ask({**self.payload(request, upstream), **self.stream_fields}, request, timeout)
         if not _is_stream(incoming):
-            return OnePieceStream(self._reply(incoming.whole(ends - time.monotonic()), request))
+            return OnePieceStream(self.read_whole(incoming.whole(ends - time.monotonic()), request))
         stream = HTTPStream(self, request, incoming, idle_timeout=idle_timeout)
-        stream.begin(ends)
+        stream.begin(ends, began + handover)
         return stream
 
     def root(self, base_url: str) -> str:
@@ -194,7 +197,8 @@ class HTTPProvider(ABC):
         )
         return incoming, ends
 
-    def _reply(self, response: Response, request: ChatRequest) -> ChatReply:
+    def read_whole(self, response: Response, request: ChatRequest) -> ChatReply:
+        """Return the reply in a whole answer. Raises a `ProviderError`."""
         if not 200 <= response.status < 300:
             says = read_error(response.body)
             raise self._error(response, request, self.meaning(response.status, says, request), says)
@@ -217,9 +221,11 @@ class HTTPProvider(ABC):
 
 
 def _is_stream(incoming: Incoming) -> bool:
-    """Whether to read it by events: some servers forget the content type of a stream, but none that of a page."""
+    """Return whether to read it piece by piece. Servers label events as anything, but no server its pages; and only
+    a page in JSON may be compressed."""
     kind = incoming.headers.get("content-type", "").lower()
-    return incoming.status == 200 and not any(word in kind for word in ("json", "html"))
+    packed = incoming.headers.get("content-encoding", "identity").lower() != "identity"
+    return incoming.status == 200 and "html" not in kind and not ("json" in kind and packed)
 
 
 def _is_error_or_page(response: Response) -> bool:

@@ -22,7 +22,7 @@ from chat.providers.failures import (
     UNKNOWN_MODEL,
 )
 from chat.providers.http import HTTPProvider
-from chat.providers.payload import UnusableReply, as_object, as_text, count, usage_of
+from chat.providers.payload import UnusableReply, as_object, as_text, count, part_of, usage_of
 from chat.providers.streams import Heard
 from chat.routes import SAMPLING, Upstream
 
@@ -185,14 +185,14 @@ class OpenAIProvider(HTTPProvider):
             raise UnusableReply("no choices", usage)
         choice = as_object(choices[0])
         message, reason = as_object(choice.get("message")), choice.get("finish_reason")
-        text, refusal = _text(message.get("content"), "text"), as_text(message.get("refusal"))
-        refusal = refusal or _text(message.get("content"), "refusal")
+        text, refusal = as_text(_text(message.get("content"), "text")), as_text(message.get("refusal"))
+        refusal = refusal or as_text(_text(message.get("content"), "refusal"))
         if reason in ABORTED:
             raise UnusableReply(BROKEN_OFF, usage)
         if not text.strip() and refusal.strip():
             return ChatReply(refusal, "content_filter", usage)
-        if not text.strip() and reason != "content_filter":
-            raise UnusableReply(f"no text (finish_reason {self.known_reason(reason)})", usage)
+        if not text.strip() and not (isinstance(reason, str) and reason):
+            raise UnusableReply("neither text nor an end", usage)
         return ChatReply(text, self.finish(reason, usage, request), usage)
 
     def read_event(self, data: dict[str, Any], heard: Heard) -> str:
@@ -200,22 +200,24 @@ class OpenAIProvider(HTTPProvider):
         heard.usage = _usage(data) or heard.usage
         choices = data.get("choices")
         choice = as_object(choices[0]) if isinstance(choices, list) and choices else {}
-        delta, reason = as_object(choice.get("delta")), choice.get("finish_reason")
+        # A server that does not stream may answer the whole message as one event.
+        delta, reason = as_object(choice.get("delta") or choice.get("message")), choice.get("finish_reason")
         if reason in ABORTED:
             raise UnusableReply(BROKEN_OFF, heard.usage)
         if isinstance(reason, str) and reason:
             heard.reason = reason
-        refusal = as_text(delta.get("refusal")) or _text(delta.get("content"), "refusal")
+        refusal = part_of(delta.get("refusal")) or _text(delta.get("content"), "refusal")
         heard.refused = heard.refused or bool(refusal)
         return _text(delta.get("content"), "text") + refusal
 
 
 def _text(content: Any, kind: str) -> str:
-    """The text of a message's content, which some servers send as a list of parts."""
+    """Return the text of a message's content, which some servers send as a list of parts. It may end in half a
+    character, whose other half is in the next event."""
     if isinstance(content, list):
         parts = [as_object(part) for part in content]
-        return "".join(as_text(part.get(kind)) for part in parts if part.get("type") == kind)
-    return as_text(content) if kind == "text" else ""
+        return "".join(part_of(part.get(kind)) for part in parts if part.get("type") == kind)
+    return part_of(content) if kind == "text" else ""
 
 
 def _usage(data: dict[str, Any]) -> Usage | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from chat.providers.base import Usage
@@ -36,15 +35,19 @@ def as_object(value: Any) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """`value` if it is a string, fit for UTF-8, JSON and PostgreSQL, else ""."""
-    if not isinstance(value, str):
-        return ""
-    text = value.replace("\x00", "")
+    """Return `value` if it is a string, fit for UTF-8, JSON and PostgreSQL, else "". The two halves of a character that
+    were escaped one by one become that character, and a half alone U+FFFD."""
+    text = part_of(value)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return re.sub("[\ud800-\udfff]", "\ufffd", text)
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def part_of(value: Any) -> str:
+    """Return `value` if it is a string, else "": a part of a text, which may begin or end in half a character."""
+    return value.replace("\x00", "") if isinstance(value, str) else ""
 
 
 def count(value: Any) -> int | None:

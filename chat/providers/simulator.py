@@ -81,7 +81,7 @@ class SimulatorProvider:
         return _reply(request)
 
     def stream(
-        self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float
+        self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float
     ) -> SimulatorStream:
         """See `Provider.stream`: the words of `complete`'s answer, spread over `latency`; raises what that raises,
         except that the text of `/fault truncated` begins and then breaks off."""

@@ -25,14 +25,13 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from chat.providers.addresses import NEVER, connect
+
 T = TypeVar("T")
 
 SLACK = 0.005
 """Seconds by which a socket may miss its deadline."""
-NEVER = float("inf")
 POOLS_KEPT = 32
-SHORTEST_TRY = 1.0
-"""Seconds that a single address gets at least, however many there are, as long as the connect timeout allows."""
 
 
 class Call(threading.local):
@@ -45,13 +44,20 @@ class Call(threading.local):
     ends: float = NEVER
     connect_timeout: float = NEVER
     connected: bool = False
+    kept: bool = False
+    """Whether the request went out on a connection that had served another before."""
+    afresh: bool = False
     glances: bool = False
     sock: Any = None
     """The socket that this thread has last read from."""
 
     @contextmanager
-    def within(self, timeout: float, connect_timeout: float, *, connected: bool = False) -> Iterator[None]:
-        """Bound everything this thread does on our sockets to `timeout` seconds from now."""
+    def within(
+        self, timeout: float, connect_timeout: float, *, connected: bool = False, afresh: bool = False
+    ) -> Iterator[None]:
+        """Bound everything this thread does on our sockets to `timeout` seconds from now. `afresh` is to take no
+        connection that has served before."""
+        self.kept, self.afresh = False, afresh
         self.ends, self.connect_timeout, self.connected = time.monotonic() + timeout, connect_timeout, connected
         try:
             yield
@@ -152,11 +158,12 @@ class ConnectionMixin:
     """Connects within the call's connect timeout, which covers name, TCP, CONNECT and TLS together."""
 
     _held: bytes | None = None
+    _has_served = False
 
     def _new_conn(self: Any) -> socket.socket:
         ends = min(time.monotonic() + call.connect_timeout, call.ends)
         try:
-            return _connect(self._dns_host, self.port, ends, self.socket_options)
+            return connect(self._dns_host, self.port, ends, self.socket_options, DeadlineSocket)
         except socket.gaierror as exc:
             raise NameResolutionError(self.host, self, exc) from exc
         except TimeoutError as exc:
@@ -170,8 +177,12 @@ class ConnectionMixin:
         self.sock.settimeout(self.timeout)
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            call.connected = True
+        if self.sock is not None and self._has_served:
+            if call.afresh:
+                self.close()
+            else:
+                call.connected = call.kept = True
+        self._has_served = True
         self._held = b""
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
@@ -262,52 +273,3 @@ def _tls_context() -> ssl.SSLContext:
         context.load_verify_locations(cafile=authorities)
     context.sslsocket_class = DeadlineSSLSocket
     return context
-
-
-def _connect(host: str, port: int, ends: float, options: Any) -> socket.socket:
-    """Try each address of `host` in turn, each with its fair share of the time, so that one dead address (an IPv6
-    route to nowhere) cannot use up what another would need."""
-    addresses = _resolve(host.strip("[]"), port, ends)
-    failure: OSError = OSError("the name has no address")
-    for tried, (family, kind, proto, _, address) in enumerate(addresses):
-        left = ends - time.monotonic()
-        sock = DeadlineSocket(family, kind, proto)
-        try:
-            for option in options or ():
-                sock.setsockopt(*option)
-            share = max(left / (len(addresses) - tried), min(left, SHORTEST_TRY), 0.001)
-            sock.settimeout(None if left == NEVER else share)
-            sock.connect(address)
-        except OSError as exc:
-            sock.close()
-            failure = exc
-            if ends <= time.monotonic():
-                break
-            continue
-        sock.settimeout(None if ends == NEVER else max(ends - time.monotonic(), 0.001))
-        return sock
-    raise failure
-
-
-def _resolve(host: str, port: int, ends: float) -> list[Any]:
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass
-    found: list[Any] = []
-
-    def look_up() -> None:
-        try:
-            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as exc:
-            found.append(exc if isinstance(exc, OSError) else socket.gaierror(f"not a host name: {host!r}"))
-
-    # The resolver takes no timeout, and a dead name server would hold this thread for half a minute.
-    thread = threading.Thread(target=look_up, name=f"resolve {host}", daemon=True)
-    thread.start()
-    thread.join(None if ends == NEVER else max(ends - time.monotonic(), 0))
-    if not found:
-        raise TimeoutError(f"no answer for the name {host}")
-    if isinstance(found[0], OSError):
-        raise found[0]
-    return list(found[0])

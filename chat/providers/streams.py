@@ -11,11 +11,15 @@ from chat.exceptions import InvalidProviderResponseError, ProviderError, Provide
 from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
 from chat.providers.failures import is_error
 from chat.providers.incoming import Incoming, Response
-from chat.providers.payload import UnusableReply, parse_object
+from chat.providers.payload import UnusableReply, as_text, parse_object
 from chat.providers.sse import Event, EventReader
 
 if TYPE_CHECKING:
     from chat.providers.http import HTTPProvider
+
+
+WHITE = b" \t\r\n\xef\xbb\xbf"
+"""Bytes that may stand before an answer and say nothing; the last three are a byte order mark."""
 
 
 @dataclass(slots=True)
@@ -43,33 +47,35 @@ class HTTPStream:
         self._idle_timeout = idle_timeout
         self._heard, self._reader = Heard(), EventReader()
         self._events: deque[Event] = deque()
-        self._first = ""
+        self._first = self._half = ""
         self._last_byte = time.monotonic()
-        self._at_end = self._closed = False
+        self._is_alive = self._at_end = self._closed = False
+        self._page: bytearray | None = None
 
     @property
     def usage(self) -> Usage | None:
         return self._heard.usage
 
-    def begin(self, ends: float) -> None:
-        """Wait for the first text, until `ends` on `time.monotonic()`'s scale.
+    def begin(self, ends: float, handover: float) -> None:
+        """Wait for the first sign of life until `ends`, and then for the first text until `handover`: it may not come
+        for minutes while a model thinks. Both are on `time.monotonic()`'s scale. Raises a `ProviderError`.
 
-        White space alone is none, as in `complete`: it waits for what follows. Raises a `ProviderError`.
+        Every byte of the answer is a sign of life: thinking, a ping, a comment. White space alone is no text.
         """
         try:
             if self._incoming.headers.get("content-encoding", "identity").lower() != "identity":
                 # We ask for none. Decoders keep bytes back, so nobody could tell a silence from an unfinished block.
                 raise self._unusable("a compressed stream")
-            while not self._first.strip():
-                left = ends - time.monotonic()
-                text = self._next(left, idle=left) if left > 0 else ""
-                if text == "":
-                    raise ProviderTimeoutError(self._provider.key, None, "no text came in time")
-                if text is None and self.finish_reason != "content_filter":
-                    raise self._unusable(f"no text (finish reason {self._provider.known_reason(self._heard.reason)})")
-                if text is None:
-                    break
-                self._first += text
+            text: str | None = ""
+            while text is not None and not self._first.strip():
+                thinks = self._is_alive and self._page is None
+                left = (handover if thinks else ends) - time.monotonic()
+                if left <= 0 and thinks:
+                    return
+                if left <= 0:
+                    raise ProviderTimeoutError(self._provider.key, None, "neither text nor a sign of life came in time")
+                text = self._next(left, idle=self._idle_timeout if self._is_alive else left, alive=self._is_alive)
+                self._first += text or ""
         except ProviderError as exc:
             raise self._failed(exc) from None
 
@@ -81,7 +87,7 @@ class HTTPStream:
             if self._first:
                 text, self._first = self._first, ""
                 return text
-            return self._next(seconds, idle=self._idle_timeout)
+            return self._next(seconds, idle=self._idle_timeout, alive=True)
         except ProviderError as exc:
             raise self._failed(exc) from None
 
@@ -90,24 +96,43 @@ class HTTPStream:
         self._closed = True
         self._incoming.close()
 
-    def _next(self, seconds: float, idle: float) -> str | None:
+    def _next(self, seconds: float, idle: float, alive: bool) -> str | None:
+        """Return the next text, "" after `seconds` or with the first sign of life, None at the end."""
         ends, looked = time.monotonic() + seconds, False
         while True:
             while self._events:
-                if text := self._take(self._events.popleft()):
+                if text := self._whole_characters(self._take(self._events.popleft())):
                     return text
             if self.finish_reason:
-                return None
+                return self._last_half()
             if self._at_end:
-                self._complete(
-                    may_omit_terminator=self._provider.may_omit_terminator and self._incoming.framing.is_told
-                )
-                return None
+                return self._end()
             left = max(ends - time.monotonic(), 0)
-            if looked and not left:
+            if looked and not left or self._is_alive and not alive:
                 return ""
             self._receive(left, idle)
             looked = True
+
+    def _end(self) -> str | None:
+        if self._page is None:
+            may_omit = self._provider.may_omit_terminator and self._incoming.framing.is_told
+            self._complete(may_omit_terminator=may_omit)
+            return self._last_half()
+        reply = self._provider.read_whole(self._response(bytes(self._page)), self._request)
+        self.finish_reason, self._heard.usage = reply.finish_reason, reply.usage
+        self._incoming.finish()
+        return reply.text or None
+
+    def _whole_characters(self, text: str) -> str:
+        """Return `text` up to a half of a character at its end, which waits for the other half."""
+        text, self._half = self._half + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return as_text(text)
+
+    def _last_half(self) -> str | None:
+        text, self._half = as_text(self._half), ""
+        return text or None
 
     def _receive(self, seconds: float, idle: float) -> None:
         """Wait for bytes, and turn them into events."""
@@ -118,21 +143,31 @@ class HTTPStream:
             self._events.extend(self._reader.end())
         elif piece:
             self._last_byte = time.monotonic()
-            try:
-                self._events.extend(self._reader.feed(piece))
-            except ValueError as exc:
-                raise self._unusable(str(exc)) from None
+            self._read(piece)
         elif (silent := time.monotonic() - self._last_byte) >= idle:
             raise ProviderTimeoutError(self._provider.key, None, f"the stream was silent for {silent:.1f} s")
+
+    def _read(self, piece: bytes) -> None:
+        # Some servers label events as JSON, and some answer a request for events in one piece, labelled as events.
+        if not self._is_alive and piece.lstrip(WHITE)[:1] == b"{":
+            self._page = bytearray()
+        self._is_alive = self._is_alive or bool(piece.strip(WHITE))
+        if self._page is not None:
+            self._page += piece
+            return
+        try:
+            self._events.extend(self._reader.feed(piece))
+        except ValueError as exc:
+            raise self._unusable(str(exc)) from None
 
     def _take(self, event: Event) -> str:
         """The text of an event, which may also be the last."""
         if self.finish_reason:
             return ""
-        text = ""
-        if event.data.strip() == self._provider.terminator:
+        text, data = "", event.data.strip()
+        if data == self._provider.terminator:
             self._heard.done = True
-        else:
+        elif data or event.name == "error":
             text = self._read_event(event)
         if self._heard.done:
             self._complete()

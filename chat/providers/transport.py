@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import requests
 from urllib3.util import Timeout
 
-from chat.exceptions import ProviderTimeoutError
+from chat.exceptions import ProviderTimeoutError, ProviderUnavailableError
 from chat.providers.endpoint import Endpoint
 from chat.providers.incoming import Incoming, guarded
 from chat.providers.sockets import DeadlineAdapter, call
@@ -46,11 +47,19 @@ class Transport:
         began = time.monotonic()
         request = endpoint.request(body, headers or {})
 
-        def send() -> Incoming:
-            with call.within(timeout, min(connect_timeout, timeout)):
-                return Incoming(self._send(request, endpoint, timeout), endpoint, call.sock, began)
+        def send(*, afresh: bool = False) -> Incoming:
+            left = timeout - (time.monotonic() - began)
+            with call.within(left, min(connect_timeout, left), afresh=afresh):
+                return Incoming(self._send(request, endpoint, left), endpoint, call.sock, began)
 
-        return guarded(endpoint, began, send)
+        try:
+            return guarded(endpoint, began, send)
+        except ProviderUnavailableError:
+            if not call.kept:
+                raise
+        # A server may close a connection that it has kept just when we use it. Nothing has been answered, so the same
+        # request goes out once more, on a connection of its own.
+        return guarded(endpoint, began, partial(send, afresh=True))
 
     def close(self) -> None:
         """Close this process's idle connections; the next `post` opens new ones."""

@@ -49,7 +49,9 @@ def refused(rig: Any, path: str, code: str, **changes: Any) -> dict[str, Any]:
 
 def events_of(response: Any) -> list[tuple[str, Any]]:
     """Names ("" if none) and data of a stream's events; of a comment ":" and its text."""
-    assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream"), response.content
+    assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream; charset=utf-8"), (
+        response.content
+    )
     blocks = b"".join(response.streaming_content).decode().split("\n\n")
     assert blocks.pop() == ""
     return [_parsed(block) for block in blocks]

@@ -28,13 +28,14 @@ def make(server: LoopbackProvider, protocol: str = "openai", timeout: float = 5.
     )
 
 
-def begin(provider, fault="ok", *, timeout=5.0, idle_timeout=5.0, request=REQUEST) -> ChatStream:
-    return provider.stream(request, upstream=Upstream("m"), timeout=timeout, idle_timeout=idle_timeout)
+def begin(provider, fault="ok", *, timeout=5.0, idle_timeout=5.0, handover=60.0, request=REQUEST) -> ChatStream:
+    how = {"timeout": timeout, "idle_timeout": idle_timeout, "handover": handover}
+    return provider.stream(request, upstream=Upstream("m"), **how)
 
 
-def streamed(server, fault, protocol="openai", *, timeout=5.0, idle_timeout=5.0) -> ChatStream:
+def streamed(server, fault, protocol="openai", **options) -> ChatStream:
     server.then(Fault(fault, text=TEXT) if isinstance(fault, str) else fault)
-    return begin(make(server, protocol), timeout=timeout, idle_timeout=idle_timeout)
+    return begin(make(server, protocol), **options)
 
 
 def rest(stream: ChatStream) -> list[str]:

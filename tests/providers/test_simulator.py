@@ -135,7 +135,9 @@ def test_a_fault_named_within_a_message_is_none():
 
 def stream(text: str, *, max_tokens=200, latency=0.0, failure_rate=0.0, timeout=30.0) -> SimulatorStream:
     provider = SimulatorProvider(key="simulator", latency=latency, failure_rate=failure_rate)
-    return provider.stream(chat(text, max_tokens), upstream=Upstream("any"), timeout=timeout, idle_timeout=30.0)
+    return provider.stream(
+        chat(text, max_tokens), upstream=Upstream("any"), timeout=timeout, idle_timeout=30.0, handover=15.0
+    )
 
 
 def pieces(stream: SimulatorStream) -> list[str]:

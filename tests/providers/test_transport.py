@@ -19,7 +19,7 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers import sockets
+from chat.providers import addresses as where
 from chat.providers.endpoint import Endpoint
 from chat.providers.incoming import MAX_BODY, Response
 from chat.providers.transport import Transport
@@ -143,7 +143,7 @@ class TestDeadline:
             assert not caught.value.unsent
 
     def test_connect_timeout_bounds_all_addresses_together(self, transport, silent_port, monkeypatch):
-        monkeypatch.setattr(sockets, "_resolve", lambda *args: addresses(*[silent_port] * 20))
+        monkeypatch.setattr(where, "_resolve", lambda *args: addresses(*[silent_port] * 20))
         began = time.monotonic()
         error = failure(transport, "http://provider.test", timeout=5, connect_timeout=TOTAL)
         assert type(error) is ProviderTimeoutError
@@ -151,8 +151,8 @@ class TestDeadline:
         assert time.monotonic() - began < TOTAL + SLACK
 
     def test_dead_addresses_leave_time_for_the_next(self, transport, server, dead_port, silent_port, monkeypatch):
-        monkeypatch.setattr(sockets, "_resolve", lambda *args: addresses(dead_port, silent_port, server.port))
-        monkeypatch.setattr(sockets, "SHORTEST_TRY", 0.01)
+        monkeypatch.setattr(where, "_resolve", lambda *args: addresses(dead_port, silent_port, server.port))
+        monkeypatch.setattr(where, "SHORTEST_TRY", 0.01)
         assert post(transport, "http://provider.test", connect_timeout=TOTAL).status == 200
 
     def test_a_name_server_that_is_silent(self, transport, monkeypatch):
@@ -164,7 +164,7 @@ class TestDeadline:
                 silent.wait(10)
             return real(host, *args, **kwargs)
 
-        monkeypatch.setattr(sockets.socket, "getaddrinfo", look_up)
+        monkeypatch.setattr(where.socket, "getaddrinfo", look_up)
         began = time.monotonic()
         error = failure(transport, "http://provider.test", connect_timeout=TOTAL)
         silent.set()
@@ -189,7 +189,7 @@ class TestFaults:
         def unknown(*args, **kwargs):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-        monkeypatch.setattr(sockets.socket, "getaddrinfo", unknown)
+        monkeypatch.setattr(where.socket, "getaddrinfo", unknown)
         error = failure(transport, "http://provider.invalid")
         assert type(error) is ProviderUnavailableError
         assert error.unsent
