@@ -37,9 +37,12 @@ class StreamTooLong(ProviderTimeoutError):
 
 class Answer(NamedTuple):
     """The outcome of a chat. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
-    `upstream_model` is the provider's own name of the model that answered; `ignored` are the client's fields that an
-    operator has left out; `created` is seconds since the epoch. A further field needs a default, which those kept
-    before it then have."""
+    `created` is seconds since the epoch; `upstream_model` is the provider's own name of the model that answered.
+
+    `ignored` are the client's fields that an operator has left out; `stop_sequence` is the client's own text that ended
+    the answer, where that is known; `budget_limit` are the tokens at which the budget cut it, 0 where it did not.
+    A further field needs a default, which those kept before it then have.
+    """
 
     text: str
     usage: Usage
@@ -53,6 +56,8 @@ class Answer(NamedTuple):
     message: str = ""
     upstream_model: str = ""
     ignored: Sequence[str] = ()
+    stop_sequence: str = ""
+    budget_limit: int = 0
 
     @classmethod
     def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer | None:
@@ -73,6 +78,7 @@ class AnswerStream(Protocol):
 
     answer: Answer | None
     ignored: Sequence[str]
+    budget_limit: int
 
     @property
     def usage(self) -> Usage | None:
@@ -97,13 +103,14 @@ class Arriving:
         *,
         provider: str,
         ignored: Sequence[str],
+        budget_limit: int,
         ends: float,
         waited: Callable[[float], None],
         whole: Callable[[str, ChatStream], Answer],
         broken: Callable[[str, ChatStream, BaseException | None], None],
     ) -> None:
         self.answer: Answer | None = None
-        self.ignored = ignored
+        self.ignored, self.budget_limit = ignored, budget_limit
         self._reply, self._provider, self._ends = reply, provider, ends
         self._waited, self._whole, self._broken = waited, whole, broken
         self._said: list[str] = []
@@ -164,7 +171,7 @@ class Stored:
     def __init__(self, answer: Answer) -> None:
         self.answer: Answer | None = answer
         self.usage = answer.usage
-        self.ignored = answer.ignored
+        self.ignored, self.budget_limit = answer.ignored, answer.budget_limit
         self._pieces = iter([answer.text] if answer.text else [])
 
     def __iter__(self) -> Stored:

@@ -12,7 +12,7 @@ from chat.routes import Model
 LONGEST_LABEL = 512
 MOST_COMPLAINTS = 20
 MOST_STOPS = 4
-"""As many as OpenAI takes: a model's routes may lead there, whatever API the client speaks."""
+"""As many as OpenAI's API takes."""
 Harmless = dict[str, tuple[Any, ...]]
 
 
@@ -61,10 +61,18 @@ class Fields:
         if not isinstance(value, str) or len(value) > LONGEST_LABEL:
             self.complain(name, f"This must be a string of at most {LONGEST_LABEL} characters.")
 
-    def stops(self, name: str) -> tuple[str, ...]:
+    def bound(self, name: str) -> int | None:
+        """Return a number of tokens that no answer shall pass; it may be more than any model gives."""
+        value = self.given.get(name)
+        if value is not None and not (is_integer(value) and value >= 1):
+            self.complain(name, "This must be an integer, 1 or more.")
+            return None
+        return value
+
+    def stops(self, name: str, most: int = MOST_STOPS) -> tuple[str, ...]:
         value = self.given.get(name, [])
-        if not isinstance(value, list) or len(value) > MOST_STOPS or not all(isinstance(s, str) and s for s in value):
-            self.complain(name, f"This must be a list of up to {MOST_STOPS} strings that are not empty.")
+        if not isinstance(value, list) or len(value) > most or not all(isinstance(s, str) and s for s in value):
+            self.complain(name, f"This must be a list of up to {most} strings that are not empty.")
             return ()
         return tuple(value)
 

@@ -73,7 +73,7 @@ def reserve(
         user.pk,
         row.used,
         budget.limit,
-        min(asked.tokens, budget.limit) if can_ever_fit else smallest,
+        smallest,
         tokens_reserved=row.reserved,
         prompt_tokens=prompt_tokens,
         resets_at=period_end(budget.period, start),

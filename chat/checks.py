@@ -28,6 +28,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "DATABASE_POOL": COUNT,
     "KEY_TTL_DAYS": (1, 3650),
     "MAX_BODY_BYTES": (1, 10**9),
+    "MAX_V1_BODY_BYTES": (1, 10**9),
     "PROVIDER_POOL_SIZE": COUNT,
     "REPLY_CACHE_TTL": (0, 10**9),
     "RESERVATION_MARGIN": (0, 86_400),

@@ -39,15 +39,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Chat:
-    """A checked request. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS; `keep`
-    is called with the answer's fields, in the transaction that charges it if one does; False: do not charge.
-    `spelling` has the client's own word for a field where that is another than ours."""
+    """A checked request. `max_tokens` is the output that the client wants, `most_tokens` a bound that it would not have
+    passed; without both the model's default holds. `spelling` has the client's own word for a field where that is
+    another than ours. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS; `keep` is
+    called with the answer's fields, in the transaction that charges it if one does; False: do not charge."""
 
     user: Any
     model: Model
     messages: Sequence[ChatMessage]
     max_tokens: int | None
     request_id: str
+    most_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ def stream_chat(chat: Chat) -> AnswerStream:
         reply,
         provider=running.course.provider,
         ignored=running.ignored(),
+        budget_limit=running.budget_limit(),
         ends=time.monotonic() + conf.CHAT_STREAM_MAX,
         waited=running.waited,
         whole=running.whole,
@@ -108,7 +111,7 @@ class _Running:
             model=chat.model.name,
             prompt_tokens=self.prompt_tokens,
             max_tokens=chat.max_tokens,
-            default_tokens=chat.model.default_output_tokens,
+            default_tokens=self._wanted(),
             seconds=longest(stream),
         )
         self.course = failover.Course(abandoned=partial(budgets.add_uncharged, self.reservation))
@@ -163,7 +166,7 @@ class _Running:
         """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
         self._keep_private(text)
         usage, estimated = bill.believed(reply.usage, self._counted(text), text)
-        answer = self._answer(text, usage, reply.finish_reason)
+        answer = self._answer(text, usage, reply.finish_reason, reply.stop_sequence)
         fields = answer._asdict()
         budgets.settle(
             self.reservation,
@@ -224,6 +227,17 @@ class _Running:
     def _keep_private(self, *answer: str) -> None:
         keep_private((*(message.content for message in self.prompt), *answer))
 
+    def _wanted(self) -> int:
+        """Return the tokens that the answer may have where the budget allows them."""
+        chat = self.chat
+        bound = min(chat.most_tokens, chat.model.max_output_tokens) if chat.most_tokens else None
+        return chat.max_tokens or bound or chat.model.default_output_tokens
+
+    def budget_limit(self) -> int:
+        """Return the tokens that the budget, and nobody else, limits the answer to; 0 where it does not."""
+        allowed = self.reservation.output_tokens
+        return allowed if allowed < self._wanted() else 0
+
     def _counted(self, text: str) -> Usage:
         return bill.counted(self.prompt_tokens, text, self.reservation.output_tokens)
 
@@ -240,7 +254,7 @@ class _Running:
     def _unsupported(self, name: str) -> UnsupportedParameter:
         return UnsupportedParameter(self.chat.spelling.get(name, name), model=self.chat.model.name)
 
-    def _answer(self, text: str, usage: Usage, finish_reason: Any) -> Answer:
+    def _answer(self, text: str, usage: Usage, finish_reason: Any, stop_sequence: str = "") -> Answer:
         return Answer(
             text,
             usage,
@@ -252,11 +266,12 @@ class _Running:
             int(time.time()),
             upstream_model=self.course.upstream_model,
             ignored=self.ignored(),
+            stop_sequence=stop_sequence,
+            budget_limit=self.budget_limit() if finish_reason == "length" else 0,
         )
 
     def _cache_key(self) -> str:
-        asked = self.chat.max_tokens or self.chat.model.default_output_tokens
-        return reply_cache.key(self.chat.user.pk, self.chat.model.name, self._request(asked))
+        return reply_cache.key(self.chat.user.pk, self.chat.model.name, self._request(self._wanted()))
 
     def _cached(self, exc: BaseException) -> Answer | None:
         """The last answer to an identical request, where every failure that led to `exc` is one it may stand in for."""

@@ -25,6 +25,8 @@ class Conf:
     CHAT_STREAM_IDLE_TIMEOUT: float
     CHAT_STREAM_MAX: float
     CHAT_KEEP_ALIVE: float
+    MAX_BODY_BYTES: int
+    MAX_V1_BODY_BYTES: int
     REPLY_CACHE_TTL: int
     RESERVATION_MARGIN: float
     TOKEN_BUDGET_DEFAULT: int
@@ -40,3 +42,14 @@ class Conf:
 
 
 conf = Conf()
+
+
+def largest_body(path: str) -> int:
+    """Return the most bytes that the body of a request to `path` may have."""
+    own = conf.MAX_V1_BODY_BYTES if is_vendors(path) else conf.MAX_BODY_BYTES
+    return min(own, int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
+
+
+def is_vendors(path: str) -> bool:
+    """Return whether `path` belongs to the APIs that vendors' clients speak, however many slashes it begins with."""
+    return path.lstrip("/").partition("/")[0] == "v1"

@@ -31,6 +31,8 @@ def store(conversation: Conversation | None, messages: Sequence[ChatMessage], an
     turns = [*messages, ChatMessage("assistant", answer.text)]
     try:
         with transaction.atomic():
-            Message.objects.bulk_create(Message(conversation=conversation, **turn._asdict()) for turn in turns)
+            Message.objects.bulk_create(
+                Message(conversation=conversation, role=turn.role, content=turn.content) for turn in turns
+            )
     except Exception as exc:  # whatever it is, it must not cost the user the answer
         log.error("conversation_not_stored", conversation_id=str(conversation.pk), exc_info=exc)

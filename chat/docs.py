@@ -57,7 +57,7 @@ def error_entry(problem: Problem) -> dict[str, Any]:
         "title": problem.title,
         "meaning": problem.meaning,
         "what_to_do": problem.what_to_do,
-        "should_retry": problem.should_retry,
+        "should_retry": describe(problem.example).should_retry,
         "example": NATIVE.body(describe(problem.example), EXAMPLE_ID),
     }
 

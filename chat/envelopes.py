@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from django.http import HttpRequest
 
+from chat.conf import is_vendors
 from chat.negotiation import PROBLEM_JSON
 from chat.problems import LONGEST_ECHO, REASONS, Description, Problem, describe
 
@@ -30,6 +31,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "requested_model": TEXT | {"maxLength": LONGEST_ECHO},
     "available_models": TEXTS,
     "limit_bytes": COUNT,
+    "limit_values": COUNT,
     "tokens_used": COUNT,
     "tokens_limit": COUNT,
     "tokens_needed": {"type": ["integer", "null"], "minimum": 0},
@@ -164,8 +166,8 @@ def envelope_of(request: HttpRequest) -> Envelope:
 
 def envelope_by_path(request: HttpRequest) -> Envelope | None:
     """None where the header decides, which a shared cache has to be told."""
-    root, name = (*request.path_info.split("/")[1:3], "", "")[:2]
-    return {"chat": OPENAI, "messages": ANTHROPIC}.get(name) if root == "v1" else NATIVE
+    _, name = (*filter(None, request.path_info.split("/")), "", "")[:2]
+    return {"chat": OPENAI, "messages": ANTHROPIC}.get(name) if is_vendors(request.path_info) else NATIVE
 
 
 def param_of(context: dict[str, Any]) -> str | None:

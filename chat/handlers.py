@@ -114,7 +114,7 @@ def headers(description: Description, request: HttpRequest) -> dict[str, str]:
     Where the SDKs go, a wait that nobody would sit through is a no: they sleep in the middle of their caller's work.
     `Vary` is for a shared cache, where a header chose the body's shape."""
     too_long = (description.retry_after or 0) > LONGEST_SLEEP and envelope_of(request) is not NATIVE
-    result = {"X-Should-Retry": "true" if description.problem.should_retry and not too_long else "false"}
+    result = {"X-Should-Retry": "true" if description.should_retry and not too_long else "false"}
     if description.retry_after is not None:
         result["Retry-After"] = str(description.retry_after)
     if envelope_by_path(request) is None:

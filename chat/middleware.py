@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import structlog
-from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
@@ -24,17 +23,17 @@ from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.response import Response
 
 from chat.budgets import release_connection
-from chat.conf import conf
+from chat.conf import conf, largest_body
 from chat.exceptions import SystemError
 from chat.forwarded import client_ip
 from chat.handlers import error_response, is_admin
-from chat.problems import find
+from chat.problems import BodyTooLarge, find
 from chat.redaction import keep_private
 
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECRET_NAMES = re.compile(r"(?i)key|token|passw|pwd|secret|auth|session|csrf|signature|credential")
 BY_STATUS: dict[int, Callable[[HttpRequest], Exception]] = {
-    400: lambda request: RequestDataTooBig() if is_too_large(request) else BadRequest(),
+    400: lambda request: BadRequest(),
     403: lambda request: PermissionDenied(),
     404: lambda request: Http404(),
     405: lambda request: MethodNotAllowed(str(request.method)),
@@ -97,6 +96,8 @@ class ErrorMiddleware:
             request.get_host()
         except DisallowedHost as exc:
             return error_response(exc, request)
+        if is_too_large(request):
+            return error_response(BodyTooLarge(largest_body(request.path_info)), request)
         response = self.get_response(request)
         if response.status_code < 400 or is_admin(request) or is_ours(response):
             return response
@@ -153,9 +154,9 @@ def is_ours(response: HttpResponse) -> bool:
 
 
 def is_too_large(request: HttpRequest) -> bool:
-    """Whether the body is over the limit, which Django reports as one more bad request."""
+    """Return whether the body is over its path's limit, before anything of it is read."""
     try:
-        return bool(int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        return int(request.META.get("CONTENT_LENGTH") or 0) > largest_body(request.path_info)
     except ValueError:
         return False
 

@@ -9,15 +9,19 @@ from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 
+from chat.conf import is_vendors
+
 PROBLEM_JSON = "application/problem+json"
 EVENT_STREAM = "text/event-stream"
 
 
 class ContentNegotiation(DefaultContentNegotiation):
     """DRF's, which also serves a client that accepts nothing but `application/problem+json` or `text/event-stream`:
-    errors or streams come as that, and everything else as JSON."""
+    errors or streams come as that, and everything else as JSON. Vendors' clients get JSON whatever they accept."""
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
+        if is_vendors(request.path_info):
+            return next((r, r.media_type) for r in renderers if isinstance(r, JSONRenderer))
         try:
             return super().select_renderer(request, renderers, format_suffix)
         except NotAcceptable:

@@ -30,7 +30,7 @@ class StrictJSONParser(JSONParser):
         if codecs.lookup(encoding).name not in UNICODE:
             raise ParseError("The body must be in UTF-8.")
         try:
-            text = codecs.decode(_whole(stream, parser_context or {}), encoding)
+            text = codecs.decode(_whole(stream, parser_context or {}), encoding).removeprefix("\ufeff")
             data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer)
             _check_text(data)
         except RecursionError:

@@ -30,6 +30,8 @@ from chat.providers.failures import FORBIDDEN
 from chat.routes import SIMULATOR
 
 EXAMPLE_MESSAGES = [{"role": "user", "content": "Hello!"}]
+HELD = 5
+"""Seconds after which tokens that chats in flight hold may have come back."""
 LONGEST_ECHO = 200
 """Characters of the client's own input that an error repeats."""
 
@@ -44,6 +46,17 @@ class ConversationNotFound(drf.NotFound):
     """No conversation of the user's has this id: another's, an unknown and a malformed one are alike."""
 
     default_detail = "The user has no conversation with this id."
+
+
+class BodyTooLarge(dj.RequestDataTooBig):
+    """The body has more bytes than its path takes, or more JSON values than any: one of the limits is set."""
+
+    def __init__(self, limit_bytes: int = 0, limit_values: int = 0) -> None:
+        super().__init__(
+            f"The body is larger than {limit_bytes or limit_values} {'bytes' if limit_bytes else 'values'}."
+        )
+        self.limit_bytes = limit_bytes
+        self.limit_values = limit_values
 
 
 class RequestInProgress(drf.APIException):
@@ -92,7 +105,7 @@ class Problem:
     context: Callable[[Any], dict[str, Any] | None] = nothing
     retry_after: Callable[[Any], float | None] = nothing
     message: Callable[[Any], str] | None = None
-    should_retry: bool = False
+    should_retry: bool | Callable[[Any], bool] = False
     traceback: bool = False
 
     @property
@@ -108,6 +121,7 @@ class Description:
     message: str
     retry_after: int | None
     context: dict[str, Any]
+    should_retry: bool
 
 
 def find(exc: BaseException) -> Problem:
@@ -124,7 +138,8 @@ def describe(exc: BaseException) -> Description:
     context = problem.context(exc) or {}
     if retry_after is not None:
         context = {"retry_after": retry_after} | context
-    return Description(problem, message, retry_after, context)
+    again = problem.should_retry
+    return Description(problem, message, retry_after, context, again(exc) if callable(again) else again)
 
 
 def level_of(exc: BaseException) -> str:
@@ -160,6 +175,12 @@ def _outage(exc: Any) -> dict[str, Any]:
     return {"provider": exc.provider, "status_page": entry.status_page if entry else None}
 
 
+def _too_large(exc: Any) -> dict[str, Any]:
+    if getattr(exc, "limit_values", 0):
+        return {"limit_values": exc.limit_values}
+    return {"limit_bytes": getattr(exc, "limit_bytes", settings.DATA_UPLOAD_MAX_MEMORY_SIZE)}
+
+
 def _budget(exc: tree.TokenBudgetExceededError) -> dict[str, Any]:
     resets_at = exc.resets_at.isoformat().replace("+00:00", "Z") if exc.resets_at else None
     return {
@@ -172,7 +193,15 @@ def _budget(exc: tree.TokenBudgetExceededError) -> dict[str, Any]:
     }
 
 
+def _is_held(exc: tree.TokenBudgetExceededError) -> bool:
+    """Return whether chats in flight hold the tokens that are missing: those may come back in seconds."""
+    needed = exc.tokens_used + (exc.tokens_needed or 0)
+    return exc.can_ever_fit and exc.tokens_reserved > 0 and needed <= exc.tokens_limit
+
+
 def _budget_wait(exc: tree.TokenBudgetExceededError) -> float | None:
+    if _is_held(exc):
+        return HELD
     if exc.resets_at is None or not exc.can_ever_fit:
         return None
     return (exc.resets_at - timezone.now()).total_seconds()
@@ -185,7 +214,7 @@ def _budget_message(exc: tree.TokenBudgetExceededError) -> str:
     held = f" (chats in flight hold {exc.tokens_reserved})" if exc.tokens_reserved else ""
     renewal = f" until it is renewed, on {exc.resets_at:%Y-%m-%d at %H:%M} UTC" if exc.resets_at else ""
     now, later = _to_fit(exc, exc.tokens_remaining), "wait until then"
-    if exc.tokens_reserved and exc.tokens_used + (exc.tokens_needed or 0) <= exc.tokens_limit:
+    if _is_held(exc):
         later = "wait until those chats are over"
     if not exc.can_ever_fit:
         change = _to_fit(exc, exc.tokens_limit)
@@ -319,13 +348,13 @@ PROBLEMS = [
             drf.UnsupportedMediaType("text/plain")),
     Problem(413, "request_too_large", "warning", (dj.RequestDataTooBig,),
             "The body is larger than `limit_bytes`.", "Shorten it.", dj.RequestDataTooBig(),
-            context=lambda exc: {"limit_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE}),
+            context=_too_large),
     Problem(429, "token_budget_exceeded", "warning", (tree.TokenBudgetExceededError,),
             "The request needs more tokens than your budget has left.",
             "The message says which of these helps: a lower max_tokens, shorter messages, to wait until `resets_at`, "
             "a larger budget.",
             tree.TokenBudgetExceededError(7, 9500, 10000, 800, prompt_tokens=300, resets_at=_RESET),
-            context=_budget, retry_after=_budget_wait, message=_budget_message),
+            context=_budget, retry_after=_budget_wait, message=_budget_message, should_retry=_is_held),
     Problem(429, "rate_limit_exceeded", "warning", (tree.RateLimitExceededError,),
             "You sent more requests than your rate limit allows.", "Wait `reset_in` seconds.",
             tree.RateLimitExceededError(10, 42), should_retry=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from rest_framework import serializers
@@ -17,7 +18,7 @@ from chat.providers.base import ChatMessage
 from chat.routes import Model
 
 ROLES = ("system", "user", "assistant")
-MOST_MESSAGES = 256
+MOST_MESSAGES = 2_000
 
 
 class StrictSerializer(serializers.Serializer):
@@ -58,7 +59,7 @@ class ChatSerializer(serializers.Serializer):
     strict = True
 
     model = serializers.CharField(help_text="One of GET /models.")
-    messages = ChatMessageSerializer(many=True, help_text="1 to 256, at least one of them from the user.")
+    messages = ChatMessageSerializer(many=True, help_text=f"1 to {MOST_MESSAGES}, at least one of them from the user.")
     temperature = serializers.FloatField(
         min_value=0, max_value=2, required=False, help_text="0 to 2; left out, none is sent."
     )
@@ -177,8 +178,9 @@ def check_model(name: Any) -> Model:
     return catalogue.current().get(name)
 
 
-def check_messages(value: Any) -> tuple[ChatMessage, ...]:
-    """The messages, checked. Raises `InvalidMessageFormatError` for the first fault."""
+def check_messages(value: Any, may_be_blank: Collection[str] = ()) -> tuple[ChatMessage, ...]:
+    """Return the messages, checked. Raises `InvalidMessageFormatError` for the first fault. The roles in `may_be_blank`
+    need not say anything."""
     if value is None:
         raise InvalidMessageFormatError("This field is required.", received="null")
     if not isinstance(value, list):
@@ -186,28 +188,28 @@ def check_messages(value: Any) -> tuple[ChatMessage, ...]:
     if not 1 <= len(value) <= MOST_MESSAGES:
         message = f"There must be 1 to {MOST_MESSAGES} messages, not {len(value)}."
         raise InvalidMessageFormatError(message, received=echo(value))
-    messages = tuple(_check_message(item, f"messages[{number}]") for number, item in enumerate(value))
+    messages = tuple(_check_message(item, f"messages[{number}]", may_be_blank) for number, item in enumerate(value))
     if not any(message.role == "user" for message in messages):
         raise InvalidMessageFormatError("At least one message must have the role user.", received=echo(value))
     return messages
 
 
-def _check_message(item: Any, place: str) -> ChatMessage:
+def _check_message(item: Any, place: str, may_be_blank: Collection[str]) -> ChatMessage:
     def fault(message: str, received: Any, field: str = "") -> InvalidMessageFormatError:
         return InvalidMessageFormatError(message, field=place + field, received=echo(received))
 
     if not isinstance(item, dict):
         raise fault("A message is an object with a role and a content.", item)
-    if extra := item.keys() - {"role", "content"}:
+    if extra := item.keys() - {"role", "content", *(["name"] if may_be_blank else [])}:
         raise fault("A message has a role and a content, and nothing else.", sorted(extra))
     role, content = item.get("role"), item.get("content")
     if role not in ROLES:
         raise fault(f"The role must be one of {', '.join(ROLES)}.", role, ".role")
     if not isinstance(content, str):
         raise fault("The content must be a string.", content, ".content")
-    if not content.strip():
+    if not content.strip() and role not in may_be_blank:
         raise fault("The content must not be blank.", content, ".content")
-    return ChatMessage(str(role), content)
+    return ChatMessage(str(role), content, item.get("name", ""))
 
 
 def echo(value: Any) -> str:

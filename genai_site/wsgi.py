@@ -12,6 +12,7 @@ from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
 from django.db import connection
 
+from chat.conf import largest_body
 from chat.database import bound_waits
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
@@ -36,7 +37,7 @@ class Handler(WSGIHandler):
         if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
             # A chunked body has no length, which Django takes for no body. One byte more than may be tells a long one.
             try:
-                body, missing = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1), 0
+                body, missing = environ["wsgi.input"].read(largest_body(environ["PATH_INFO"]) + 1), 0
             except Exception as exc:  # the server's own classes, for a chunk that is malformed or cut short
                 log.warning("broken_chunked_body", exc_info=exc)
                 body, missing = b"", 1  # the parser misses a byte, and answers as for any body cut short

@@ -172,7 +172,7 @@ def test_a_refusal_says_exactly_what_was_missing(user):
 @pytest.mark.parametrize(
     ("prompt", "max_tokens", "needed", "can_ever_fit"),
     [
-        (100, None, 1000, True),  # prompt and default are 1100, and at most the whole budget is ever set aside
+        (100, None, 116, True),  # the least that a request of this prompt needs
         (984, None, 1000, True),
         (985, None, 1001, False),
         (400, 600, 1000, True),

@@ -9,8 +9,14 @@ from tests.contract import ask, check_error, check_ids, send
 from tests.test_settings import python
 
 APP, STRANGER = "https://app.example", "https://stranger.example"
-READABLE = "x-request-id request-id retry-after x-should-retry ratelimit ratelimit-policy idempotent-replayed x-cached"
-SDKS = "authorization content-type x-api-key anthropic-version idempotency-key x-request-id x-stainless-retry-count"
+READABLE = (
+    "x-request-id request-id retry-after x-should-retry ratelimit ratelimit-policy idempotent-replayed x-cached "
+    "x-budget-limited x-ignored-parameters"
+)
+SDKS = (
+    "authorization content-type x-api-key anthropic-version idempotency-key x-request-id x-stainless-retry-count "
+    "traceparent tracestate baggage sentry-trace x-client-request-id"
+)
 
 
 @pytest.fixture
@@ -128,3 +134,8 @@ def test_the_environment_names_them(module):
     assert python("-c", words, **environment) == (0, "[]\n")
     given = environment | {"CORS_ALLOWED_ORIGINS": f"{APP}, http://localhost:5173"}
     assert python("-c", words, **given) == (0, f"['{APP}', 'http://localhost:5173']\n")
+
+
+def test_the_environment_admits_more_headers():
+    words = "from django.conf import settings as s; print('x-tenant' in s.CORS_ALLOW_HEADERS)"
+    assert python("-c", words, CORS_ALLOWED_HEADERS="x-tenant,x-team") == (0, "True\n")

@@ -37,7 +37,6 @@ BROKEN = {
     "nul in a name": r'{"a\u0000": 1}',
     "raw control character": '{"model": "a\nb"}',
     "not utf-8": b'{"model": "planted\xff"}',
-    "bom": b"\xef\xbb\xbf{}",
     "utf-16": json.dumps(chat_body()).encode("utf-16"),
 }
 
@@ -89,6 +88,24 @@ def test_other_media_types(auth_client, content_type):
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=UTF-8"])
 def test_json_by_any_spelling(auth_client, content_type):
     assert send(auth_client, json.dumps(chat_body()), content_type).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions", "/v1/messages"])
+def test_a_byte_order_mark_is_none_of_the_body(auth_client, path):
+    body = json.dumps(chat_body(max_tokens=50)).encode("utf-8-sig")
+    assert auth_client.generic("POST", path, body, content_type="application/json").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "//v1/messages", "/v1/nowhere"])
+def test_the_vendors_paths_take_larger_bodies(auth_client, settings, path):
+    settings.MAX_BODY_BYTES, settings.MAX_V1_BODY_BYTES = 1_000, 3_000
+    bodies = [json.dumps(chat_body("Hi", max_tokens=50)).encode().ljust(size) for size in (3_000, 3_001)]
+    kind = {"content_type": "application/json", "PATH_INFO": path}
+    answers = [auth_client.generic("POST", "/", body, **kind) for body in bodies]
+    found = path in ("/v1/chat/completions", "/v1/messages")
+    assert [answer.status_code for answer in answers] == [200 if found else 404, 413]
+    assert "3000" in answers[1].content.decode()
+    assert answers[1].json().get("error", {}).get("type") in ("request_too_large", "invalid_request_error")
 
 
 def test_the_size_limit(auth_client, settings):

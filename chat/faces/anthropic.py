@@ -36,6 +36,7 @@ OTHER_BLOCKS = (
     "web_search_tool_result",
     "container_upload",
 )
+MOST_SEQUENCES = 256
 OF_A_BLOCK: Harmless = {"cache_control": (), "citations": ([],)}
 OF_A_MESSAGE: Harmless = {}
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
@@ -61,11 +62,12 @@ class MessagesSerializer(foreign.ForeignSerializer):
         "user_profile_id": (),
         "workspace_id": (),
     }
+    LIMITS = ()
     FURTHER = ("system", "stop_sequences", "metadata")
 
     model = serializers.CharField(help_text="One of GET /v1/models.")
     messages = serializers.JSONField()
-    max_tokens = serializers.IntegerField(min_value=1, help_text="Up to the model's own.")
+    max_tokens = serializers.IntegerField(min_value=1, help_text="At most; the model's own limit holds, too.")
     temperature = serializers.FloatField(min_value=0, max_value=1, required=False, help_text="0 to 1.")
     top_p = serializers.FloatField(min_value=0, max_value=1, required=False)
     stream = serializers.BooleanField(required=False, help_text="The answer as server-sent events; default false.")
@@ -79,7 +81,7 @@ class MessagesSerializer(foreign.ForeignSerializer):
             "system": {
                 "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": foreign.part_schema(OF_A_BLOCK)}]
             },
-            "stop_sequences": {"anyOf": [foreign.STOPS, {"type": "null"}]},
+            "stop_sequences": {"anyOf": [foreign.STOPS | {"maxItems": MOST_SEQUENCES}, {"type": "null"}]},
             "metadata": metadata,
         }
 
@@ -103,8 +105,10 @@ class MessagesSerializer(foreign.ForeignSerializer):
         return {
             "temperature": fields.number("temperature", 1),
             "top_p": fields.number("top_p", 1),
-            "max_tokens": fields.tokens("max_tokens", model),
-            "stop": fields.stops("stop_sequences"),
+            # Its clients must send one, and fill in the most that any model gives: an upper bound, not a need.
+            "max_tokens": None,
+            "most_tokens": fields.bound("max_tokens"),
+            "stop": fields.stops("stop_sequences", MOST_SEQUENCES),
             "spelling": {"stop": "stop_sequences"},
             "stream": fields.flag("stream"),
         }
@@ -138,8 +142,8 @@ class MessagesView(ChatEndpoint):
 
     def body(self, answer: Answer) -> dict[str, Any]:
         content = [{"type": "text", "text": answer.text}] if answer.text else []
-        reason, usage = STOP_REASONS[answer.finish_reason], charged(answer)
-        return message(answer.request_id, answer.model, content, reason, usage) | noted(answer)
+        head = message(answer.request_id, answer.model, content, None, charged(answer))
+        return head | stopped(answer) | noted(answer)
 
     def events(self, chat: Chat, data: dict[str, Any]) -> MessageEvents:
         return MessageEvents(chat)
@@ -165,7 +169,7 @@ class MessageEvents:
         return delta if self.opened else self._open() + delta
 
     def end(self, answer: Answer) -> str:
-        reason = {"stop_reason": STOP_REASONS[answer.finish_reason], "stop_sequence": None}
+        reason = stopped(answer)
         closing = named("content_block_stop", index=0) if self.opened else ""
         return closing + named("message_delta", delta=reason, usage=usage_of(charged(answer))) + named("message_stop")
 
@@ -176,6 +180,13 @@ class MessageEvents:
         self.opened = True
         block = named("content_block_start", index=0, content_block={"type": "text", "text": ""})
         return block + self.keep_alive
+
+
+def stopped(answer: Answer) -> dict[str, str | None]:
+    """Return why the answer ended, in Anthropic's two fields."""
+    if answer.stop_sequence:
+        return {"stop_reason": "stop_sequence", "stop_sequence": answer.stop_sequence}
+    return {"stop_reason": STOP_REASONS[answer.finish_reason], "stop_sequence": None}
 
 
 def named(kind: str, **data: Any) -> str:

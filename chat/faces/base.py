@@ -122,8 +122,10 @@ def stand_in(answer: Answer | None) -> dict[str, str]:
 
 
 def left_out(answer: Answer | AnswerStream) -> dict[str, str]:
-    """The header that names the client's fields which an operator's `drop` has left out."""
-    return {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}
+    """Return the headers that tell what was left out: the client's fields that an operator's `drop` names, and the
+    part of the answer that the budget has no tokens for. Of a stream, that is known before it is needed."""
+    ignored = {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}
+    return ignored | ({"X-Budget-Limited": str(answer.budget_limit)} if answer.budget_limit else {})
 
 
 def noted(answer: Answer | None) -> dict[str, Any]:

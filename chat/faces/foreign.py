@@ -25,7 +25,7 @@ class ForeignSerializer(serializers.Serializer):
     """Fields that the other API has and we have not, each with the values that ask for nothing, beside null."""
     FURTHER: ClassVar[tuple[str, ...]]
     """Fields that `refine_schema` describes, since no field of REST framework can."""
-    LIMITS = ("max_tokens", "max_completion_tokens")
+    LIMITS: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
 
     def refine_schema(self, schema: dict[str, Any]) -> None:
         describe_models(schema, *(name for name in self.LIMITS if name in schema["properties"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -27,9 +28,10 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 OTHER_ROLES = ("tool", "function")
 OTHER_PARTS = ("image_url", "input_audio", "file", "refusal")
 LABELS = ("user", "safety_identifier", "prompt_cache_key")
+NAME = re.compile(r"[^\s<|\\/>]{1,64}")
+"""A participant's name, as OpenAI's reference has it."""
+MAY_BE_BLANK = ("system", "assistant")
 OF_A_MESSAGE: Harmless = {
-    # Models read a name, and not all that may answer here take one: to drop it would change the conversation.
-    "name": (),
     # What an answer carries besides its text, so that it can be sent back as it came.
     "refusal": (),
     "annotations": ([],),
@@ -108,7 +110,7 @@ class ChatCompletionSerializer(foreign.ForeignSerializer):
         items = data.get("messages")
         if isinstance(items, list):
             items = [plain_message(item, f"messages[{number}]") for number, item in enumerate(items)]
-        return check_messages(items)
+        return check_messages(items, MAY_BE_BLANK)
 
     def take_options(self, fields: Fields, model: Model) -> dict[str, Any]:
         """See `ForeignSerializer`."""
@@ -130,6 +132,7 @@ class ChatCompletionSerializer(foreign.ForeignSerializer):
             "max_tokens": limit or older,
             "stop": fields.stops("stop"),
             "stream": stream,
+            "spelling": {"name": place_of_name(fields.given["messages"])},
         }
 
 
@@ -146,7 +149,18 @@ def plain_message(item: Any, place: str) -> Any:
         complaint = f"The role must be one of {', '.join(ROLES)}."
         raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
     content = foreign.joined(message.get("content"), f"{place}.content", OF_A_PART, OTHER_PARTS)
-    return message | {"role": ROLES[role], "content": content}
+    if content is None and ROLES[role] in MAY_BE_BLANK:
+        content = ""
+    name = message.get("name")
+    if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
+        complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
+    return message | {"role": ROLES[role], "content": content, "name": name or ""}
+
+
+def place_of_name(messages: list[dict[str, Any]]) -> str:
+    """Return the place of the first participant's name."""
+    return next((f"messages[{number}].name" for number, item in enumerate(messages) if item.get("name")), "name")
 
 
 class ChatCompletionsView(ChatEndpoint):

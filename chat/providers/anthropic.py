@@ -73,9 +73,10 @@ class AnthropicProvider(HTTPProvider):
         return {"anthropic-version": VERSION} | ({"x-api-key": api_key} if api_key else {})
 
     def payload(self, request: ChatRequest, upstream: Upstream) -> dict[str, Any]:
-        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        said = [message for message in request.messages if message.content.strip()]  # a blank block is refused
+        system = "\n\n".join(message.content for message in said if message.role == "system")
         # The API itself joins turns of one role and lets the assistant begin, so turns go as they came.
-        turns = [{"role": role, "content": text} for role, text in request.messages if role != "system"]
+        turns = [{"role": role, "content": text} for role, text, _ in said if role != "system"]
         if turns and turns[-1]["role"] == "assistant":
             turns[-1]["content"] = turns[-1]["content"].rstrip()  # else refused
         optional = self.optional(request, upstream)
@@ -86,6 +87,8 @@ class AnthropicProvider(HTTPProvider):
 
     def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
         """See `HTTPProvider.takes`. Source: Anthropic's API reference and its migration guides."""
+        if name == "name":
+            return False  # models read it, so to leave it out would change the conversation
         if name == "stop":
             return all(text.strip() for text in asked["stop"])
         if name not in SAMPLING:
@@ -105,7 +108,7 @@ class AnthropicProvider(HTTPProvider):
         text = "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
         if not text.strip() and not (isinstance(reason, str) and reason):
             raise UnusableReply("neither text nor an end", usage)
-        return ChatReply(text, self.finish(reason, usage, request), usage)
+        return ChatReply(text, self.finish(reason, usage, request), usage, as_text(data.get("stop_sequence")))
 
     def read_event(self, data: dict[str, Any], heard: Heard) -> str:
         kind = data.get("type")
@@ -119,7 +122,7 @@ class AnthropicProvider(HTTPProvider):
         heard.usage = _usage({"usage": heard.usage_report})
         delta = as_object(data.get("delta"))
         if kind == "message_delta" and isinstance(reason := delta.get("stop_reason"), str):
-            heard.reason = reason
+            heard.reason, heard.stop_sequence = reason, as_text(delta.get("stop_sequence"))
         if kind == "content_block_start":  # its text is empty as a rule
             delta = as_object(data.get("content_block"))
         if kind == "message":  # a server that does not stream may answer the whole message as one event
@@ -130,6 +133,7 @@ class AnthropicProvider(HTTPProvider):
     def _read_message(self, data: dict[str, Any], heard: Heard) -> str:
         blocks, reason = data.get("content"), data.get("stop_reason")
         parts = [as_object(block) for block in (blocks if isinstance(blocks, list) else [])]
+        heard.stop_sequence = as_text(data.get("stop_sequence"))
         heard.reason, heard.usage, heard.done = reason if isinstance(reason, str) else None, _usage(data), True
         return "".join(part_of(part.get("text")) for part in parts if part.get("type") == "text")
 

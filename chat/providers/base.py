@@ -11,10 +11,11 @@ FinishReason = Literal["stop", "length", "content_filter"]
 
 
 class ChatMessage(NamedTuple):
-    """One turn. `role` is `system`, `user` or `assistant`."""
+    """One turn. `role` is `system`, `user` or `assistant`; `name` tells apart those who share a role, "" if nobody."""
 
     role: str
     content: str
+    name: str = ""
 
 
 class Usage(NamedTuple):
@@ -43,7 +44,8 @@ class ChatRequest:
 
     def optional(self) -> dict[str, Any]:
         """Return the fields that the client sent and that a provider's model may be unable to take."""
-        sent = {"temperature": self.temperature, "top_p": self.top_p, "stop": self.stop or None}
+        names = True if any(message.name for message in self.messages) else None
+        sent = {"temperature": self.temperature, "top_p": self.top_p, "stop": self.stop or None, "name": names}
         return {name: value for name, value in sent.items() if value is not None}
 
 
@@ -54,6 +56,8 @@ class ChatReply:
     text: str
     finish_reason: FinishReason
     usage: Usage | None
+    stop_sequence: str = ""
+    """The client's own stop text that ended the answer, where the provider says so."""
 
 
 class ChatStream(Protocol):
@@ -65,6 +69,11 @@ class ChatStream(Protocol):
     """
 
     finish_reason: FinishReason | None
+
+    @property
+    def stop_sequence(self) -> str:
+        """The client's own stop text that ended the answer, where the provider says so."""
+        ...
 
     @property
     def usage(self) -> Usage | None: ...

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chat.providers.base import ChatReply, ChatRequest, Usage
+from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
 from chat.providers.failures import (
     AGAINST_POLICY,
     CREDIT_SPENT,
@@ -155,12 +155,15 @@ class OpenAIProvider(HTTPProvider):
     def payload(self, request: ChatRequest, upstream: Upstream) -> dict[str, Any]:
         payload: dict[str, Any] = {
             "model": upstream.model,
-            "messages": [{"role": role, "content": content} for role, content in request.messages],
+            "messages": [_message(message) for message in request.messages],
             upstream.limit_field or self._limit_field: request.max_tokens,
         }
         if upstream.effort:
             payload["reasoning_effort"] = upstream.effort
-        return payload | self.optional(request, upstream)
+        optional = self.optional(request, upstream)
+        if not optional.pop("name", False):
+            payload["messages"] = [{"role": role, "content": content} for role, content, _ in request.messages]
+        return payload | optional
 
     def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
         """See `HTTPProvider.takes`. Source: OpenAI's guides to its reasoning models and to GPT-6."""
@@ -209,6 +212,11 @@ class OpenAIProvider(HTTPProvider):
         refusal = part_of(delta.get("refusal")) or _text(delta.get("content"), "refusal")
         heard.refused = heard.refused or bool(refusal)
         return _text(delta.get("content"), "text") + refusal
+
+
+def _message(message: ChatMessage) -> dict[str, str]:
+    named = {"name": message.name} if message.name else {}
+    return {"role": message.role, "content": message.content, **named}
 
 
 def _text(content: Any, kind: str) -> str:

@@ -144,6 +144,7 @@ class SimulatorStream:
         words: list[str] = re.findall(r"\S+\s*", reply.text)
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
+        self.stop_sequence = ""
         self._reply, self._pause, self._sleep, self._failure = reply, pause, sleep, failure
         self._words = words[: max(1, len(words) // 2)] if failure else words
         self._owed = 0.0

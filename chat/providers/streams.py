@@ -32,6 +32,7 @@ class Heard:
     usage_report: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
     refused: bool = False
+    stop_sequence: str = ""
     done: bool = False
     counted: bool = False
 
@@ -55,6 +56,10 @@ class HTTPStream:
     @property
     def usage(self) -> Usage | None:
         return self._heard.usage
+
+    @property
+    def stop_sequence(self) -> str:
+        return self._heard.stop_sequence
 
     def begin(self, ends: float, handover: float) -> None:
         """Wait for the first sign of life until `ends`, and then for the first text until `handover`: it may not come
@@ -120,6 +125,7 @@ class HTTPStream:
             return self._last_half()
         reply = self._provider.read_whole(self._response(bytes(self._page)), self._request)
         self.finish_reason, self._heard.usage = reply.finish_reason, reply.usage
+        self._heard.stop_sequence = reply.stop_sequence
         self._incoming.finish()
         return reply.text or None
 
@@ -213,6 +219,7 @@ class OnePieceStream:
     def __init__(self, reply: ChatReply) -> None:
         self.finish_reason: FinishReason | None = None
         self.usage = reply.usage
+        self.stop_sequence = reply.stop_sequence
         self._reply, self._text = reply, reply.text
 
     def next(self, seconds: float) -> str | None:

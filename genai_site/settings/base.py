@@ -28,7 +28,9 @@ STATIC_URL = "static/"
 LOGIN_URL = "rest_framework:login"
 LOGIN_REDIRECT_URL = "/"
 CSRF_FAILURE_VIEW = "chat.handlers.csrf_failure"
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440)
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440)
+MAX_V1_BODY_BYTES = env.int("MAX_V1_BODY_BYTES", 33_554_432)  # images and long histories, as the vendors take them
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(MAX_BODY_BYTES, MAX_V1_BODY_BYTES)  # Django's own, behind ours
 
 INSTALLED_APPS = [
     "chat",  # first, for its templates and its runserver
@@ -96,6 +98,8 @@ CORS_EXPOSE_HEADERS = [
     "ratelimit-policy",
     "idempotent-replayed",
     "x-cached",
+    "x-budget-limited",
+    "x-ignored-parameters",
 ]
 CORS_ALLOW_HEADERS = [
     *default_headers,
@@ -122,6 +126,13 @@ CORS_ALLOW_HEADERS = [
     "x-stainless-runtime",
     "x-stainless-runtime-version",
     "x-stainless-timeout",
+    # What tracing tools add to every request of a page.
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "sentry-trace",
+    "x-client-request-id",
+    *env.list("CORS_ALLOWED_HEADERS", default=[]),
 ]
 
 

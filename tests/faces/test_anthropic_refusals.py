@@ -73,14 +73,14 @@ def test_a_blocks_type_is_told_what_may_be_in_its_place(rig):
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
-NO_STOPS: list[Any] = ["x", [""], ["x"] * 5, [5], {}]
+NO_STOPS: list[Any] = ["x", [""], ["x"] * 257, [5], {}]
 WRONG = [
     ("max_token", {"max_token": 7}),
     ("max_completion_tokens", {"max_completion_tokens": 7}),
     ("stop", {"stop": ["x"]}),
     ("model", {"model": None}),
     ("model", {"model": ["alone"]}),
-    *[("max_tokens", {"max_tokens": value}) for value in (None, 0, 4097, 7.0, True, "7")],
+    *[("max_tokens", {"max_tokens": value}) for value in (None, 0, -1, 7.0, True, "7")],
     *[("temperature", {"temperature": value}) for value in (-0.1, 1.1, True, "1")],
     *[("top_p", {"top_p": value}) for value in (-0.1, 1.1, "1")],
     *[("stop_sequences", {"stop_sequences": value}) for value in NO_STOPS],

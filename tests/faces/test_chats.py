@@ -42,9 +42,9 @@ def finish(response):
 # --- one account ------------------------------------------------------------------------------------------------------
 @STREAMED
 def test_all_faces_draw_on_one_budget(rig, user, stream):
-    TokenBudget.objects.create(user=user, limit=100)
-    assert rig.chat(max_tokens=64).status_code == 200
-    finish(post(rig, OPENAI, max_tokens=64, stream=stream))
+    TokenBudget.objects.create(user=user, limit=70)
+    assert rig.chat(max_tokens=30).status_code == 200
+    finish(post(rig, OPENAI, max_tokens=30, stream=stream))
     assert (rig.tokens(), BudgetPeriod.objects.count()) == ((42, 0), 1)
     response = post(rig, ANTHROPIC, stream=stream)
     assert (response.status_code, code_of(ANTHROPIC, response.json())) == (429, "token_budget_exceeded")

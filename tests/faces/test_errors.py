@@ -15,7 +15,7 @@ from tests.faces.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, po
 from tests.loopback import status
 
 pytestmark = pytest.mark.django_db
-BIG = b'{"model": "' + b"a" * 2_700_000 + b'"}'
+BIG = b'{"model": "' + b"a" * 34_000_000 + b'"}'
 
 
 class World:
@@ -96,7 +96,7 @@ ROWS = [
     ("method_not_allowed", "invalid_request_error", "invalid_request_error", lambda w: w.client.get(w.path)),
     ("unsupported_media_type", "invalid_request_error", "invalid_request_error", lambda w: w.send("a=1", "text/plain")),
     ("request_too_large", "invalid_request_error", "request_too_large", lambda w: w.send(BIG)),
-    ("token_budget_exceeded", "insufficient_quota", "rate_limit_error", lambda w: w.budget(50)),
+    ("token_budget_exceeded", "insufficient_quota", "rate_limit_error", lambda w: w.budget(20)),
     ("rate_limit_exceeded", "requests", "rate_limit_error", lambda w: w.with_setting("CHAT_RATE_LIMIT", "1/h")),
     ("request_in_progress", "invalid_request_error", "conflict_error", lambda w: w.running()),
     ("idempotency_key_reused", "invalid_request_error", "invalid_request_error", lambda w: w.twice()),
@@ -181,9 +181,20 @@ def test_before_the_first_text_a_stream_fails_as_a_whole_answer_does(rig, path, 
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_format_that_is_offered(rig, path):
-    response = post(rig, path, {"Accept": "application/xml"})
-    check(response, "not_acceptable", path, "invalid_request_error")
+@pytest.mark.parametrize("accepted", ["application/xml", "text/html", "text/html,*/*;q=0.1", "nonsense", "a/b;q=", ""])
+def test_whatever_a_client_accepts_it_gets_json(rig, path, accepted):
+    answer = post(rig, path, {"Accept": accepted})
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/json")
+    kind = "not_found_error" if path == ANTHROPIC else "invalid_request_error"
+    check(post(rig, path, {"Accept": accepted}, model="gpt-9"), "model_not_found", path, kind)
+    models = client_of(rig).get("/v1/models", headers={"Accept": accepted})
+    assert (models.status_code, models["Content-Type"]) == (200, "application/json")
+
+
+@pytest.mark.parametrize(("path", "form"), [("//v1/chat/completions", OPENAI), ("//v1/messages", ANTHROPIC)])
+def test_a_base_url_with_a_slash_too_many_gets_the_vendors_form(rig, path, form):
+    response = client_of(rig).post("/", body_for(form), format="json", PATH_INFO=path)
+    check(response, "not_found", form, "not_found_error" if form == ANTHROPIC else "invalid_request_error")
 
 
 @pytest.mark.parametrize("address", ["/v1", "/v1/", "/v1/nowhere", "/v1/completions", "/v1/models/gpt-9"])

@@ -126,7 +126,7 @@ MALFORMED = [
     ("messages", []),
     ("messages", "Hello!"),
     ("messages", [{"role": "system", "content": "x"}]),
-    ("messages", [{"role": "user", "content": "x"}] * 257),
+    ("messages", [{"role": "user", "content": "x"}] * 2001),
     ("messages[0]", ["Hello!"]),
     ("messages[0]", [{"role": "user", "content": "x", "mood": "good"}]),
     *[("messages[0].role", [{"role": role, "content": "x"}]) for role in ("robot", None, 5, ["user"])],
