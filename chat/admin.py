@@ -1,27 +1,21 @@
-"""The admin: budgets to edit, keys to issue and revoke, periods and usage records to read. Messages are private and so
-not in it."""
+"""The admin: budgets to edit, periods and usage records to read; keys and accounts are in admin_keys.py. Messages are
+private and so not in it."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
-import knox.admin  # noqa: F401 - registers what is replaced here, whichever of the two apps is listed first
 from django import forms
-from django.apps import apps
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from knox.models import AuthToken
 
-from chat import catalogue
+from chat import admin_keys, catalogue, trail
 from chat.admin_lists import (
     DayFilter,
     HistoryAdmin,
@@ -34,18 +28,12 @@ from chat.admin_lists import (
 from chat.conf import conf
 from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
 from chat.problems import BY_CLASS
-from chat.usage import period_start
+from chat.usage import allowance, period_start
 from chat.views import provider_states
 
 admin.site.site_header = admin.site.site_title = "Chat administration"
 admin.site.index_title = "Budgets, usage and keys"
 admin.site.enable_nav_sidebar = False  # the lists are wide
-
-# Knox calls them auth tokens, one meaning too many beside a budget's tokens, and shows them as 128 digits of a digest.
-apps.get_app_config("knox").verbose_name = "Keys"
-AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API key", "API keys"
-AuthToken.__str__ = lambda key: f"{key.token_key}… of {key.user}"
-
 
 CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
 TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
@@ -77,6 +65,20 @@ class TokenBudgetAdmin(LargeTableAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         default = {"limit": conf.TOKEN_BUDGET_DEFAULT, "period": conf.TOKEN_BUDGET_PERIOD}
         return default | super().get_changeform_initial_data(request)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        old = self.terms_now(obj.user)
+        super().save_model(request, obj, form, change)
+        trail.budget_changed(admin_keys.by(request), obj.user, old, trail.terms(obj))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        user, old = obj.user, trail.terms(obj)
+        super().delete_model(request, obj)
+        trail.budget_changed(admin_keys.by(request), user, old, self.terms_now(user))
+
+    def terms_now(self, user: Any) -> dict[str, Any]:
+        """What is in force for the user by the database, by default where there is no row."""
+        return trail.terms(allowance(get_user_model().objects.get(pk=user.pk)))
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -159,59 +161,3 @@ class UsageRecordAdmin(HistoryAdmin):
             routes = state.get("routes", {})
             rows += [name | {"model": model} | route for model, route in routes.items()] or [name | state]
         return super().changelist_view(request, {"providers": rows} | (extra_context or {}))
-
-
-class KeyForm(forms.ModelForm):
-    """What is asked before a key is issued."""
-
-    days = forms.IntegerField(
-        label="Days until it expires", min_value=1, max_value=3650, initial=settings.REST_KNOX["TOKEN_TTL"].days
-    )
-
-    class Meta:
-        model = AuthToken
-        fields = ["user"]
-
-    def clean_user(self) -> Any:
-        user = self.cleaned_data["user"]
-        if not user.is_active:
-            raise forms.ValidationError("This user's account is not active: the key would be refused.")
-        return user
-
-
-admin.site.unregister(AuthToken)
-
-
-@admin.register(AuthToken)
-class KeyAdmin(LargeTableAdmin):
-    """Issues keys, each shown once, and revokes them."""
-
-    form = KeyForm
-    list_display = ["starts_with", "user", "created", "expiry"]
-    ordering = ["-created"]
-    search_fields = ["user__username", "token_key__startswith"]
-    search_help_text = "A username, or the first characters of a key."
-    autocomplete_fields = ["user"]
-
-    readonly_fields = ["starts_with"]
-
-    @admin.display(ordering="token_key")
-    def starts_with(self, key: Any) -> str:
-        return f"{key.token_key}…"
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ["starts_with", "user", "created", "expiry"] if obj else ["user", "days"]
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Issue the key. It is stored nowhere: `obj.key` is its only copy, for `response_add` to show."""
-        issued, key = AuthToken.objects.create(obj.user, expiry=timedelta(days=form.cleaned_data["days"]))
-        vars(obj).update(vars(issued), key=key)
-
-    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """The page that shows the key. A message would leave it in a cookie or in the session's row."""
-        context = self.admin_site.each_context(request)
-        context |= {"title": f"A key for {obj.user}", "issued": obj, "opts": self.opts}
-        return TemplateResponse(request, "admin/knox/authtoken/issued.html", context)

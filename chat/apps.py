@@ -11,7 +11,7 @@ class ChatConfig(AppConfig):
     verbose_name = "Chat"
 
     def ready(self) -> None:
-        from chat import catalogue, checks, database  # noqa: F401 - database listens for connections
+        from chat import catalogue, checks, database, keys  # noqa: F401 - the last two listen for signals
 
         register(checks.check_settings)
         register(catalogue.check_models_file)

@@ -19,6 +19,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from chat.database import fetch
+from chat.keys import note_use
 from chat.problems import CSRFFailed
 
 SCHEMES = {b"token", b"bearer"}
@@ -63,6 +64,7 @@ class KeyAuthentication(TokenAuthentication):
         if not auth_token.user.is_active:
             raise AuthenticationFailed("This key's user account is not active.")
         structlog.contextvars.bind_contextvars(user_id=auth_token.user_id)
+        note_use(auth_token)
         return auth_token.user, auth_token
 
 
@@ -76,7 +78,7 @@ class EitherKeyAuthentication(KeyAuthentication):
 
 
 def candidates(token_key: str) -> list[AuthToken]:
-    """The keys that begin so, each with its user and the user's budget."""
+    """The keys that begin so, each with its details, its user and the user's budget."""
     database = connections[DEFAULT_DB_ALIAS]
     sql, names, converters, model = _select(database.vendor)
     rows = [list(row) for row in fetch(sql, [token_key])]
@@ -91,7 +93,7 @@ def candidates(token_key: str) -> list[AuthToken]:
 def _select(vendor: str) -> tuple[str, list[str], dict[int, Any], dict[str, Any]]:
     """The ORM's own SELECT for `candidates` and its plan of the rows, made once for each kind of database: to make it
     anew for each chat costs more than to run it."""
-    keys = get_token_model().objects.filter(token_key="").select_related("user__token_budget")
+    keys = get_token_model().objects.filter(token_key="").select_related("user__token_budget", "details")
     compiler = keys.query.get_compiler(DEFAULT_DB_ALIAS)
     sql, _ = compiler.as_sql()
     columns = [column for column, _, _ in compiler.select]

@@ -156,6 +156,18 @@ class Message(models.Model):
         return f"{self.role}, {len(self.content)} characters"
 
 
+class KeyDetail(models.Model):
+    """What people ask of an API key. Its id is in the API's addresses, so it tells nothing of the key."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    key = models.OneToOneField("knox.AuthToken", models.CASCADE, related_name="details")
+    name = models.CharField(max_length=100, blank=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.name or str(self.id)
+
+
 class IdempotentRequest(models.Model):
     """A request sent with an Idempotency-Key: `answer` is None while it runs."""
 

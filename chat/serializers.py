@@ -12,7 +12,7 @@ from rest_framework import serializers
 from chat import catalogue
 from chat.body import Fields, must_be_object, refuse, unknown_fields
 from chat.exceptions import InvalidMessageFormatError
-from chat.models import Conversation, Message
+from chat.models import Conversation, KeyDetail, Message
 from chat.problems import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
 from chat.providers.base import ChatMessage
 from chat.routes import Model
@@ -140,6 +140,16 @@ class ConversationDetailSerializer(ConversationSerializer):
 
     class Meta(ConversationSerializer.Meta):
         fields = ["id", "title", "created_at", "messages"]
+
+
+class KeySerializer(serializers.ModelSerializer):
+    created_at = serializers.DateTimeField(source="key.created", read_only=True)
+    expires_at = serializers.DateTimeField(source="key.expiry", read_only=True, allow_null=True)
+
+    class Meta:
+        model = KeyDetail
+        fields = ["id", "name", "created_at", "expires_at", "last_used_at"]
+        read_only_fields = fields
 
 
 def sent_before(serializer: serializers.Serializer) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 import structlog
 from django.core.cache import cache
 from django.db import Error, connection
+from django.db.models import QuerySet
 from rest_framework import generics, pagination
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,10 +18,16 @@ from rest_framework.reverse import reverse
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from chat import catalogue, cooldown, shapes, usage
+from chat import catalogue, cooldown, keys, shapes, usage
 from chat.authentication import BrowserAuthentication
-from chat.models import Conversation, TokenBudget
-from chat.serializers import ConversationDetailSerializer, ConversationSerializer, own_conversation
+from chat.models import Conversation, KeyDetail, TokenBudget
+from chat.serializers import (
+    ConversationDetailSerializer,
+    ConversationSerializer,
+    KeySerializer,
+    own_conversation,
+    parse_uuid,
+)
 from chat.unwritten import write_pending
 
 log = structlog.get_logger(__name__)
@@ -53,7 +60,7 @@ class RootView(OpenView):
         return "Chat API"
 
     def get(self, request: Request) -> Response:
-        names = ("chat", "models", "conversations", "usage", "errors", "health", "ready", "schema", "docs")
+        names = ("chat", "models", "conversations", "usage", "keys", "errors", "health", "ready", "schema", "docs")
         others = ("openai-chat", "anthropic-messages", "vendor-models")
         return Response({name: reverse(name, request=request) for name in (*names, *others)})
 
@@ -131,6 +138,37 @@ class ConversationView(generics.RetrieveDestroyAPIView):
 
     def get_object(self) -> Conversation:
         return own_conversation(self.request.user, self.kwargs["conversation_id"])
+
+
+class KeysView(generics.ListAPIView):
+    """Your API keys, the newest first; `DELETE` one at its own address to revoke it. The keys themselves are stored
+    nowhere."""
+
+    serializer_class = KeySerializer
+    pagination_class = Pagination
+    errors = {"GET": ("not_found",)}
+
+    def get_queryset(self) -> Any:
+        return own_keys(self.request.user).order_by("-key__created", "pk")
+
+
+class KeyView(APIView):
+    """One of your keys. `DELETE` revokes it, at once, also where it is the one that asks."""
+
+    answers = {"DELETE": {204: None}}
+    errors = {"DELETE": ("not_found",)}
+
+    def delete(self, request: Request, key_id: str) -> Response:
+        """Revoke a key."""
+        number = parse_uuid(key_id)
+        found = own_keys(request.user).filter(pk=number).first() if number else None
+        if not found or not keys.revoke([found.key], by=request.user.get_username()):
+            raise NotFound
+        return Response(status=204)
+
+
+def own_keys(user: Any) -> QuerySet[KeyDetail]:
+    return KeyDetail.objects.filter(key__user=user).select_related("key__user")
 
 
 class UsageView(APIView):

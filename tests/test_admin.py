@@ -114,6 +114,18 @@ def test_limit_period_and_rate_are_edited_in_the_list(admin_client, auth_client,
     assert auth_client.get("/usage").json()["limit"] == 0
 
 
+def test_a_changed_budget_is_logged_with_what_it_was(admin_client, user, log):
+    assert admin_client.post(f"{BUDGETS}add/", {"user": user.pk, "limit": 5, "period": "month"}).status_code == 302
+    edit(admin_client, limit="70")
+    edit(admin_client)  # nothing
+    admin_client.post(f"{BUDGETS}{TokenBudget.objects.get().pk}/delete/", {"post": "yes"})
+
+    lines = log.events("budget_changed")
+    assert {(line["by"], line["of_user"]) for line in lines} == {("admin", "ada")}
+    assert [(line["old"]["limit"], line["new"]["limit"]) for line in lines] == [(10_000, 5), (5, 70), (70, 10_000)]
+    assert lines[1]["new"] == {"limit": 70, "period": "month", "rate_limit": ""}
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

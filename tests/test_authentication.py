@@ -100,6 +100,7 @@ def test_the_last_second_of_a_key(auth_client, user, time_machine):
 def test_a_key_costs_one_query_however_many_the_user_has(auth_client, user, django_assert_num_queries):
     for _ in range(20):
         get_token_model().objects.create(user=user)
+    auth_client.get("/chat")  # notes that the key is in use, for ten minutes
     with django_assert_num_queries(1):
         assert auth_client.get("/chat").status_code == 405
 

@@ -124,6 +124,19 @@ def test_issue_key_prints_the_key_alone(api_client, user):
     assert AuthToken.objects.get().expiry > timezone.now() + timedelta(days=364)
 
 
+def test_keys_and_budgets_are_logged_by_commands_too(user, log):
+    run("issue_key", "ada", "--days", "2", "--name", "laptop")
+    run("set_budget", "ada", "--limit", "5")
+    run("set_budget", "ada", "--note", "as before")
+
+    (key,) = log.events("key_issued")
+    assert (key["by"], key["for_user"], key["days"]) == ("manage.py issue_key", "ada", 2)
+    assert AuthToken.objects.get().details.name == "laptop"
+    (budget,) = log.events("budget_changed")
+    assert (budget["by"], budget["of_user"]) == ("manage.py set_budget", "ada")
+    assert (budget["old"]["limit"], budget["new"]["limit"]) == (10_000, 5)
+
+
 def test_issue_key_for_some_days(api_client, user):
     key = run("issue_key", "ada", "--days", "2").strip()
 

@@ -66,6 +66,7 @@ def test_it_is_valid_and_gives_no_warning():
 def test_every_endpoint_of_the_contract_is_there_and_no_other(schema):
     assert sorted(operations(schema)) == [
         "DELETE /conversations/{conversation_id}",
+        "DELETE /keys/{key_id}",
         "GET /",
         "GET /conversations",
         "GET /conversations/{conversation_id}",
@@ -73,6 +74,7 @@ def test_every_endpoint_of_the_contract_is_there_and_no_other(schema):
         "GET /errors/{code}",
         "GET /health",
         "GET /health/ready",
+        "GET /keys",
         "GET /models",
         "GET /models/{name}",
         "GET /schema",
@@ -89,7 +91,7 @@ def test_every_endpoint_of_the_contract_is_there_and_no_other(schema):
 
 def test_keys_in_either_scheme_or_the_session_open_what_is_closed(schema):
     for name, operation in operations(schema).items():
-        closed = any(path in name for path in ("/chat", "/conversations", "/usage", "/v1/"))
+        closed = any(path in name for path in ("/chat", "/conversations", "/keys", "/usage", "/v1/"))
         assert ({} in operation["security"]) == (not closed), name
         theirs = ["x_api_key"] if name.endswith("/v1/messages") or "/v1/models" in name else []
         either = [{scheme: []} for scheme in ["key", "token", *theirs, "session"]]
@@ -153,6 +155,8 @@ EXPECTED = {
     "DELETE /conversations/{conversation_id}": KEYED | {"csrf_failed", "not_found"},
     "GET /errors/{code}": COMMON | {"not_found"},
     "GET /health/ready": COMMON,
+    "GET /keys": KEYED | {"not_found"},
+    "DELETE /keys/{key_id}": KEYED | {"csrf_failed", "not_found"},
     "GET /models/{name}": COMMON | {"model_not_found"},
     "GET /usage": KEYED,
     "GET /v1/models": KEYED,

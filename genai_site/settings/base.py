@@ -240,6 +240,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [],
 }
 KEY_TTL_DAYS = env.int("KEY_TTL_DAYS", 365)
+KNOX_TOKEN_MODEL = "knox.AuthToken"  # its own default, which the migrations of what points there must find
 REST_KNOX = {"TOKEN_TTL": timedelta(days=KEY_TTL_DAYS)}
 
 # --- chats ------------------------------------------------------------------------------------------------------------

@@ -10,9 +10,8 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.crypto import get_random_string
-from knox.models import get_token_model
 
-from chat import catalogue, usage
+from chat import catalogue, keys, usage
 from chat.conf import conf
 
 URL = "http://127.0.0.1:8000"
@@ -37,7 +36,7 @@ class Command(BaseCommand):
         budget = usage.allowance(demo)
         if not budget.pk:
             budget.save()
-        key = get_token_model().objects.create(demo)[1]
+        key = keys.issue(demo, settings.REST_KNOX["TOKEN_TTL"].days, by="manage.py bootstrap")[1]
         self.stdout.write(
             f"Ready. With the server running (python manage.py runserver), ask it something from another terminal:\n\n"
             f"{self.curl(key)}\n\n"

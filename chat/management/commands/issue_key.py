@@ -1,8 +1,7 @@
-"""`manage.py issue_key USERNAME [--create] [--days N]`"""
+"""`manage.py issue_key USERNAME [--create] [--days N] [--name TEXT]`"""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from shlex import quote
 from typing import Any
 
@@ -10,7 +9,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from knox.models import get_token_model
+
+from chat import keys
 
 LONGEST = 3650
 """Days for which a key may be valid."""
@@ -24,15 +24,18 @@ class Command(BaseCommand):
         parser.add_argument("username")
         parser.add_argument("--create", action="store_true", help="Create the user (without a password) if need be.")
         parser.add_argument("--days", type=int, help="Days until the key expires; default KEY_TTL_DAYS.")
+        parser.add_argument("--name", default="", help="The user's word for it, at most 100 characters.")
 
-    def handle(self, *, username: str, create: bool, days: int | None, **options: Any) -> None:
+    def handle(self, *, username: str, create: bool, days: int | None, name: str = "", **options: Any) -> None:
         days = settings.REST_KNOX["TOKEN_TTL"].days if days is None else days
         if not 1 <= days <= LONGEST:
             raise CommandError(f"--days must be from 1 to {LONGEST}, not {days}.")
+        if len(name) > 100:
+            raise CommandError(f"--name must be at most 100 characters, not {len(name)}.")
         user = find_user(username, create=create)
         if not user.is_active:
             raise CommandError(f"{username}'s account is not active: its keys are refused. Activate it in the admin.")
-        issued, key = get_token_model().objects.create(user, expiry=timedelta(days=days))
+        issued, key = keys.issue(user, days, by="manage.py issue_key", name=name)
         self.stdout.write(key)
         self.stderr.write(f"A key for {username}, valid until {issued.expiry:%Y-%m-%d}. It is shown this once.", str)
 

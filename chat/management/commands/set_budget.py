@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat import usage
+from chat import trail, usage
 from chat.conf import conf
 from chat.management.commands.issue_key import find_user
 from chat.models import Period
@@ -35,6 +35,7 @@ class Command(BaseCommand):
             names = ", ".join(f"--{name}" for name in fields)
             raise CommandError(f"Nothing to change: at least one of these is required: {names}.")
         budget = usage.allowance(user)
+        old = trail.terms(budget)
         for field, value in changes.items():
             setattr(budget, field, value)
         try:
@@ -43,6 +44,7 @@ class Command(BaseCommand):
             complaints = [f"{field}: {' '.join(messages)}" for field, messages in exc.message_dict.items()]
             raise CommandError("Nothing was changed. " + " ".join(complaints)) from None
         budget.save()
+        trail.budget_changed("manage.py set_budget", user, old, trail.terms(budget))
         now = usage.usage_of(budget.user)
         self.stdout.write(
             f"{username}: {now['limit']:,} tokens a {now['period']}, {now['used']:,} used, {now['reserved']:,} "
