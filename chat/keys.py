@@ -61,7 +61,7 @@ def note_use(row: AuthToken) -> None:
 
 
 @receiver(post_save, sender=AuthToken)
-def give_details(sender: Any, instance: AuthToken, created: bool, raw: bool, **kwargs: Any) -> None:
+def give_details(sender: Any, instance: AuthToken, created: bool, raw: bool, using: str, **kwargs: Any) -> None:
     """Each key has details, whoever makes it. Fixtures bring their own."""
     if created and not raw:
-        KeyDetail.objects.create(key=instance)
+        KeyDetail.objects.using(using).create(key=instance)

@@ -12,10 +12,10 @@ from django.db import migrations, models
 
 def give_details(apps: Any, schema_editor: Any) -> None:
     """The keys that there are."""
-    details = apps.get_model("chat", "KeyDetail")
-    tokens = apps.get_model("knox", "AuthToken").objects.filter(details=None).values_list("pk", flat=True)
+    details, alias = apps.get_model("chat", "KeyDetail"), schema_editor.connection.alias
+    tokens = apps.get_model("knox", "AuthToken").objects.using(alias).values_list("pk", flat=True)
     for batch in batched(tokens.iterator()):
-        details.objects.bulk_create(details(key_id=key) for key in batch)
+        details.objects.using(alias).bulk_create(details(key_id=key) for key in batch)
 
 
 def batched(keys: Iterator[str], size: int = 1_000) -> Iterator[list[str]]:
