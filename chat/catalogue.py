@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,20 @@ from django.core.signals import setting_changed
 from chat.conf import conf
 from chat.models_file import Reader
 from chat.routes import Catalogue
+
+RETIRED: list[tuple[str, str, str]] = [
+    # The beginning of a name, what its vendor says of it, and the successor. Sources: the deprecation pages of both.
+    (r"claude-(2|instant)", "Anthropic retired it in 2025", "Use claude-haiku-5-5."),
+    (r"claude-3-(opus|sonnet|haiku)", "Anthropic retired it by 2026", "Use claude-haiku-5-5."),
+    (r"claude-3-5-haiku", "Anthropic retired it on February 19, 2026", "Use claude-haiku-5-5."),
+    (r"claude-3-5-sonnet", "Anthropic retired it in October 2025", "Use claude-sonnet-5-5."),
+    (r"claude-3-7", "Anthropic retired it by 2026", "Use claude-sonnet-5-5."),
+    (r"claude-(opus|sonnet)-4(-0|-20250514)?$", "Anthropic retired it in 2026", "Use claude-sonnet-5-5."),
+    (r"claude-mythos-preview", "Anthropic retired it on June 30, 2026", "Use claude-opus-5-5."),
+    (r"claude-sonnet-4-5", "Anthropic retires it on November 30, 2026", "Use claude-sonnet-5-5."),
+    (r"claude-opus-4-5", "Anthropic retires it on January 22, 2027", "Use claude-opus-5-5."),
+    (r"gpt-4o", "OpenAI has announced its end for 2027", "Use gpt-6-luna, with effort none."),
+]
 
 
 def current() -> Catalogue:
@@ -33,7 +48,8 @@ def load(path: str, simulate: bool) -> Catalogue:
 
 
 def check_models_file(**kwargs: Any) -> list[checks.CheckMessage]:
-    """System check: the file is sound (chat.E010); a model that cannot be served (W010) or is simulated (I011)."""
+    """System check: the file is sound (chat.E010); a model that cannot be served (W010) or is simulated (I011); a route
+    to a model that its vendor has retired or soon will (W012)."""
     try:
         catalogue = current()
     except ImproperlyConfigured as exc:
@@ -46,7 +62,19 @@ def check_models_file(**kwargs: Any) -> list[checks.CheckMessage]:
         missing = dict.fromkeys(entry.missing for entry in catalogue.providers.values() if entry.missing)
         hint = f"To reach the real ones: {'; '.join(missing)}."
         found.append(checks.Info(f"Answered by the simulator: {', '.join(simulated)}.", hint=hint, id="chat.I011"))
-    return found
+    return found + [
+        checks.Warning(f"The model {model.name} has the route {route}: {news}.", hint=hint, id="chat.W012")
+        for model in catalogue.models.values()
+        for route in model.routes
+        for news, hint in retirement(route.upstream_model)
+    ]
+
+
+def retirement(upstream_model: str) -> list[tuple[str, str]]:
+    """Return the news of a vendor's model that is gone or going, and the advice; nothing of all others."""
+    name = upstream_model.rpartition("/")[2]
+    where = "`manage.py check_providers --list` shows what there is."
+    return [(news, f"{hint} {where}") for pattern, news, hint in RETIRED if re.match(pattern, name)]
 
 
 def _reset(*, setting: str, **kwargs: Any) -> None:

@@ -53,6 +53,7 @@ class AnthropicProvider(HTTPProvider):
     """A server that answers `POST {base_url}/v1/messages`."""
 
     path = "/v1/messages"
+    models_path = "/v1/models?limit=1000"
     words = WORDS
     phrases = PHRASES
     finish_reasons = {

@@ -110,6 +110,13 @@ class Provider(Protocol):
         """
         ...
 
+    def models(self, timeout: float) -> list[str]:
+        """Return the names of the models that the provider lists for our key, within `timeout` seconds.
+
+        Raises a `ProviderError`.
+        """
+        ...
+
     def stream(
         self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float
     ) -> ChatStream:

@@ -24,14 +24,17 @@ class Endpoint:
     Raises `ValueError` for a URL or a header that HTTP cannot carry; its text holds neither.
     """
 
-    def __init__(self, provider: str, base_url: str, path: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, provider: str, base_url: str, path: str, headers: Mapping[str, str], *, method: str = "POST"
+    ) -> None:
         parts = urlsplit(base_url.strip())
         url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
         self.provider = provider
+        self.method = method
         self.host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self.secrets = tuple(filter(None, [parts.password]))
         try:
-            prepared = requests.Request("POST", url, headers=COMMON_HEADERS).prepare()
+            prepared = requests.Request(method, url, headers=COMMON_HEADERS).prepare()
         except (requests.RequestException, UnicodeError):
             raise ValueError(f"The base URL of provider {provider!r} is not usable.") from None
         self.url = prepared.url
@@ -45,7 +48,7 @@ class Endpoint:
 
     def request(self, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
         prepared = requests.PreparedRequest()
-        prepared.method, prepared.url, prepared.body = "POST", self.url, body
+        prepared.method, prepared.url, prepared.body = self.method, self.url, body
         # Names in any case were made one by preparing; what sends them needs no more than a dict.
         prepared.headers = {**self.headers, **headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
         return prepared

@@ -40,6 +40,8 @@ class HTTPProvider(ABC):
     """
 
     path: ClassVar[str]
+    models_path: ClassVar[str]
+    """Where the provider lists its models, all of them in one answer."""
     words: ClassVar[Mapping[str, Verdict]]
     phrases: ClassVar[Mapping[str, Verdict]]
     finish_reasons: ClassVar[Mapping[str, FinishReason]]
@@ -65,7 +67,8 @@ class HTTPProvider(ABC):
         self.timeout = timeout
         self.connect_timeout = connect_timeout
         self.transport = transport
-        self.endpoint = Endpoint(key, self.root(base_url), self.path, self.headers(api_key))
+        self._base_url, self._api_key = self.root(base_url), api_key
+        self.endpoint = Endpoint(key, self._base_url, self.path, self.headers(api_key))
         self._secrets = [*filter(None, [api_key]), *self.endpoint.secrets]
 
     def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
@@ -93,6 +96,21 @@ class HTTPProvider(ABC):
         stream = HTTPStream(self, request, incoming, idle_timeout=idle_timeout)
         stream.begin(ends, began + handover)
         return stream
+
+    def models(self, timeout: float) -> list[str]:
+        """Return the names of the models that the provider lists for our key. Raises a `ProviderError`."""
+        endpoint = Endpoint(self.key, self._base_url, self.models_path, self.headers(self._api_key), method="GET")
+        ends = time.monotonic() + timeout
+        incoming = self.transport.send(endpoint, b"", timeout=timeout, connect_timeout=self.connect_timeout)
+        response, nothing = incoming.whole(ends - time.monotonic()), ChatRequest((), 0)
+        data = parse_object(response.body) or {}
+        listed = data.get("data")
+        if not 200 <= response.status < 300 or is_error(data):
+            says = read_error(response.body)
+            raise self._error(response, nothing, self.meaning(response.status, says, nothing), says)
+        if not isinstance(listed, list):
+            raise self.unusable(response, nothing, UnusableReply("no list of models"))
+        return [item["id"] for item in listed if isinstance(item, dict) and isinstance(item.get("id"), str)]
 
     def root(self, base_url: str) -> str:
         """The URL that `path` follows."""
@@ -188,7 +206,7 @@ class HTTPProvider(ABC):
         timeout = min(timeout, self.timeout)
         ends = time.monotonic() + timeout
         body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-        incoming = self.transport.post(
+        incoming = self.transport.send(
             self.endpoint,
             body.encode("utf-8", "replace"),
             headers=self.request_headers(request),

@@ -127,6 +127,7 @@ class OpenAIProvider(HTTPProvider):
     """A server that answers `POST {base_url}/chat/completions`."""
 
     path = "/chat/completions"
+    models_path = "/models"
     words = WORDS
     phrases = PHRASES
     finish_reasons = {

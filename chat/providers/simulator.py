@@ -73,6 +73,10 @@ class SimulatorProvider:
         """See `Provider.refuses`. It takes everything, and reads nothing but the messages and the limit."""
         return ""
 
+    def models(self, timeout: float) -> list[str]:
+        """See `Provider.models`. It answers under any name, and has none of its own."""
+        return []
+
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
         """See `Provider.complete`. Also raises `RuntimeError`, a bug of our own, for `/fault crash`."""
         self._wait(self.latency, timeout)

@@ -1,4 +1,4 @@
-"""The one way out to providers: a POST with a deadline, a size limit and no surprises."""
+"""The one way out to providers: a request with a deadline, a size limit and no surprises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Transport:
         self.pool_size = pool_size
         self._sessions: dict[int, requests.Session] = {}
 
-    def post(
+    def send(
         self,
         endpoint: Endpoint,
         body: bytes,
@@ -47,22 +47,22 @@ class Transport:
         began = time.monotonic()
         request = endpoint.request(body, headers or {})
 
-        def send(*, afresh: bool = False) -> Incoming:
+        def once(*, afresh: bool = False) -> Incoming:
             left = timeout - (time.monotonic() - began)
             with call.within(left, min(connect_timeout, left), afresh=afresh):
                 return Incoming(self._send(request, endpoint, left), endpoint, call.sock, began)
 
         try:
-            return guarded(endpoint, began, send)
+            return guarded(endpoint, began, once)
         except ProviderUnavailableError:
             if not call.kept:
                 raise
         # A server may close a connection that it has kept just when we use it. Nothing has been answered, so the same
         # request goes out once more, on a connection of its own.
-        return guarded(endpoint, began, partial(send, afresh=True))
+        return guarded(endpoint, began, partial(once, afresh=True))
 
     def close(self) -> None:
-        """Close this process's idle connections; the next `post` opens new ones."""
+        """Close this process's idle connections; the next `send` opens new ones."""
         session = self._sessions.pop(os.getpid(), None)
         if session is not None:
             session.close()

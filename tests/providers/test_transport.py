@@ -63,7 +63,7 @@ def addresses(*ports):
 def post(transport: Transport, url: str, timeout: float = 5.0, connect_timeout: float = 5.0, headers=None) -> Response:
     endpoint = Endpoint("acme", url, "/v1/chat/completions", {"Authorization": "Bearer sk-secret-1234"})
     ends = time.monotonic() + timeout
-    incoming = transport.post(endpoint, b"{}", timeout=timeout, connect_timeout=connect_timeout, headers=headers)
+    incoming = transport.send(endpoint, b"{}", timeout=timeout, connect_timeout=connect_timeout, headers=headers)
     return incoming.whole(ends - time.monotonic())
 
 
@@ -137,7 +137,7 @@ class TestDeadline:
             endpoint = Endpoint("acme", f"http://127.0.0.1:{deaf.getsockname()[1]}", "/", {})
             began = time.monotonic()
             with pytest.raises(ProviderTimeoutError) as caught:
-                transport.post(endpoint, b" " * 20_000_000, timeout=TOTAL, connect_timeout=TOTAL / 6)
+                transport.send(endpoint, b" " * 20_000_000, timeout=TOTAL, connect_timeout=TOTAL / 6)
             # A long prompt may take longer to send than a connection takes to open.
             assert TOTAL * 0.9 <= time.monotonic() - began < TOTAL + SLACK
             assert not caught.value.unsent
@@ -285,7 +285,7 @@ class TestRequest:
 
     def test_base_url_with_query_and_credentials(self, transport, server):
         url = f"http://me:hunter22@127.0.0.1:{server.port}/base/?api-version=1"
-        transport.post(Endpoint("acme", url, "/x", {}), b"{}", timeout=5, connect_timeout=5)
+        transport.send(Endpoint("acme", url, "/x", {}), b"{}", timeout=5, connect_timeout=5)
         assert server.requests[0].path == "/base/x?api-version=1"
         assert server.requests[0].headers["authorization"].startswith("Basic ")
 
