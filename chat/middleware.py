@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import structlog
+from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
@@ -31,6 +32,7 @@ from chat.problems import BodyTooLarge, find
 from chat.redaction import keep_private
 
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+STATIC = "/" + settings.STATIC_URL.lstrip("/")
 SECRET_NAMES = re.compile(r"(?i)key|token|passw|pwd|secret|auth|session|csrf|signature|credential")
 BY_STATUS: dict[int, Callable[[HttpRequest], Exception]] = {
     400: lambda request: BadRequest(),
@@ -74,14 +76,17 @@ class RequestIDMiddleware:
             ),
             **({"query": masked_query(request.META["QUERY_STRING"])} if request.META.get("QUERY_STRING") else {}),
         )
-        log.info("incoming_request")
+        told = not request.path_info.startswith(STATIC)  # a page asks for a dozen files
+        if told:
+            log.info("incoming_request")
         response = self.get_response(request)
         # A client may take its time to receive it.
         release_connection()
         limit_writes(request)
         response["X-Request-ID"] = response["Request-Id"] = request_id
         duration = round((time.monotonic() - started) * 1000, 1)
-        log.info("response_sent", status_code=response.status_code, duration_ms=duration)
+        if told:
+            log.info("response_sent", status_code=response.status_code, duration_ms=duration)
         return response
 
 
@@ -96,6 +101,7 @@ class ErrorMiddleware:
             request.get_host()
         except DisallowedHost as exc:
             return error_response(exc, request)
+        request.error_is_ours = not is_admin(request)  # type: ignore[attr-defined]
         if is_too_large(request):
             return error_response(BodyTooLarge(largest_body(request.path_info)), request)
         response = self.get_response(request)
@@ -163,6 +169,8 @@ def is_too_large(request: HttpRequest) -> bool:
 
 @receiver(got_request_exception)
 def remember(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> None:
-    """Keep what a failing middleware raised: Django turns it into a page before ErrorMiddleware sees it."""
+    """Keep what a failing middleware raised: Django turns it into a page before ErrorMiddleware sees it, and writes a
+    line of its own, which that has then no need of."""
     if request is not None:
+        request.reported = getattr(request, "error_is_ours", False)  # type: ignore[attr-defined]
         request.uncaught = sys.exc_info()[1]  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
+from rest_framework import renderers
 from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
@@ -15,19 +16,29 @@ PROBLEM_JSON = "application/problem+json"
 EVENT_STREAM = "text/event-stream"
 
 
+class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
+    """DRF's pages, whose box shows again what was sent, also where that could not be read as JSON."""
+
+    def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
+        form = super().get_raw_data_form(data, view, method, request)
+        if form is not None and (sent := getattr(view, "unreadable", "")):
+            form.fields["_content"].initial = sent
+        return form
+
+
 class ContentNegotiation(DefaultContentNegotiation):
     """DRF's, which also serves a client that accepts nothing but `application/problem+json` or `text/event-stream`:
     errors or streams come as that, and everything else as JSON. Vendors' clients get JSON whatever they accept."""
 
-    def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
+    def select_renderer(self, request: Any, offered: Any, format_suffix: str | None = None) -> Any:
         if is_vendors(request.path_info):
-            return next((r, r.media_type) for r in renderers if isinstance(r, JSONRenderer))
+            return next((r, r.media_type) for r in offered if isinstance(r, JSONRenderer))
         try:
-            return super().select_renderer(request, renderers, format_suffix)
+            return super().select_renderer(request, offered, format_suffix)
         except NotAcceptable:
             if not wants_problem_json(request) and not wants_events(request):
                 raise
-            return next((r, r.media_type) for r in renderers if isinstance(r, JSONRenderer))
+            return next((r, r.media_type) for r in offered if isinstance(r, JSONRenderer))
         except ValueError:  # a parameter that cannot be decoded
             raise NotAcceptable from None
 

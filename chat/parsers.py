@@ -21,6 +21,14 @@ UNICODE = {"utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-
 """The charsets that JSON was ever written in. Some of Python's others take minutes over a body (punycode)."""
 
 
+class InvalidJSON(ParseError):
+    """The body is no JSON. `received` is its text, as far as it is text at all, for who sent it alone."""
+
+    def __init__(self, detail: str, received: str = "") -> None:
+        super().__init__(detail)
+        self.received = received
+
+
 class StrictJSONParser(JSONParser):
     """JSON as RFC 8259 has it, and no NUL, no lone surrogate, no number beyond a float, no endless nesting: each would
     fail only later, in the database, in the answer or in the log."""
@@ -29,16 +37,17 @@ class StrictJSONParser(JSONParser):
         encoding = get_encoding(parser_context or {})
         if codecs.lookup(encoding).name not in UNICODE:
             raise ParseError("The body must be in UTF-8.")
+        text = ""
         try:
             text = codecs.decode(_whole(stream, parser_context or {}), encoding).removeprefix("\ufeff")
             data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer)
             _check_text(data)
         except RecursionError:
-            raise ParseError("The body is nested too deeply.") from None
+            raise InvalidJSON("The body is nested too deeply.", text) from None
         except ValueError as exc:
             # UnicodeDecodeError quotes the body's bytes, so only a JSON error's own words go out.
             known = isinstance(exc, json.JSONDecodeError | _Refused)
-            raise ParseError(str(exc) if known else "The body is not text in its charset.") from None
+            raise InvalidJSON(str(exc) if known else "The body is not text in its charset.", text) from None
         return data
 
 

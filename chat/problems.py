@@ -156,8 +156,15 @@ def _who(exc: Any) -> str:
     return entry.name if entry else "The simulator" if exc.provider == SIMULATOR else "The provider"
 
 
+NONE_OF_THEM = "None of this model's providers"
+
+
 def _says(text: str) -> Callable[[Any], str]:
-    return lambda exc: text.format(who=_who(exc), bill=_bill(exc), wait=max(1, math.ceil(exc.wait)))
+    """Return the writer of a message; of all providers, a "cannot" is that none of them can."""
+    of_none = text.replace("{who} cannot", NONE_OF_THEM + " can").replace("{who} did not", NONE_OF_THEM + " did")
+    return lambda exc: (of_none if exc.provider == ALL_PROVIDERS else text).format(
+        who=_who(exc), bill=_bill(exc), wait=max(1, math.ceil(exc.wait))
+    )
 
 
 def _bill(exc: Any) -> str:

@@ -58,6 +58,20 @@ class Worker(ThreadWorker):
     of what a chat costs.
     """
 
+    def set_accept_enabled(self, enabled: bool | None) -> None:
+        """Also, for a worker that is to end, accept what waits and close the doors: gunicorn's own would stay open, to
+        nobody, until the last chat in flight is over, and a balancer would send its requests there."""
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
+        for listener in self.sockets:
+            accepted = -1
+            while accepted != self.nr_conns:
+                accepted = self.nr_conns
+                self.accept(listener)
+            listener.close()
+        self.sockets = []
+
     def handle(self, conn: Any) -> Any:
         keep = super().handle(conn)
         while keep is True and self.next_follows(conn):

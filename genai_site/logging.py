@@ -143,10 +143,9 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
 
 
 def not_said_before(record: logging.LogRecord) -> bool:
-    """Leaves out Django's "Not Found: /x" and the like where the error's own line has told the same and more. A 5xx's
-    stays: there may be a traceback to it."""
-    reported = getattr(getattr(record, "request", None), "reported", False)
-    return not (reported and getattr(record, "status_code", 500) < 500)
+    """Leaves out Django's "Not Found: /x" and the like where the error's own line has told the same and more, or will:
+    with the traceback, where there is one."""
+    return not getattr(getattr(record, "request", None), "reported", False)
 
 
 def _stream() -> str:

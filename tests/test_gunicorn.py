@@ -102,6 +102,39 @@ def test_a_chat_in_flight_is_finished_before_the_server_stops(server: Any, envir
     assert process.wait(20) == 0
 
 
+def test_a_draining_server_serves_what_waited_and_refuses_at_once_what_comes_later(
+    server: Any, environment: Any, provider: Any
+) -> None:
+    process, url = server
+    host, port = url.removeprefix("http://").split(":")
+    key = manage(environment, "issue_key", "ada", "--create").strip()
+    go_on = threading.Event()
+    provider.always = lambda recorded: Fault("ok" if go_on.wait(30) else "close")
+    body = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}]}
+    chats: list[requests.Response] = []
+    headers = {"Authorization": f"Token {key}"}
+    client = threading.Thread(
+        target=lambda: chats.append(requests.post(f"{url}/chat", json=body, headers=headers, timeout=40))
+    )
+    client.start()
+    assert provider.arrived.wait(20)
+    (worker,) = children(process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket.create_connection((host, int(port)), timeout=20)) for _ in range(20)]
+        for sock in waiting:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        process.send_signal(signal.SIGTERM)
+        os.kill(worker, signal.SIGCONT)
+        assert [sock.recv(15) for sock in waiting] == [b"HTTP/1.1 200 OK"] * 20
+    eventually(lambda: not _accepts(url), 5)
+    assert not chats, "the chat is still in flight"
+    go_on.set()
+    client.join(20)
+    assert chats[0].status_code == 200
+    assert process.wait(20) == 0
+
+
 def test_the_admin_has_its_style_sheet_and_a_broken_model_file_stops_the_start(
     server: Any, environment: Any, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from chat.answer import Answer, AnswerStream, Stored
 from chat.completion import Chat, complete_chat, longest, stream_chat
 from chat.exceptions import GenAIException
 from chat.faces.events import Events, EventStream
+from chat.parsers import InvalidJSON
 from chat.providers.base import Usage
 from chat.throttling import ChatRateThrottle
 
@@ -29,6 +30,8 @@ class ChatEndpoint(generics.GenericAPIView):
 
     throttle_classes = [ChatRateThrottle]
     face: ClassVar[str]
+    unreadable = ""
+    """The body that was sent and is no JSON, which the browsable page's box shows again."""
 
     def body(self, answer: Answer) -> dict[str, Any]:
         """A whole answer."""
@@ -49,6 +52,8 @@ class ChatEndpoint(generics.GenericAPIView):
             raise
 
     def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, InvalidJSON):
+            self.unreadable = exc.received
         response = super().handle_exception(exc)
         exc.__traceback__ = None  # it is in the log by now, and its frames hold the request, body and all
         return response
@@ -63,7 +68,8 @@ class ChatEndpoint(generics.GenericAPIView):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = dict(serializer.validated_data)
-        stream = asked.pop("stream")
+        # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
+        stream = asked.pop("stream") and request.accepted_renderer.format != "api"
         key = idempotency.key_of(request)
         with ExitStack() as stack:
             once = idempotency.once(request.user, key, [self.face, request.data], longest(stream)) if key else None

@@ -1,6 +1,7 @@
 """Settings that every environment shares. Each value that an operator may change is read from the environment here,
 with its default beside it; the README's table says what each one means."""
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["chat.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "chat.negotiation.BrowsableAPIRenderer",
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chat.negotiation.ContentNegotiation",
     "URL_FORMAT_OVERRIDE": None,
@@ -268,7 +269,8 @@ WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1)
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = None
-LOG_FORMAT = env.str("LOG_FORMAT", "json").lower()
+# Who runs it by hand reads it.
+LOG_FORMAT = env.str("LOG_FORMAT", "console" if sys.argv[1:2] == ["runserver"] else "json").lower()
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
 LOG_FILE = env.str("LOG_FILE", "")
 try:
