@@ -20,6 +20,7 @@ from rest_framework.request import Request
 
 from chat.database import fetch
 from chat.keys import note_use
+from chat.limits import limit_bad_keys
 from chat.problems import CSRFFailed
 
 SCHEMES = {b"token", b"bearer"}
@@ -33,6 +34,14 @@ class KeyAuthentication(TokenAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, AuthToken] | None:
+        try:
+            return self.found(request)
+        except AuthenticationFailed:
+            limit_bad_keys(request._request)
+            raise
+
+    def found(self, request: Request) -> tuple[AbstractBaseUser, AuthToken] | None:
+        """Return whose key the request carries; None where it carries none. Raises `AuthenticationFailed`."""
         scheme, *words = get_authorization_header(request).split() or [b""]
         if scheme.lower() not in SCHEMES:
             return None
@@ -71,8 +80,8 @@ class KeyAuthentication(TokenAuthentication):
 class EitherKeyAuthentication(KeyAuthentication):
     """The same keys, also in `x-api-key`, where Anthropic's clients send them. `Authorization` comes first."""
 
-    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, AuthToken] | None:
-        found = super().authenticate(request)
+    def found(self, request: Request) -> tuple[AbstractBaseUser, AuthToken] | None:
+        found = super().found(request)
         key = request.headers.get("x-api-key", "")
         return found or (self.authenticate_credentials(key.encode()) if key else None)
 

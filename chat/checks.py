@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
 
 from chat.conf import conf
 
@@ -16,12 +16,15 @@ ORIGIN = re.compile(r"(?!http://.*:80$|https://.*:443$)[a-z][a-z0-9+.-]*://([a-z
 PERIODS = ("hour", "day", "month")
 COUNT = (1, 10**6)
 SECONDS = (0.01, 3600)
+RATES = ("CHAT_RATE_LIMIT", "CONVERSATION_RATE_LIMIT", "LOGIN_RATE_LIMIT", "BAD_KEY_RATE_LIMIT")
 RANGES: dict[str, tuple[float, float]] = {
     "CHAT_DEADLINE": SECONDS,
     "CHAT_HEDGE_AFTER": SECONDS,
     "CHAT_MAX_ATTEMPTS": COUNT,
     "CHAT_MAX_IN_FLIGHT": COUNT,
     "CHAT_MAX_IN_FLIGHT_PER_USER": COUNT,
+    "CONVERSATIONS_PER_USER": COUNT,
+    "MESSAGES_PER_CONVERSATION": COUNT,
     "CHAT_KEEP_ALIVE": SECONDS,
     "CHAT_STREAM_IDLE_TIMEOUT": SECONDS,
     "CHAT_STREAM_MAX": SECONDS,
@@ -47,14 +50,15 @@ def is_rate(rate: str) -> bool:
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis, E005 numbers,
-    E006 origins of front ends."""
+    E006 origins of front ends; W001 one user's share."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
         errors.append(Error(message, hint=hint, id=f"chat.E{number:03}"))
 
-    if not is_rate(conf.CHAT_RATE_LIMIT):
-        refuse(1, f"CHAT_RATE_LIMIT is {conf.CHAT_RATE_LIMIT!r}.", "Write it as 10/m, 100/h or 5/10s.")
+    for name in RATES:
+        if not is_rate(getattr(conf, name)):
+            refuse(1, f"{name} is {getattr(conf, name)!r}.", "Write it as 10/m, 100/h or 5/10s.")
     if conf.CHAT_TOKEN_ESTIMATE not in {"natural", "strict"}:
         refuse(2, f"CHAT_TOKEN_ESTIMATE is {conf.CHAT_TOKEN_ESTIMATE!r}.", "It is natural or strict.")
     if conf.TOKEN_BUDGET_PERIOD not in PERIODS:
@@ -72,4 +76,13 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     for origin in settings.CORS_ALLOWED_ORIGINS:
         if not ORIGIN.fullmatch(origin):
             refuse(6, f"CORS_ALLOWED_ORIGINS holds {origin!r}.", "Name each origin as https://app.example.org.")
+    if not errors and max(1, conf.CHAT_MAX_IN_FLIGHT // 4) < conf.CHAT_MAX_IN_FLIGHT_PER_USER:
+        errors.append(
+            Warning(
+                f"CHAT_MAX_IN_FLIGHT_PER_USER is {conf.CHAT_MAX_IN_FLIGHT_PER_USER}, more than a quarter of "
+                f"CHAT_MAX_IN_FLIGHT ({conf.CHAT_MAX_IN_FLIGHT}).",
+                hint="A few users could take all of it. Left out, it is a tenth.",
+                id="chat.W001",
+            )
+        )
     return errors

@@ -101,7 +101,7 @@ class _Running:
 
     def __init__(self, chat: Chat, *, stream: bool = False) -> None:
         self.chat, self.stream, self.started = chat, stream, time.monotonic()
-        self.prompt = (*conversations.history(chat.conversation), *chat.messages)
+        self.prompt = (*conversations.history(chat.conversation, len(chat.messages)), *chat.messages)
         self._keep_private()
         self.routes = self._fitting_routes()
         self.prompt_tokens = tokens.estimate_prompt(self.prompt, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")

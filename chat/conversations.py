@@ -8,17 +8,25 @@ import structlog
 from django.db import transaction
 
 from chat.answer import Answer
+from chat.conf import conf
+from chat.exceptions import ValidationError
 from chat.models import Conversation, Message
 from chat.providers.base import ChatMessage
 
 log = structlog.get_logger(__name__)
 
 
-def history(conversation: Conversation | None) -> list[ChatMessage]:
-    """Return the stored turns; none without a conversation."""
+def history(conversation: Conversation | None, new: int) -> list[ChatMessage]:
+    """Return the stored turns; none without a conversation. Raises `ValidationError` where there is no room for `new`
+    messages and an answer."""
     if conversation is None:
         return []
-    return [ChatMessage(role, content) for role, content in conversation.messages.values_list("role", "content")]
+    most = conf.MESSAGES_PER_CONVERSATION
+    turns = list(conversation.messages.values_list("role", "content"))
+    if len(turns) + new + 1 > most:
+        full = f"It holds {len(turns)} messages of the {most} that it may: no room for this exchange. Begin another."
+        raise ValidationError("The conversation is full.", fields={"conversation_id": [full]})
+    return [ChatMessage(role, content) for role, content in turns]
 
 
 def store(conversation: Conversation | None, messages: Sequence[ChatMessage], answer: Answer) -> None:

@@ -29,7 +29,12 @@ from chat.problems import BY_CODE, Problem, describe
 from chat.throttling import ChatRateThrottle
 
 EVERYWHERE = ("bad_request", "not_acceptable", "internal_error")
-WITH_CREDENTIALS = ("not_authenticated", "authentication_failed", "service_temporarily_unavailable")
+WITH_CREDENTIALS = (
+    "not_authenticated",
+    "authentication_failed",
+    "rate_limit_exceeded",
+    "service_temporarily_unavailable",
+)
 WITH_A_SESSION = ("csrf_failed",)
 WITH_A_BODY = ("invalid_json", "invalid_request", "unsupported_media_type", "request_too_large")
 CHAT_ERRORS = (

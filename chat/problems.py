@@ -77,6 +77,14 @@ class TooManyConcurrentRequests(drf.APIException):
     default_detail = "The user has CHAT_MAX_IN_FLIGHT_PER_USER chats in flight."
 
 
+class TooManyAttempts(drf.Throttled):
+    """Too many passwords or keys were tried from this address or for this name."""
+
+    def __init__(self, limit: int, reset_in: int) -> None:
+        super().__init__(reset_in)
+        self.limit, self.reset_in = limit, reset_in
+
+
 class Overloaded(drf.APIException):
     """This server already has as many chats in flight as it can serve."""
 
@@ -367,6 +375,12 @@ PROBLEMS = [
             tree.RateLimitExceededError(10, 42), should_retry=True,
             context=lambda exc: {"limit": exc.limit, "reset_in": exc.reset_in}, retry_after=lambda exc: exc.reset_in,
             message=lambda exc: (f"Your rate limit of {exc.limit} per window is used up. "
+                                 f"Wait {exc.reset_in} seconds and try again.")),
+    Problem(429, "rate_limit_exceeded", "warning", (TooManyAttempts,),
+            "Too many keys or passwords were tried.", "Wait `reset_in` seconds.",
+            TooManyAttempts(10, 42), should_retry=True,
+            context=lambda exc: {"limit": exc.limit, "reset_in": exc.reset_in}, retry_after=lambda exc: exc.reset_in,
+            message=lambda exc: ("Too many keys or passwords were tried from this address or for this name. "
                                  f"Wait {exc.reset_in} seconds and try again.")),
     Problem(429, "rate_limit_exceeded", "warning", (drf.Throttled,),
             "You sent more requests than your rate limit allows.", WAIT,

@@ -136,10 +136,15 @@ class ConversationSerializer(StrictSerializer, serializers.ModelSerializer):
 
 
 class ConversationDetailSerializer(ConversationSerializer):
+    """The messages are a page of them; the view brings them, with the rest of the page's facts."""
+
+    count = serializers.IntegerField(read_only=True, min_value=0, help_text="All of its messages.")
+    next = serializers.URLField(read_only=True, allow_null=True)
+    previous = serializers.URLField(read_only=True, allow_null=True)
     messages = MessageSerializer(many=True, read_only=True)
 
     class Meta(ConversationSerializer.Meta):
-        fields = ["id", "title", "created_at", "messages"]
+        fields = ["id", "title", "created_at", "count", "next", "previous", "messages"]
 
 
 class KeySerializer(serializers.ModelSerializer):

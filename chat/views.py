@@ -9,6 +9,7 @@ import structlog
 from django.core.cache import cache
 from django.db import Error, connection
 from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import generics, pagination
 from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.permissions import AllowAny
@@ -20,14 +21,19 @@ from rest_framework.views import APIView
 
 from chat import catalogue, cooldown, keys, shapes, usage
 from chat.authentication import BrowserAuthentication
+from chat.conf import conf
+from chat.exceptions import ValidationError
 from chat.models import Conversation, KeyDetail, TokenBudget
+from chat.problems import TooManyAttempts
 from chat.serializers import (
     ConversationDetailSerializer,
     ConversationSerializer,
     KeySerializer,
+    MessageSerializer,
     own_conversation,
     parse_uuid,
 )
+from chat.throttling import ConversationRateThrottle
 from chat.unwritten import write_pending
 
 log = structlog.get_logger(__name__)
@@ -43,7 +49,7 @@ class OpenView(APIView):
         """Answer everyone, even while the database that knows keys and sessions is away."""
         try:
             request.user  # noqa: B018 - authenticates
-        except (AuthenticationFailed, Error):
+        except (AuthenticationFailed, TooManyAttempts, Error):
             request._not_authenticated()  # type: ignore[attr-defined]
 
 
@@ -113,7 +119,8 @@ class ConversationsView(generics.ListCreateAPIView):
 
     serializer_class = ConversationSerializer
     pagination_class = Pagination
-    errors = {"GET": ("not_found",)}  # a page that there is not
+    throttle_classes = [ConversationRateThrottle]
+    errors = {"GET": ("not_found",), "POST": ("rate_limit_exceeded",)}  # the first for a page that there is not
 
     def get_queryset(self) -> Any:
         return Conversation.objects.filter(user=self.request.user)  # type: ignore[misc]
@@ -123,14 +130,34 @@ class ConversationsView(generics.ListCreateAPIView):
         return super().post(request, *args, **kwargs)
 
     def perform_create(self, serializer: Any) -> None:
+        most = conf.CONVERSATIONS_PER_USER
+        if self.get_queryset()[:most].count() >= most:
+            full = f"You have {most} conversations, the most that a user may have. Delete one first."
+            raise ValidationError(
+                "The user has CONVERSATIONS_PER_USER conversations.", fields={"conversations": [full]}
+            )
         serializer.save(user=self.request.user)
 
 
+class MessagePagination(Pagination):
+    page_size = 100
+    max_page_size = 200
+
+
 class ConversationView(generics.RetrieveDestroyAPIView):
-    """One of your conversations, with its messages. `DELETE` removes both."""
+    """One of your conversations, with its messages, the oldest first and 100 at a time. `DELETE` removes both."""
 
     serializer_class = ConversationDetailSerializer
+    answers = {"GET": {200: ConversationDetailSerializer}}
     errors = {"GET": ("not_found",), "DELETE": ("not_found",)}
+    parameters = {"GET": [OpenApiParameter("page", str), OpenApiParameter("page_size", str)]}
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        conversation, pages = self.get_object(), MessagePagination()
+        messages = pages.paginate_queryset(conversation.messages.order_by("pk"), request, view=self)
+        page = dict(pages.get_paginated_response(MessageSerializer(messages, many=True).data).data)
+        page["messages"] = page.pop("results")
+        return Response(ConversationSerializer(conversation).data | page)
 
     def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Remove a conversation and its messages."""

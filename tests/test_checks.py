@@ -106,3 +106,11 @@ def test_several_workers_are_fine_with_redis(settings):
 def test_several_mistakes_are_told_together(settings):
     settings.CHAT_RATE_LIMIT, settings.CHAT_DEADLINE = "often", 0
     assert [error.id for error in check_settings()] == ["chat.E001", "chat.E005"]
+
+
+@pytest.mark.parametrize(
+    ("of_all", "of_one", "warned"), [(600, 60, 0), (600, 150, 0), (600, 151, 1), (1, 1, 0), (4, 2, 1)]
+)
+def test_a_users_share_of_the_chats_in_flight_is_warned_of_above_a_quarter(settings, of_all, of_one, warned):
+    settings.CHAT_MAX_IN_FLIGHT, settings.CHAT_MAX_IN_FLIGHT_PER_USER = of_all, of_one
+    assert [found.id for found in check_settings()] == ["chat.W001"] * warned

@@ -15,7 +15,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _no_limit(settings):
-    settings.CHAT_RATE_LIMIT = "1000/m"
+    settings.CHAT_RATE_LIMIT = settings.CONVERSATION_RATE_LIMIT = "1000/m"
+
+
+EMPTY: dict[str, object] = {"count": 0, "next": None, "previous": None, "messages": []}
 
 
 def create(client, **body):
@@ -42,7 +45,7 @@ def test_create_list_read_and_delete(auth_client, stranger):
     assert str(uuid.UUID(made["id"])) == made["id"]
     assert made["created_at"].endswith("Z")
     assert auth_client.get("/conversations").json()["results"] == [made]
-    assert auth_client.get(f"/conversations/{made['id']}").json() == made | {"messages": []}
+    assert auth_client.get(f"/conversations/{made['id']}").json() == made | EMPTY
     response = auth_client.delete(f"/conversations/{made['id']}")
     assert (response.status_code, response.content) == (204, b"")
     check_error(auth_client.get(f"/conversations/{made['id']}"), "not_found")
@@ -179,3 +182,51 @@ def test_an_empty_content_filtered_answer_leaves_no_turn_that_providers_would_re
     assert (response.status_code, response.json()["finish_reason"]) == (200, "content_filter")
     assert ("assistant", "") not in turns(auth_client, conversation)
     assert ask(auth_client, "again", model="gpt", conversation_id=conversation["id"]).status_code == 200
+
+
+# --- caps -------------------------------------------------------------------------------------------------------------
+def test_a_user_has_so_many_conversations_and_no_more(auth_client, stranger, settings):
+    settings.CONVERSATIONS_PER_USER = 2
+    first, _ = create(auth_client), create(auth_client)
+    body = check_error(auth_client.post("/conversations", {}, format="json"), "invalid_request")
+    assert "2 conversations, the most" in body["fields"]["conversations"][0]
+    assert auth_client.delete(f"/conversations/{first['id']}").status_code == 204
+    create(auth_client)
+
+
+def test_a_full_conversation_takes_no_chat_and_costs_nothing(auth_client, settings):
+    settings.MESSAGES_PER_CONVERSATION = 4
+    made = create(auth_client)
+    for _ in range(2):
+        assert ask(auth_client, **named(made)).status_code == 200
+    with nothing_reserved():
+        body = check_error(ask(auth_client, **named(made)), "invalid_request")
+    assert "4 messages of the 4" in body["fields"]["conversation_id"][0]
+    assert len(turns(auth_client, made)) == 4
+
+
+def test_messages_come_in_pages(auth_client):
+    made = create(auth_client)
+    Message.objects.bulk_create(
+        Message(conversation_id=made["id"], role="user", content=f"{number}") for number in range(250)
+    )
+    url, seen = f"/conversations/{made['id']}", []
+    while url:
+        page = auth_client.get(url).json()
+        assert (page["count"], page["id"]) == (250, made["id"])
+        assert len(page["messages"]) <= 100
+        seen += [message["content"] for message in page["messages"]]
+        url = page["next"]
+    assert seen == [str(number) for number in range(250)]
+    assert len(auth_client.get(f"/conversations/{made['id']}?page_size=100000").json()["messages"]) == 200
+    check_error(auth_client.get(f"/conversations/{made['id']}?page=4"), "not_found")
+
+
+def test_beginning_conversations_has_a_rate(auth_client, settings):
+    settings.CONVERSATION_RATE_LIMIT = "2/h"
+    answers = [auth_client.post("/conversations", {}, format="json") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    check_error(answers[2], "rate_limit_exceeded")
+    assert answers[2].json()["limit"] == 2
+    assert ask(auth_client).status_code == 200  # of chats there are others
+    assert auth_client.get("/conversations").status_code == 200

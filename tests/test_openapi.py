@@ -141,6 +141,7 @@ def test_so_is_the_page_of_it(api_client, path, accept):
 # --- the errors -------------------------------------------------------------------------------------------------------
 COMMON = {"bad_request", "not_acceptable", "internal_error"}
 KEYED = COMMON | {"not_authenticated", "authentication_failed", "service_temporarily_unavailable"}
+KEYED |= {"rate_limit_exceeded"}  # of bad keys
 BODY = {"csrf_failed", "invalid_json", "invalid_request", "unsupported_media_type", "request_too_large"}
 NEVER = {"method_not_allowed", "permission_denied", "budget_exceeded"}
 """No operation answers with these: another method than its own, a right that none asks for, a budget that none has."""

@@ -159,3 +159,17 @@ def test_the_tests_do_not_depend_on_the_developers_settings():
     words = "from django.conf import settings as s; print(s.CHAT_DEADLINE)"
     environment = {"DJANGO_SETTINGS_MODULE": "genai_site.settings.testing", "CHAT_DEADLINE": "1"}
     assert python("-c", words, **environment) == (0, "60.0\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({}, 60),
+        ({"CHAT_MAX_IN_FLIGHT": "1000"}, 100),
+        ({"CHAT_MAX_IN_FLIGHT": "5"}, 1),
+        ({"CHAT_MAX_IN_FLIGHT": "1000", "CHAT_MAX_IN_FLIGHT_PER_USER": "1000"}, 1000),
+    ],
+)
+def test_one_users_share_is_a_tenth_unless_it_is_set(changes, share):
+    code = "from django.conf import settings; print(settings.CHAT_MAX_IN_FLIGHT_PER_USER)"
+    assert python("-c", code, **changes) == (0, f"{share}\n")

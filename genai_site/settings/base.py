@@ -207,6 +207,7 @@ DATABASE_POOL = env.int("DATABASE_POOL", 10)
 REDIS_URL = env.str("REDIS_URL", "")
 DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
 CACHES = cache(REDIS_URL)
+RATELIMIT_IP_META_KEY = "chat.limits.address_of"
 RATELIMIT_USE_CACHE = "counters" if REDIS_URL else "default"
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -242,6 +243,8 @@ SPECTACULAR_SETTINGS = {
 }
 KEY_TTL_DAYS = env.int("KEY_TTL_DAYS", 365)
 KNOX_TOKEN_MODEL = "knox.AuthToken"  # its own default, which the migrations of what points there must find
+LOGIN_RATE_LIMIT = env.str("LOGIN_RATE_LIMIT", "10/5m")
+BAD_KEY_RATE_LIMIT = env.str("BAD_KEY_RATE_LIMIT", "60/m")
 REST_KNOX = {"TOKEN_TTL": timedelta(days=KEY_TTL_DAYS)}
 
 # --- chats ------------------------------------------------------------------------------------------------------------
@@ -251,11 +254,14 @@ CHAT_DEADLINE = env.float("CHAT_DEADLINE", 60.0)
 CHAT_MAX_ATTEMPTS = env.int("CHAT_MAX_ATTEMPTS", 3)
 CHAT_HEDGE_AFTER = env.float("CHAT_HEDGE_AFTER", 0.0) or None
 CHAT_MAX_IN_FLIGHT = env.int("CHAT_MAX_IN_FLIGHT", 600)
-CHAT_MAX_IN_FLIGHT_PER_USER = env.int("CHAT_MAX_IN_FLIGHT_PER_USER", 300)
+CHAT_MAX_IN_FLIGHT_PER_USER = env.int("CHAT_MAX_IN_FLIGHT_PER_USER", max(1, CHAT_MAX_IN_FLIGHT // 10))
 CHAT_STREAM_IDLE_TIMEOUT = env.float("CHAT_STREAM_IDLE_TIMEOUT", 30.0)
 CHAT_STREAM_MAX = env.float("CHAT_STREAM_MAX", 600.0)
 CHAT_KEEP_ALIVE = env.float("CHAT_KEEP_ALIVE", 15.0)
 CHAT_TOKEN_ESTIMATE = env.str("CHAT_TOKEN_ESTIMATE", "natural")
+CONVERSATION_RATE_LIMIT = env.str("CONVERSATION_RATE_LIMIT", "30/m")
+CONVERSATIONS_PER_USER = env.int("CONVERSATIONS_PER_USER", 1_000)
+MESSAGES_PER_CONVERSATION = env.int("MESSAGES_PER_CONVERSATION", 2_000)
 CHAT_RATE_LIMIT = env.str("CHAT_RATE_LIMIT", "10/m")
 TOKEN_BUDGET_DEFAULT = env.int("TOKEN_BUDGET_DEFAULT", 10_000)
 TOKEN_BUDGET_PERIOD = env.str("TOKEN_BUDGET_PERIOD", "month")
