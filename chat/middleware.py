@@ -84,10 +84,18 @@ class RequestIDMiddleware:
         release_connection()
         limit_writes(request)
         response["X-Request-ID"] = response["Request-Id"] = request_id
+        if is_from_somebody(request):
+            response.headers.setdefault("Cache-Control", "no-store")
         duration = round((time.monotonic() - started) * 1000, 1)
         if told:
             log.info("response_sent", status_code=response.status_code, duration_ms=duration)
         return response
+
+
+def is_from_somebody(request: HttpRequest) -> bool:
+    """Return whether the request carries a key or a session, good or not: its answer may be one person's own."""
+    carriers = ("HTTP_AUTHORIZATION", "HTTP_X_API_KEY")
+    return settings.SESSION_COOKIE_NAME in request.COOKIES or any(name in request.META for name in carriers)
 
 
 class ErrorMiddleware:

@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from chat.redaction import cut_private, mask_secrets
+from genai_site.private_files import PrivateLogHandler
 
 
 def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
@@ -108,7 +109,7 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
     }
     if file:
         # Watched, so that logrotate may move the file away.
-        handlers["file"] = {"class": "logging.handlers.WatchedFileHandler", "filename": file, "formatter": "json"}
+        handlers["file"] = {"()": PrivateLogHandler, "filename": file, "formatter": "json"}
     # The standard library would look these up for each line, and nothing here writes them. gunicorn writes the
     # process. The last is where in the code a line was written (docs.python.org/3/howto/logging.html#optimization).
     logging.logThreads = logging.logMultiprocessing = False

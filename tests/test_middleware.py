@@ -93,3 +93,30 @@ def test_over_a_socket(live_server):
     assert (response.headers["X-Request-ID"], response.headers["Request-Id"]) == ("mine", "mine")
     response = requests.get(f"{live_server}/health", headers={"X-Request-ID": b"\xff\xfe"}, timeout=5)
     assert UUID4.fullmatch(response.headers["X-Request-ID"])
+
+
+# --- caches -----------------------------------------------------------------------------------------------------------
+OWN = ["/usage", "/keys", "/conversations", "/models", "/v1/models", "/health/ready", "/nowhere", "/chat", "/admin/"]
+
+
+@pytest.mark.parametrize("path", OWN)
+@pytest.mark.parametrize("by", ["key", "x-api-key", "bad key", "session"])
+def test_no_answer_to_somebody_is_stored_on_its_way(api_client, user, token, path, by):
+    if by == "session":
+        api_client.force_login(user)
+    headers = {"key": {"Authorization": f"Token {token}"}, "x-api-key": {"x-api-key": token}}
+    response = api_client.get(
+        path, headers=headers.get(by, {"Authorization": "Token wrong"} if by == "bad key" else {})
+    )
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_nor_is_an_error_or_a_chat(auth_client):
+    for response in (ask(auth_client), ask(auth_client, model="none"), ask(auth_client, stream=True)):
+        assert response["Cache-Control"] == "no-store"
+        response.close()
+
+
+@pytest.mark.parametrize("path", ["/models", "/errors", "/schema"])
+def test_what_is_everybodys_may_be(api_client, path):
+    assert "no-store" not in api_client.get(path).headers.get("Cache-Control", "")

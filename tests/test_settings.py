@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from genai_site.environment import Environment
+from genai_site.private_files import PrivateLogHandler
 
 SOUND = {
     "DJANGO_SETTINGS_MODULE": "genai_site.settings.production",
@@ -173,3 +175,32 @@ def test_the_tests_do_not_depend_on_the_developers_settings():
 def test_one_users_share_is_a_tenth_unless_it_is_set(changes, share):
     code = "from django.conf import settings; print(settings.CHAT_MAX_IN_FLIGHT_PER_USER)"
     assert python("-c", code, **changes) == (0, f"{share}\n")
+
+
+def test_the_database_and_the_log_are_their_owners_alone_and_what_is_there_stays(tmp_path):
+    database, file = tmp_path / "db.sqlite3", tmp_path / "log"
+    code = "import os; os.umask(0); from django.core.management import execute_from_command_line as run; run()"
+    changes = {"DATABASE_URL": f"sqlite:///{database}", "LOG_FILE": str(file)}
+    for _ in range(2):
+        status, output = python("-c", code, "migrate", "-v0", **changes)
+        assert status == 0, output
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        assert modes == {"db.sqlite3": 0o600, "log": 0o600}
+        file.unlink()
+    database.chmod(0o640)
+    assert python("-c", code, "migrate", "-v0", **changes)[0] == 0
+    assert database.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_log_file_that_was_moved_away_is_made_anew_for_its_owner_alone(tmp_path):
+    handler = PrivateLogHandler(tmp_path / "log")
+    before = os.umask(0)
+    try:
+        for message in ("one", "two"):
+            handler.emit(logging.makeLogRecord({"msg": message}))
+            assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+            assert (tmp_path / "log").read_text() == f"{message}\n"
+            (tmp_path / "log").rename(tmp_path / f"log.{message}")
+    finally:
+        os.umask(before)
+        handler.close()

@@ -44,7 +44,7 @@ def test_an_answer_in_pieces_and_then_what_a_whole_one_has_besides(rig, protocol
     assert end_of(events) == ("done", facts | {"request_id": "stream-1"})
     assert (response["Content-Type"], response["Cache-Control"]) == (
         "text/event-stream; charset=utf-8",
-        "no-cache",
+        "no-store",
     )
     assert (response["X-Accel-Buffering"], response["X-Request-ID"]) == ("no", "stream-1")
     assert {"RateLimit", "RateLimit-Policy"} <= set(response.headers)

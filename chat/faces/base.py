@@ -107,7 +107,7 @@ class ChatEndpoint(generics.GenericAPIView):
         headers = stand_in(stream.answer) | left_out(stream)
         response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
-        response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-cache", "no"
+        response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-store", "no"
         return response
 
 

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from genai_site.environment import Environment
 from genai_site.logging import configure_logging
+from genai_site.private_files import PrivateDatabase
 
 env = Environment()
 BASE_DIR = Path(__file__).resolve().parents[2]
@@ -154,6 +155,7 @@ def database(url: str) -> dict[str, Any]:
         options |= {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
+            "factory": PrivateDatabase,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
     else:

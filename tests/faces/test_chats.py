@@ -92,7 +92,7 @@ def test_an_sdk_on_its_last_try_is_not_tried_for_again(rig, path):
 @EITHER
 def test_the_headers_of_a_stream(rig, path):
     response = post(rig, path, {"X-Request-ID": "s-1"}, stream=True)
-    assert (response["Cache-Control"], response["X-Accel-Buffering"]) == ("no-cache", "no")
+    assert (response["Cache-Control"], response["X-Accel-Buffering"]) == ("no-store", "no")
     assert (response["X-Request-ID"], response["Request-Id"]) == ("s-1", "s-1")
     assert events_of(response)[-1] == LAST[path]
 
