@@ -28,8 +28,8 @@ class PrivateLogHandler(WatchedFileHandler):
     """The standard library's, which opens a new file where logrotate has moved the old one away."""
 
     def _open(self) -> io.TextIOWrapper:
-        file = open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=opener)
-        return cast(io.TextIOWrapper, file)
+        how: dict[str, Any] = {"mode": self.mode, "encoding": self.encoding, "errors": self.errors}
+        return cast(io.TextIOWrapper, open(self.baseFilename, opener=opener, **how))
 
 
 def opener(path: str, flags: int) -> int:
