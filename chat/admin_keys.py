@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from knox.models import AuthToken
 
-from chat import keys
+from chat import keys, people
 from chat.admin_lists import LargeTableAdmin
 from chat.models import KeyDetail
 
@@ -134,6 +134,15 @@ admin.site.unregister(get_user_model())
 class UserAdmin(django.contrib.auth.admin.UserAdmin):
     change_password_form = PasswordForm
     change_user_password_template = "admin/chat/change_password.html"
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """As `manage.py delete_user`, which is for users with a long history: here it is one transaction."""
+        for _ in people.delete(obj, by=by(request)):
+            pass
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for user in queryset:
+            self.delete_model(request, user)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         before = self.get_object(request, unquote(id))

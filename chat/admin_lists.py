@@ -119,7 +119,8 @@ class ShortPaginator(Paginator):
 
 
 class HistoryAdmin(LargeTableAdmin):
-    """A list of millions. Nothing is added, changed or deleted here; but deleting a user deletes what is theirs."""
+    """A list of millions. Nothing is added, changed or deleted here; but deleting a user deletes their budget
+    periods, and takes the user off the records."""
 
     paginator = ShortPaginator
 

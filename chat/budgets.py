@@ -217,7 +217,8 @@ def _reclaim(record: UsageRecord) -> bool:
         mine = UsageRecord.objects.filter(pk=record.pk, state=State.RESERVED)
         if not mine.update(state=State.RECLAIMED, finished_at=timezone.now(), error="WorkerLost"):
             return False
-        rows = BudgetPeriod.objects.filter(user_id=record.user_id, period=record.period, start=record.period_start)
-        rows.update(reserved=F("reserved") - record.reserved)
+        if record.user_id is not None:  # else the user is deleted, and the budget is, too
+            rows = BudgetPeriod.objects.filter(user_id=record.user_id, period=record.period, start=record.period_start)
+            rows.update(reserved=F("reserved") - record.reserved)
     log.debug("budget_reclaimed", record_id=record.pk, of_request=record.request_id, reserved=record.reserved)
     return True

@@ -180,7 +180,7 @@ class _Running:
         if self.stream:
             self._stream_ended(None)
         if text.strip():
-            reply_cache.put(self._cache_key(), fields)
+            reply_cache.put(self._cache_key(), fields, conversations.name(self.chat.conversation))
         self._completed(answer)
         return answer
 

@@ -1,12 +1,13 @@
-"""What a conversation remembers of a chat: read before it, written after it."""
+"""What a conversation remembers of a chat: read before it, written after it, deleted with all that is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import structlog
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
+from chat import reply_cache
 from chat.answer import Answer
 from chat.conf import conf
 from chat.exceptions import ValidationError
@@ -29,6 +30,19 @@ def history(conversation: Conversation | None, new: int) -> list[ChatMessage]:
     return [ChatMessage(role, content) for role, content in turns]
 
 
+def name(conversation: Conversation | None) -> str:
+    """Return the conversation's id, "" for none."""
+    return str(conversation.pk) if conversation else ""
+
+
+def delete(conversation: Conversation) -> None:
+    """Delete a conversation with all that is kept of it: its messages, the answers of its Idempotency-Keys, and those
+    that would stand in during an outage."""
+    conversation_id = name(conversation)
+    conversation.delete()
+    reply_cache.forget(conversation_id)
+
+
 def store(conversation: Conversation | None, messages: Sequence[ChatMessage], answer: Answer) -> None:
     """Add the exchange to the conversation. Should that fail, the answer is paid for and still goes out.
 
@@ -43,4 +57,6 @@ def store(conversation: Conversation | None, messages: Sequence[ChatMessage], an
                 Message(conversation=conversation, role=turn.role, content=turn.content) for turn in turns
             )
     except Exception as exc:  # whatever it is, it must not cost the user the answer
-        log.error("conversation_not_stored", conversation_id=str(conversation.pk), exc_info=exc)
+        log.error("conversation_not_stored", conversation_id=name(conversation), exc_info=exc)
+        if isinstance(exc, IntegrityError):  # it was deleted meanwhile, with the answers that there were then
+            reply_cache.forget(name(conversation))

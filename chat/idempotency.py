@@ -22,7 +22,7 @@ from rest_framework.request import Request
 
 from chat.conf import conf
 from chat.exceptions import ValidationError
-from chat.models import IdempotentRequest
+from chat.models import Conversation, IdempotentRequest
 from chat.problems import IdempotencyKeyReused, RequestInProgress
 from chat.unwritten import Write, persist, write_pending
 
@@ -76,14 +76,16 @@ class Claim:
 
 
 @contextmanager
-def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[Claim]:
-    """The claim of this request; what is kept of its answer is kept for 24 hours.
+def once(user: Any, key: str, data: Any, seconds: float, conversation: Conversation | None = None) -> Iterator[Claim]:
+    """The claim of this request; what is kept of its answer is kept for 24 hours, or until the conversation that it
+    names is deleted.
 
     If the block raises before that, the key is free again. RESERVATION_MARGIN after `seconds` a request that is not
     over is taken for dead. Raises `RequestInProgress` or `IdempotencyKeyReused`.
     """
     write_pending()  # perhaps this key's
-    claim = Claim(_claim(user, key, hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(), seconds))
+    fingerprint = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    claim = Claim(_claim(user, key, fingerprint, seconds, conversation))
     try:
         yield claim
     except BaseException:  # whatever ended it, a client that left included: a retry with the key must find it free
@@ -92,12 +94,15 @@ def once(user: Any, key: str, data: Any, seconds: float) -> Iterator[Claim]:
         raise
 
 
-def _claim(user: Any, key: str, fingerprint: str, seconds: float) -> IdempotentRequest:
+def _claim(
+    user: Any, key: str, fingerprint: str, seconds: float, conversation: Conversation | None = None
+) -> IdempotentRequest:
     """The request as stored, by us now or by an earlier one. A request whose worker died is taken over in its time."""
     now = timezone.now()
     fresh = {
         "fingerprint": fingerprint,
         "answer": None,
+        "conversation": conversation,
         "expires_at": now + timedelta(seconds=seconds + conf.RESERVATION_MARGIN),
     }
     rows = IdempotentRequest.objects.filter(user=user)

@@ -31,7 +31,7 @@ WITH entries AS (
            1 AS records, 0 AS stored,
            CASE WHEN (state = %(open)s) <> (finished_at IS NULL) OR (state = %(open)s AND tokens_used <> 0)
                 THEN id END AS odd
-    FROM {records}
+    FROM {records} WHERE user_id IS NOT NULL  -- of a deleted user the records alone are left
     UNION ALL
     SELECT user_id, period, start, 0, used, 0, reserved, 0, 1, NULL FROM {periods}
 ), sums AS (

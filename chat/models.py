@@ -82,7 +82,7 @@ class UsageRecord(models.Model):
     `tokens_used` is what the user was charged; `uncharged_tokens` is what providers billed for answers that could not
     be used; `overrun` is how far the charge went beyond what was still reserved (all of it, where the reservation had
     been reclaimed); `estimated` says that a half of the usage, or all, is our own estimate: the provider did
-    not report it, or the text contradicts the report.
+    not report it, or the text contradicts the report. A record outlives its user: the bill stays, without the person.
     """
 
     class State(models.TextChoices):
@@ -92,7 +92,9 @@ class UsageRecord(models.Model):
         RELEASED = "released"
         RECLAIMED = "reclaimed"
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage_records", db_index=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="usage_records", db_index=False
+    )
     period = models.CharField(max_length=5, choices=Period)
     period_start = models.DateTimeField()
     request_id = models.CharField(max_length=128)
@@ -138,7 +140,7 @@ class Conversation(models.Model):
         indexes = [models.Index(fields=["user", "-created_at"], name="conversations_of_a_user")]
 
     def __str__(self) -> str:
-        return self.title or str(self.id)
+        return f"conversation {self.id}"  # without the title, which is the user's: the admin names what it deletes
 
 
 class Message(models.Model):
@@ -176,9 +178,17 @@ class IdempotentRequest(models.Model):
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the body.")
     answer = models.JSONField(null=True)
     expires_at = models.DateTimeField(db_index=True)
+    conversation = models.ForeignKey(
+        "Conversation", models.CASCADE, null=True, related_name="+", db_index=False, help_text="Named by the request."
+    )
 
     class Meta:
+        indexes = [
+            models.Index(
+                fields=["conversation"], condition=models.Q(conversation__isnull=False), name="answers_by_conversation"
+            )
+        ]
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="one_request_a_key")]
 
     def __str__(self) -> str:
-        return f"{self.key}: {'running' if self.answer is None else 'answered'}"
+        return f"request {self.pk}: {'running' if self.answer is None else 'answered'}"  # the key is the client's

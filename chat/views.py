@@ -19,7 +19,7 @@ from rest_framework.reverse import reverse
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from chat import catalogue, cooldown, keys, shapes, usage
+from chat import catalogue, conversations, cooldown, keys, shapes, usage
 from chat.authentication import BrowserAuthentication
 from chat.conf import conf
 from chat.exceptions import ValidationError
@@ -145,7 +145,8 @@ class MessagePagination(Pagination):
 
 
 class ConversationView(generics.RetrieveDestroyAPIView):
-    """One of your conversations, with its messages, the oldest first and 100 at a time. `DELETE` removes both."""
+    """One of your conversations, with its messages, the oldest first and 100 at a time. `DELETE` removes both, and
+    what is kept of their answers elsewhere."""
 
     serializer_class = ConversationDetailSerializer
     answers = {"GET": {200: ConversationDetailSerializer}}
@@ -162,6 +163,9 @@ class ConversationView(generics.RetrieveDestroyAPIView):
     def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Remove a conversation and its messages."""
         return super().delete(request, *args, **kwargs)
+
+    def perform_destroy(self, instance: Conversation) -> None:
+        conversations.delete(instance)
 
     def get_object(self) -> Conversation:
         return own_conversation(self.request.user, self.kwargs["conversation_id"])

@@ -320,13 +320,16 @@ def test_history_is_only_read(admin_client, user):
 
 
 @pytest.mark.usefixtures("records")
-def test_deleting_a_user_deletes_what_is_theirs(admin_client, user):
+def test_deleting_a_user_deletes_what_is_theirs_but_for_the_bill(admin_client, user):
     BudgetPeriod.objects.create(user=user, period="day", start=timezone.now())
 
     admin_client.post(f"/admin/auth/user/{user.pk}/delete/", {"post": "yes"})
 
     assert not get_user_model().objects.filter(username="ada").exists()
-    assert UsageRecord.objects.count() == 3
+    assert not BudgetPeriod.objects.exists()
+    assert UsageRecord.objects.count() == 4
+    assert UsageRecord.objects.get(user=None).request_id == "the-one"
+    assert "the-one" in page(admin_client, RECORDS)
 
 
 def test_providers_are_shown_with_their_rest(admin_client, monkeypatch):

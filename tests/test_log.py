@@ -188,7 +188,7 @@ def test_stored_history_and_the_answer_are_cut_too(auth_client, upstream, plante
     planted["second answer"] = "quite another text"
     upstream.always = lambda request: status(200, body=answer(planted["second answer"]))
 
-    def fail(key, kept):
+    def fail(key, kept, conversation_id):
         raise RuntimeError(f"cannot keep {kept} beside {PROMPT} and {planted['answer']}")
 
     monkeypatch.setattr("chat.reply_cache.put", fail)

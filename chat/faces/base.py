@@ -72,8 +72,11 @@ class ChatEndpoint(generics.GenericAPIView):
         stream = asked.pop("stream") and request.accepted_renderer.format != "api"
         key = idempotency.key_of(request)
         with ExitStack() as stack:
-            once = idempotency.once(request.user, key, [self.face, request.data], longest(stream)) if key else None
-            claim = once and stack.enter_context(once)
+            claim = None
+            if key:
+                sent, conversation = [self.face, request.data], asked.get("conversation")
+                once = idempotency.once(request.user, key, sent, longest(stream), conversation)
+                claim = stack.enter_context(once)
             chat = Chat(
                 **asked,
                 user=request.user,

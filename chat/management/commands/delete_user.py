@@ -1,0 +1,34 @@
+"""`manage.py delete_user USERNAME`"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError
+
+from chat import people
+from chat.management.commands.issue_key import find_user
+
+
+class Command(BaseCommand):
+    help = (
+        "Delete a user for good, in small batches while chats go on: keys, conversations, kept answers, budget. Usage "
+        "records stay for the bill and name nobody. Stop it at any time and start it again."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+
+    def handle(self, *, username: str, **options: Any) -> None:
+        user, done = find_user(username), Counter[str]()
+        try:
+            for batch in people.delete(user, by="manage.py delete_user"):
+                done += batch
+        except IntegrityError as exc:
+            raise CommandError(f"A chat of {username} was still being written. Run this again.") from exc
+        kept = done.pop("usage records", 0)
+        gone = ", ".join(f"{count:,} {name}" for name, count in done.items()) or "nothing else"
+        self.stdout.write(f"{username} is deleted, with {gone}. {kept:,} usage records stay and name nobody.")
