@@ -80,10 +80,10 @@ class KeyAdmin(LargeTableAdmin):
     def name(self, key: Any) -> str:
         return str(key.details.name)
 
-    @admin.display(ordering="details__last_used_at", empty_value="never")
+    @admin.display(ordering="details__last_used_at")
     def last_used(self, key: Any) -> Any:
         """To ten minutes."""
-        return key.details.last_used_at
+        return key.details.last_used_at or "never"
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -121,9 +121,9 @@ class PasswordForm(AdminPasswordChangeForm):
     """Django's, with the offer to end the user's keys. A new password by itself ends the sessions alone."""
 
     end_keys = forms.BooleanField(
-        label="Revoke API keys",
+        label="Revoke all API keys of this user, too",
         required=False,
-        help_text="End all API keys of this user as well. Sessions end with the password; keys do not.",
+        help_text="Sessions end with the password; keys do not.",
     )
 
 

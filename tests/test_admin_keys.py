@@ -100,6 +100,8 @@ def test_issuing_and_revoking_are_logged_with_who_and_for_whom(admin_client, use
     (line,) = log.events("key_issued")
     assert (line["by"], line["for_user"], line["days"], line["level"]) == ("admin", "ada", 30, "warning")
     assert row.details.name == "laptop"
+    html = page(admin_client, KEYS)
+    assert (cells(html, "name"), cells(html, "last_used")) == (["laptop"], ["never"])
     for way in ("page", "list"):
         digest = AuthToken.objects.get().digest
         if way == "page":
@@ -125,7 +127,7 @@ def test_nobody_issues_a_key_for_one_who_may_do_more(clerk, django_user_model, f
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_new_password_offers_to_end_the_keys(admin_client, client, auth_client, user, log, ends):
     url = f"/admin/auth/user/{user.pk}/password/"
-    assert "Revoke API keys" in page(admin_client, url)
+    assert "Revoke all API keys" in page(admin_client, url)
     form = {"password1": "quite another 7", "password2": "quite another 7", "usable_password": "true"}
     form |= {"set-password": "1"} | ({"end_keys": "on"} if ends else {})
     assert auth_client.get("/usage").status_code == 200
