@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 import structlog
 from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django_redis.serializers import json
+from redis.exceptions import ResponseError
 
 RETRY_AFTER = 1.0
 """Seconds for which Redis is left alone after it failed."""
@@ -21,6 +23,18 @@ WARN_EVERY = 60.0
 
 log = structlog.get_logger(__name__)
 clock = time.monotonic
+
+
+class JSONSerializer(json.JSONSerializer):
+    """JSON and never pickles: who can write to Redis shall not run code here. A value that cannot be read, such as one
+    of an older version, is a miss."""
+
+    def loads(self, value: bytes) -> Any:
+        try:
+            return super().loads(value)
+        except ValueError:
+            log.warning("cache_value_unreadable", length=len(value))
+            return None
 
 
 class Outage:
@@ -77,6 +91,12 @@ class FallbackCache(BaseCache):
                 if method == "incr" and isinstance(exc, ValueError):
                     outage.over()
                     raise  # the key is not there: an answer, not a failure
+                if method == "incr" and isinstance(
+                    exc, ResponseError | TypeError
+                ):  # no number, or none that can be read
+                    outage.over()
+                    caches["redis"].delete(args[0], version=kwargs.get("version"))
+                    raise ValueError("The value is no number.") from None
                 outage.noticed(exc)
             else:
                 outage.over()
@@ -97,7 +117,8 @@ class FallbackCache(BaseCache):
         return bool(self._call("add", key, value, timeout=timeout, version=version))
 
     def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        return self._call("get", key, default, version=version)
+        value = self._call("get", key, default, version=version)
+        return default if value is None else value
 
     def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> None:
         self._call("set", key, value, timeout=timeout, version=version)
@@ -123,7 +144,8 @@ class FallbackCache(BaseCache):
             return delta
 
     def get_many(self, keys: Any, version: Any = None) -> dict[Any, Any]:
-        return dict(self._call("get_many", list(keys), version=version))
+        found = self._call("get_many", list(keys), version=version)
+        return {key: value for key, value in found.items() if value is not None}
 
     def delete_many(self, keys: Any, version: Any = None) -> None:
         self._call("delete_many", list(keys), version=version)

@@ -33,6 +33,8 @@ from chat.redaction import keep_private
 
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STATIC = "/" + settings.STATIC_URL.lstrip("/")
+LONGEST_FACT = 500
+"""Characters of a path, and of a query, that are logged; each line of the request has them."""
 SECRET_NAMES = re.compile(r"(?i)key|token|passw|pwd|secret|auth|session|csrf|signature|credential")
 BY_STATUS: dict[int, Callable[[HttpRequest], Exception]] = {
     400: lambda request: BadRequest(),
@@ -68,13 +70,13 @@ class RequestIDMiddleware:
         structlog.contextvars.bind_contextvars(
             request_id=request_id,
             method=request.method,
-            path=request.path,
+            path=cut(request.path),
             client_ip=client_ip(
                 request.META.get("REMOTE_ADDR", ""),
                 request.META.get("HTTP_X_FORWARDED_FOR", ""),  # the server has joined its lines
                 conf.TRUSTED_PROXY_HOPS,
             ),
-            **({"query": masked_query(request.META["QUERY_STRING"])} if request.META.get("QUERY_STRING") else {}),
+            **({"query": masked_query(cut(request.META["QUERY_STRING"]))} if request.META.get("QUERY_STRING") else {}),
         )
         told = not request.path_info.startswith(STATIC)  # a page asks for a dozen files
         if told:
@@ -151,6 +153,11 @@ def limit_writes(request: HttpRequest) -> None:
         limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
         with suppress(OSError):  # it has left already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)  # the server resets Python's own
+
+
+def cut(text: str) -> str:
+    """Return the beginning of `text` that a line of the log can hold."""
+    return text if len(text) <= LONGEST_FACT else text[:LONGEST_FACT] + "…"
 
 
 def masked_query(query: str) -> str:

@@ -9,11 +9,18 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextvars import ContextVar
 
 MASK = "***"
 CUT = "[…]"
+CLOSELY_COMPARED = 8_000
+"""Characters of a chat that a text is compared with at every place. In a longer one only each eighth place is looked
+at, so that a quotation counts from 15 characters on."""
+MOST_COMPARED = 160_000
+"""Characters of a chat that a text is compared with at all. Of a longer one nobody could say in good time that a text
+does not quote it, so no word of the text is kept."""
+NOT_COMPARED = "[not kept: the chat is too long to be compared]"
 EXAMINED = 4_000
 """Characters of a provider's text that `excerpt` looks at."""
 SHORTEST_QUOTE = 8
@@ -41,7 +48,8 @@ _PATTERNS = [
         (r"\b(key(?:\s+provided)?:\s*[\"']?)[^\s\"',;]+", rf"\1{MASK}"),
         (r"\b(?:sk|pk|rk|gsk|xai|pplx|nvapi|hf|r8|ghp|gho|ghs|glpat|github_pat)[-_][\w*.…-]{3,}", MASK),
         (r"\bAIza[\w*.…-]{4,}", MASK),
-        (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", MASK),
+        # Only at the start of a run, or each of its letters would look through all of the rest.
+        (r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", MASK),
         (r"\b[0-9a-f]{64,}\b", MASK),
         (r"(?:[\w-]{1,64}\*{3,}|(?<!\*)\*{3,}(?=[\w-]))[\w*-]*", MASK),
     ]
@@ -67,12 +75,18 @@ def cut_quotes(text: str, contents: Iterable[str]) -> str:
     """
     kept = [content.strip() for content in contents]
     long = [form for content in kept if len(content) >= SHORTEST_QUOTE for form in _written_forms(content)]
-    text = _replace_spans(text, _shared_runs(text, long), CUT)
+    stride = 1 if sum(map(len, kept)) <= CLOSELY_COMPARED else SHORTEST_QUOTE
+    text = _replace_spans(text, _shared_runs(text, long, stride), CUT)
     short = sorted({content for content in kept if 0 < len(content) < SHORTEST_QUOTE}, key=len, reverse=True)
     if short:
         words = "|".join(map(re.escape, short))
         text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", CUT, text, flags=re.IGNORECASE)
     return text
+
+
+def too_long(contents: Collection[str]) -> bool:
+    """Return whether `contents` are too long to be compared with a text."""
+    return sum(map(len, contents)) > MOST_COMPARED
 
 
 def keep_private(contents: Iterable[str]) -> None:
@@ -81,14 +95,22 @@ def keep_private(contents: Iterable[str]) -> None:
 
 
 def cut_private(text: str) -> str:
-    """`text` without quotations of what the current request's chat says."""
+    """Return `text`, a traceback or a message, without quotations of the current request's chat. Of a traceback, the
+    lines of code are ours."""
     contents = _private.get()
-    return cut_quotes(text, contents) if contents else text
+    if not contents:
+        return text
+    if not too_long(contents):
+        return cut_quotes(text, contents)
+    ours = [line for line in text.splitlines() if line.startswith(("  ", "Traceback ("))]
+    return "\n".join([*ours, NOT_COMPARED])
 
 
-def excerpt(text: str, contents: Iterable[str], secrets: Iterable[str] = (), limit: int = 500) -> str:
-    """At most `limit` characters from the start of a provider's text that may go into the log: no quotes of
+def excerpt(text: str, contents: Collection[str], secrets: Iterable[str] = (), limit: int = 500) -> str:
+    """Return at most `limit` characters from the start of a provider's text that may go into the log: no quotes of
     `contents`, no credentials."""
+    if text and too_long(contents):
+        return NOT_COMPARED
     text = mask_secrets(cut_quotes(text[:EXAMINED], contents), secrets)
     text = text.encode("utf-8", "replace").decode().replace("\x00", "")
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -109,7 +131,7 @@ def _fold(text: str) -> str:
     return text.replace("İ", "i").lower().replace("ς", "σ")
 
 
-def _shared_runs(text: str, contents: Iterable[str]) -> list[tuple[int, int]]:
+def _shared_runs(text: str, contents: Iterable[str], stride: int = 1) -> list[tuple[int, int]]:
     """Where `text` has a run of 8 or more characters in common with any of `contents`, as (start, end)."""
     width = SHORTEST_QUOTE
     folded = _fold(text)
@@ -118,20 +140,22 @@ def _shared_runs(text: str, contents: Iterable[str]) -> list[tuple[int, int]]:
     for content in contents:
         # Collecting the content's windows, not the text's, keeps one pass over a content of megabytes at one set
         # look-up a character.
-        found |= windows.intersection(_windows(_fold(content), width))
+        found |= windows.intersection(_windows(_fold(content), width, stride))
+    more = stride - 1  # the ends of a quotation, which lie between two places
     spans: list[tuple[int, int]] = []
     for i in range(len(folded) - width + 1) if found else ():
         if folded[i : i + width] not in found:
             continue
-        if spans and i <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], i + width)
+        start, end = max(i - more, 0), i + width + more
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], end)
         else:
-            spans.append((i, i + width))
+            spans.append((start, end))
     return spans
 
 
-def _windows(text: str, width: int) -> Iterator[str]:
-    return (text[i : i + width] for i in range(len(text) - width + 1))
+def _windows(text: str, width: int, stride: int) -> Iterator[str]:
+    return (text[i : i + width] for i in range(0, len(text) - width + 1, stride))
 
 
 def _replace_spans(text: str, spans: list[tuple[int, int]], replacement: str) -> str:

@@ -35,6 +35,7 @@ keepalive = 65  # longer than a balancer's own, or it would use a connection tha
 graceful_timeout = int(deadline) + 10
 timeout = 60  # a worker that gives no sign of life at all, whatever its chats do
 control_socket_disable = True
+forwarder_headers = ""  # a header of a proxy's, or of a stranger's behind one, does not say where the site begins
 
 SWITCH_INTERVAL = 0.05
 """Seconds after which a thread that waits for Python's lock asks for it. Each one that waits wakes up as often: at

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 from time import monotonic
@@ -12,6 +14,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from structlog.testing import capture_logs
 
 import chat.cache
+from genai_site.settings import base
 from tests import servers
 
 
@@ -25,7 +28,7 @@ def configure(settings, redis):
 
 
 def django_redis(url):
-    options = {"SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25}
+    options = {"SERIALIZER": "chat.cache.JSONSerializer", "SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25}
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options}
 
 
@@ -166,3 +169,33 @@ def test_a_counter_goes_on_when_redis_goes_or_comes_between_two_calls(settings, 
     else:
         redis.kill()
     assert [cache.incr("count"), cache.incr("count")] == [1, 2]  # instead of a ValueError, which would limit the user
+
+
+class Bomb:
+    """What a pickle could do."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("code was run",))
+
+
+@pytest.mark.parametrize("value", [pickle.dumps(Bomb()), pickle.dumps({"a": 1}), b"\xff\xfe", b"{oops", b""], ids=repr)
+def test_a_value_that_cannot_be_read_is_a_miss_and_no_outage(settings, redis_url, value):
+    configure(settings, django_redis(redis_url))
+    redis = caches["redis"].client
+    redis.get_client().set(redis.make_key("odd"), value)
+    with capture_logs() as logs:
+        assert cache.get("odd", "nothing") == "nothing"
+        assert cache.get_many(["odd"]) == {}
+    assert {line["event"] for line in logs} <= {"cache_value_unreadable"}
+    with pytest.raises(ValueError, match="no"):
+        cache.incr("odd")
+    assert cache.add("odd", 1) is True
+    assert (cache.incr("odd"), cache.healthy()) == (2, True)
+
+
+def test_redis_holds_json(settings, redis_url):
+    configure(settings, django_redis(redis_url))
+    cache.set("a", {"b": [1, None, "é"]}, 60)
+    redis = caches["redis"].client
+    assert json.loads(redis.get_client().get(redis.make_key("a"))) == {"b": [1, None, "é"]} == cache.get("a")
+    assert "JSONSerializer" in str(base.cache("redis://127.0.0.1")["redis"])

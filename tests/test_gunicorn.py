@@ -170,6 +170,14 @@ def test_gunicorns_own_lines_can_be_written_beside_ours(environment: dict[str, s
     assert "Logging error" not in lines
 
 
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "Script-Name"])
+def test_no_header_says_where_the_site_begins(server: Any, name: str) -> None:
+    _, url = server
+    answer = requests.get(f"{url}/", headers={name: "/elsewhere"}, timeout=20)
+    assert (answer.status_code, "elsewhere" in answer.text) == (200, False)
+    assert answer.json()["chat"] == f"{url}/chat"
+
+
 def test_a_chunked_body_is_read(server: Any, environment: Any) -> None:
     _, url = server
     headers = {"Authorization": f"Token {manage(environment, 'issue_key', 'ada', '--create').strip()}"}

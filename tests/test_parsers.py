@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
 import pytest
 
+from chat import parsers
+from chat.models import TokenBudget
 from tests.contract import ask, chat_body, check_error, nothing_reserved, send
 
 pytestmark = pytest.mark.django_db
@@ -141,3 +144,42 @@ def test_a_body_cut_short(live_server, token, body):
     assert b" 400 " in headers.partition(b"\r\n")[0]
     assert json.loads(answer)["error"] == "bad_request"
     assert b"X-Request-ID" in headers
+
+
+MANY = {
+    "numbers": "[" + "0," * 200_000 + "0]",
+    "objects": '{"messages": [' + "{}," * 200_000 + "{}]}",
+    "pairs": "{" + ",".join(f'"{number}":1' for number in range(200_001)) + "}",
+    "after strings": '["' + 'a\\"b,' * 1_000 + '",' + "1," * 200_000 + "1]",
+}
+
+
+@pytest.mark.parametrize("body", MANY)
+def test_too_many_values_are_refused(auth_client, body):
+    with nothing_reserved():
+        response = send(auth_client, MANY[body])
+    answer = response.json()
+    assert (response.status_code, answer["error"], answer["limit_values"]) == (413, "request_too_large", 200_000)
+    assert "limit_bytes" not in answer
+
+
+def test_commas_within_strings_are_none(auth_client, user):
+    TokenBudget.objects.create(user=user, limit=10**9)
+    text = 'a, "b", c\\ ' * 100_000
+    assert send(auth_client, json.dumps(chat_body(text))).status_code == 200
+
+
+@pytest.mark.parametrize("hostile", ['"', '\\"', '",', '"\\', ",", '"a\\'])
+def test_counting_takes_a_time_that_grows_with_the_body(hostile):
+    def cost(length):
+        text = "," * 200_000 + (hostile * length)[:length]
+        began = time.process_time()
+        parsers._commas(text)
+        return time.process_time() - began
+
+    assert min(cost(800_000) for _ in range(3)) < 3 * min(cost(400_000) for _ in range(3)) + 0.005
+
+
+def test_a_slot_is_taken_before_the_body_is_parsed(auth_client, settings):
+    settings.CHAT_MAX_IN_FLIGHT_PER_USER = 0
+    check_error(send(auth_client, "{oops"), "too_many_concurrent_requests")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import time
 
 import pytest
 
-from chat.redaction import cut_quotes, excerpt, mask_secrets
+from chat.redaction import NOT_COMPARED, cut_quotes, excerpt, mask_secrets
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -116,11 +117,41 @@ def test_excerpt_is_fit_for_any_log():
     assert excerpt("a\ud800b\x00c", []) == "a?bc"
 
 
-def test_the_work_grows_with_the_sum_of_the_lengths_and_not_with_their_product():
-    content = "the quick brown fox jumps over the lazy dog again " * 20_000
-    text = "".join(chr(97 + i * i % 23) for i in range(1_000_000))
+WORST = [
+    *("a_", "a", "*", "key ", "cookie  ", "a://", "eyJ-", "eyJaaaaaaaaa.", "token\t", "basic ", "bearer ", "sk-"),
+    *("0123456789abcdef", "authorization ", "authorization: ", "key: ", "key provided ", "api_key=", "\"'", "-"),
+    *("_key ", "AIza"),
+]
+
+
+@pytest.mark.parametrize("hostile", WORST)
+def test_twice_the_text_takes_twice_the_time(hostile):
+    def cost(length):
+        text = (hostile * length)[:length]
+        return min(timed(mask_secrets, text) for _ in range(3))
+
+    assert cost(120_000) < 3 * cost(60_000) + 0.002
+
+
+@pytest.mark.parametrize("length", [1_000_000, 4_000_000])
+def test_what_is_done_for_the_log_is_bounded_however_long_the_chat(length):
+    short = "the quick brown fox jumps over the lazy dog again " * 3_000
+    text = "Something is wrong with 'the lazy cat'. " * 50
+    bounded = min(timed(excerpt, text, [short]) for _ in range(3))
+    assert min(timed(excerpt, text, ["x" * length]) for _ in range(3)) < bounded
+    assert min(timed(excerpt, text, ["x" * 10] * (length // 10)) for _ in range(3)) < 20 * bounded
+
+
+def timed(work, *arguments):
     began = time.process_time()
-    excerpt(text, [content])
-    for hostile in ("a_", "a", "*", "key ", "cookie  ", "a://", "eyJaaaaaaaaa.", "token\t", "basic "):
-        mask_secrets(hostile * 100_000, ["correct-horse-battery"])
-    assert time.process_time() - began < 20
+    work(*arguments)
+    return time.process_time() - began
+
+
+def test_a_long_chat_is_compared_too_and_of_a_very_long_one_no_word_is_kept():
+    words = [f"w{number * 7919 % 100_000}" for number in range(20_000)]
+    content = " ".join(words)
+    quoted = " ".join(words[9_000:9_010])
+    assert re.fullmatch(r"You[ said]*\[…\][ and]* more", excerpt(f"You said {quoted} and more", [content]))
+    assert excerpt("You said something", [content * 2]) == NOT_COMPARED
+    assert excerpt("", [content * 2]) == ""

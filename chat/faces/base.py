@@ -65,35 +65,40 @@ class ChatEndpoint(generics.GenericAPIView):
         return response
 
     def post(self, request: Request) -> HttpResponseBase:
+        with ExitStack() as stack:
+            # Before the body is parsed: as many bodies as slots are in memory at once, and no more.
+            stack.enter_context(admitted(request.user.pk))
+            return self.answered(request, stack)
+        raise AssertionError  # the stack lets every exception out
+
+    def answered(self, request: Request, stack: ExitStack) -> HttpResponseBase:
+        """Return the answer. What is on `stack` lasts as long as it takes to send it."""
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = dict(serializer.validated_data)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
         stream = asked.pop("stream") and request.accepted_renderer.format != "api"
         key = idempotency.key_of(request)
-        with ExitStack() as stack:
-            claim = None
-            if key:
-                sent, conversation = [self.face, request.data], asked.get("conversation")
-                once = idempotency.once(request.user, key, sent, longest(stream), conversation)
-                claim = stack.enter_context(once)
-            chat = Chat(
-                **asked,
-                user=request.user,
-                request_id=request._request.request_id,  # type: ignore[attr-defined]
-                max_attempts=attempts_allowed(request),
-                keep=claim.keep if claim else None,
-            )
-            if claim and claim.answer is not None:
-                answer = Answer.restored(claim.answer)
-                if answer is None:  # it was paid for, so the request must not run again as if it had not
-                    raise GenAIException("Another version stored this Idempotency-Key's answer; it cannot be read.")
-                self.headers["Idempotent-Replayed"] = "true"
-                return self.streamed(request, chat, Stored(answer), stack) if stream else self.whole(answer)
-            stack.enter_context(admitted(request.user.pk))
-            if stream:
-                return self.streamed(request, chat, stream_chat(chat), stack)
-            answer = complete_chat(chat)
+        claim = None
+        if key:
+            sent, conversation = [self.face, request.data], asked.get("conversation")
+            claim = stack.enter_context(idempotency.once(request.user, key, sent, longest(stream), conversation))
+        chat = Chat(
+            **asked,
+            user=request.user,
+            request_id=request._request.request_id,  # type: ignore[attr-defined]
+            max_attempts=attempts_allowed(request),
+            keep=claim.keep if claim else None,
+        )
+        if claim and claim.answer is not None:
+            answer = Answer.restored(claim.answer)
+            if answer is None:  # it was paid for, so the request must not run again as if it had not
+                raise GenAIException("Another version stored this Idempotency-Key's answer; it cannot be read.")
+            self.headers["Idempotent-Replayed"] = "true"
+            return self.streamed(request, chat, Stored(answer), stack) if stream else self.whole(answer)
+        if stream:
+            return self.streamed(request, chat, stream_chat(chat), stack)
+        answer = complete_chat(chat)
         return self.whole(answer)
 
     def whole(self, answer: Answer) -> Response:

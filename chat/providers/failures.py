@@ -20,7 +20,7 @@ from chat.exceptions import (
 from chat.providers.incoming import Response
 from chat.providers.payload import parse_object
 from chat.providers.waits import duration, retry_after, wait_in
-from chat.redaction import EXAMINED, excerpt
+from chat.redaction import EXAMINED, excerpt, mask_secrets
 
 
 class Verdict(NamedTuple):
@@ -218,8 +218,8 @@ def provider_error(
     """
     contents, secrets = list(contents), list(secrets)
     facts = {
-        "error_type": excerpt(says.type, contents, secrets, 100),
-        "error_code": excerpt(says.code, contents, secrets, 100),
+        "error_type": _machines(says.type, secrets),
+        "error_code": _machines(says.code, secrets),
         "provider_request_id": request_id_of(response, says),
         "text": excerpt(says.message, contents, secrets),
     }
@@ -235,6 +235,11 @@ def provider_error(
     if verdict.error is ProviderRequestRejectedError:
         common |= {"reason": verdict.fact, "param": verdict.param}
     return verdict.error(provider, response.status, message, **common)
+
+
+def _machines(word: str, secrets: Iterable[str]) -> str:
+    """Return an error's type or code for the log, "" where it is no word of a machine's and may be a user's."""
+    return mask_secrets(word, secrets) if re.fullmatch(r"[\w.:/-]{1,100}", word, re.ASCII) else ""
 
 
 def request_id_of(response: Response, says: ProviderSays) -> str:

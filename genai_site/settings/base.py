@@ -193,7 +193,7 @@ def cache(url: str | None) -> dict[str, Any]:
     redis = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": url,
-        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25},
+        "OPTIONS": {"SERIALIZER": "chat.cache.JSONSerializer", "SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25},
     }
     return {
         "default": {"BACKEND": "chat.cache.FallbackCache", "LOCATION": "local"},
