@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -49,7 +51,7 @@ def load(path: str, simulate: bool) -> Catalogue:
 
 def check_models_file(**kwargs: Any) -> list[checks.CheckMessage]:
     """System check: the file is sound (chat.E010); a model that cannot be served (W010) or is simulated (I011); a route
-    to a model that its vendor has retired or soon will (W012)."""
+    to a model that its vendor has retired or soon will (W012); a provider that is reached without TLS (W013)."""
     try:
         catalogue = current()
     except ImproperlyConfigured as exc:
@@ -62,12 +64,31 @@ def check_models_file(**kwargs: Any) -> list[checks.CheckMessage]:
         missing = dict.fromkeys(entry.missing for entry in catalogue.providers.values() if entry.missing)
         hint = f"To reach the real ones: {'; '.join(missing)}."
         found.append(checks.Info(f"Answered by the simulator: {', '.join(simulated)}.", hint=hint, id="chat.I011"))
+    found += [
+        checks.Warning(
+            f"{entry.name} is reached without TLS, at {entry.base_url}: key and messages can be read on the way.",
+            hint="Write https:// in its base_url.",
+            id="chat.W013",
+        )
+        for entry in catalogue.providers.values()
+        if not entry.missing and is_in_the_clear(entry.base_url)
+    ]
     return found + [
         checks.Warning(f"The model {model.name} has the route {route}: {news}.", hint=hint, id="chat.W012")
         for model in catalogue.models.values()
         for route in model.routes
         for news, hint in retirement(route.upstream_model)
     ]
+
+
+def is_in_the_clear(url: str) -> bool:
+    """Return whether a URL is of plain http and leads off this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    return url.startswith("http://") and not local
 
 
 def retirement(upstream_model: str) -> list[tuple[str, str]]:

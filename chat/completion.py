@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from django.utils.crypto import salted_hmac
 
 from chat import bill, budgets, conversations, failover, fitting, reply_cache, tokens
 from chat.answer import Answer, AnswerStream, Arriving, ServerStopping, Stored, StreamTooLong
@@ -243,7 +244,8 @@ class _Running:
 
     def _request(self, max_tokens: int, request_id: str = "") -> ChatRequest:
         chat = self.chat
-        return ChatRequest(self.prompt, max_tokens, chat.temperature, request_id, chat.top_p, chat.stop)
+        pseudonym = salted_hmac("chat.pseudonym", str(chat.user.pk), algorithm="sha256").hexdigest()
+        return ChatRequest(self.prompt, max_tokens, chat.temperature, request_id, chat.top_p, chat.stop, pseudonym)
 
     def _fitting_routes(self) -> tuple[Route, ...]:
         try:

@@ -31,6 +31,7 @@ HOW: dict[str, Kind] = {
     "limit_field": str,
     "drop": list,
     "accepts": list,
+    "pseudonyms": bool,
 }
 """How to ask an upstream model: in a provider's entry for all its routes, or in a route's table, which wins."""
 PROVIDER_FIELDS: dict[str, Kind] = {
@@ -184,6 +185,7 @@ class Reader:
                 effort=how.get("effort", ""),
                 limit_field=how.get("limit_field", ""),
                 max_output_tokens=how.get("max_output_tokens"),
+                pseudonyms=how.get("pseudonyms"),
                 price=Price(**{name: round(price.get(name, 0) * 10**6) for name in PRICE_FIELDS}) if price else None,
             ),
         )

@@ -29,7 +29,8 @@ class Upstream:
     `takes` says of a request's field whether the model takes it; a field that is not in it is decided by the protocol
     and the model's name. `drop` are the fields that an operator has left out of every request. `temperature` is sent
     where the client sends no sampling. `effort` is how much the model is to think, `limit_field` the name of the output
-    limit, both "" for the protocol's own way. `max_output_tokens` is None where the model's limit holds.
+    limit, both "" for the protocol's own way. `max_output_tokens` is None where the model's limit holds;
+    `pseudonyms` says whether the provider is told which of its requests are of one user, None: if it is the vendor.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Upstream:
     limit_field: str = ""
     max_output_tokens: int | None = None
     price: Price | None = None
+    pseudonyms: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
+from chat import catalogue
 from chat.models import UsageRecord
+from chat.providers.anthropic import AnthropicProvider
+from chat.providers.base import ChatMessage, ChatRequest
+from chat.providers.openai import OpenAIProvider
+from chat.providers.transport import Transport
+from chat.routes import Upstream
 from tests.contract import check_error
 from tests.loopback import status
 from tests.loopback_faults import error
@@ -297,3 +303,49 @@ def test_the_upstream_model_is_told_everywhere(house, auth_client):
     assert rig.events("chat_completed")[0]["upstream_model"] == "gpt-6-luna"
     stream = b"".join(ask(auth_client, stream=True).streaming_content).decode()
     assert json.loads(stream.partition("event: done\ndata: ")[2])["upstream_model"] == "gpt-6-luna"
+
+
+# --- pseudonyms -------------------------------------------------------------------------------------------------------
+def told_of_the_user(request):
+    return request.json.get("safety_identifier") or request.json.get("metadata", {}).get("user_id")
+
+
+@pytest.mark.parametrize("protocol", THINKER)
+def test_a_user_is_a_stable_pseudonym_where_an_operator_says_so(house, auth_client, rig, protocol, django_user_model):
+    rig = house(table(protocol, THINKER[protocol], pseudonyms=True))
+    for _ in range(2):
+        assert ask(auth_client).status_code == 200
+    auth_client.credentials()
+    auth_client.force_login(django_user_model.objects.create_user("eve"))
+    assert ask(auth_client).status_code == 200
+    first, again, other = map(told_of_the_user, (*rig.first.requests, *rig.second.requests))
+    assert (len(first), first == again, first == other) == (64, True, False)
+
+
+@pytest.mark.parametrize("protocol", THINKER)
+def test_and_nothing_elsewhere(house, auth_client, protocol):
+    rig = house(table(protocol, THINKER[protocol]))
+    assert ask(auth_client).status_code == 200
+    assert told_of_the_user((*rig.first.requests, *rig.second.requests)[0]) is None
+
+
+def test_the_vendors_themselves_are_told(settings):
+    request = ChatRequest((ChatMessage("user", "Hi"),), 16, pseudonym="p")
+    common = {"key": "k", "api_key": "k", "timeout": 5.0, "connect_timeout": 5.0, "transport": Transport()}
+    openai = OpenAIProvider(base_url="https://api.openai.com/v1", **common)
+    anthropic = AnthropicProvider(base_url="https://api.anthropic.com", **common)
+    assert openai.payload(request, Upstream("m"))["safety_identifier"] == "p"
+    assert anthropic.payload(request, Upstream("m"))["metadata"] == {"user_id": "p"}
+    assert "metadata" not in anthropic.payload(request, Upstream("m", pseudonyms=False))
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [("http://10.0.0.7/v1", True), ("http://llm.internal/v1", True), ("http://127.0.0.1:1/v1", False)],
+)
+def test_a_provider_without_tls_off_this_machine_is_warned_of(rig, url, warned):
+    rig.offer(
+        f'[providers.a]\nprotocol = "openai"\nbase_url = "{url}"\n'
+        "[models.m]\nroutes = ['a:x']\nmax_output_tokens = 9\ndefault_output_tokens = 9\n"
+    )
+    assert [message.id for message in catalogue.check_models_file()] == (["chat.W013"] if warned else [])

@@ -54,6 +54,7 @@ class AnthropicProvider(HTTPProvider):
 
     path = "/v1/messages"
     models_path = "/v1/models?limit=1000"
+    vendor = "api.anthropic.com"
     words = WORDS
     phrases = PHRASES
     finish_reasons = {
@@ -84,6 +85,8 @@ class AnthropicProvider(HTTPProvider):
         if stops := optional.pop("stop", None):
             optional["stop_sequences"] = stops
         payload = {"model": upstream.model, "max_tokens": request.max_tokens, "messages": turns}
+        if pseudonym := self.pseudonym(request, upstream):
+            payload["metadata"] = {"user_id": pseudonym}
         return payload | thinking(upstream.effort) | optional | ({"system": system} if system else {})
 
     def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:

@@ -33,7 +33,7 @@ class Usage(NamedTuple):
 class ChatRequest:
     """One chat, free of any provider's wire format. `max_tokens` bounds the output; `request_id` is our own, passed
     on where the provider has a header for it. `temperature`, `top_p` and `stop` (texts that end the answer) are the
-    client's own: none of them has a default."""
+    client's own: none of them has a default. `pseudonym` tells a vendor which requests are one user's, not whose."""
 
     messages: tuple[ChatMessage, ...]
     max_tokens: int
@@ -41,6 +41,7 @@ class ChatRequest:
     request_id: str = ""
     top_p: float | None = None
     stop: tuple[str, ...] = ()
+    pseudonym: str = ""
 
     def optional(self) -> dict[str, Any]:
         """Return the fields that the client sent and that a provider's model may be unable to take."""

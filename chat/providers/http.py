@@ -45,6 +45,8 @@ class HTTPProvider(ABC):
     words: ClassVar[Mapping[str, Verdict]]
     phrases: ClassVar[Mapping[str, Verdict]]
     finish_reasons: ClassVar[Mapping[str, FinishReason]]
+    vendor: ClassVar[str]
+    """The host of the protocol's own vendor."""
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
     """What `payload` has besides when a stream is asked for."""
     terminator: ClassVar[bytes | None] = None
@@ -148,6 +150,12 @@ class HTTPProvider(ABC):
         if upstream.temperature is None or asked.keys() & ASKS_FOR_NOTHING.keys():
             return sent
         return sent | default if self._takes("temperature", asked | default, upstream) else sent
+
+    def pseudonym(self, request: ChatRequest, upstream: Upstream) -> str:
+        """Return the user's pseudonym where the provider is to know it: so that one who abuses the vendor's service is
+        stopped alone, and not our key with everybody's chats. "" elsewhere."""
+        to_vendor = self.endpoint.host == self.vendor
+        return request.pseudonym if (to_vendor if upstream.pseudonyms is None else upstream.pseudonyms) else ""
 
     def meaning(self, status: int, says: ProviderSays, request: ChatRequest) -> Verdict:
         """Return the meaning of an error: first of all, whether the error refuses one field."""

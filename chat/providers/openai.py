@@ -128,6 +128,7 @@ class OpenAIProvider(HTTPProvider):
 
     path = "/chat/completions"
     models_path = "/models"
+    vendor = "api.openai.com"
     words = WORDS
     phrases = PHRASES
     finish_reasons = {
@@ -161,6 +162,8 @@ class OpenAIProvider(HTTPProvider):
         }
         if upstream.effort:
             payload["reasoning_effort"] = upstream.effort
+        if pseudonym := self.pseudonym(request, upstream):
+            payload["safety_identifier"] = pseudonym
         optional = self.optional(request, upstream)
         if not optional.pop("name", False):
             payload["messages"] = [{"role": role, "content": content} for role, content, _ in request.messages]
