@@ -58,7 +58,7 @@ def count_deadlocks():
 @pytest.mark.timeout(120)
 def test_300_chats_in_flight_share_10_database_connections(fleet_over, postgres_url, redis_url):
     fleet = fleet_over(postgres_url, redis_url)
-    fleet.environment |= {"DATABASE_POOL": "10", "WEB_CONCURRENCY": "1"}
+    fleet.environment |= {"DATABASE_POOL": "10", "WEB_CONCURRENCY": "1", "CHAT_MAX_IN_FLIGHT_PER_USER": "300"}
     key, url = fleet.new_user("ada"), fleet.serve()
     all_in_flight, over = threading.Event(), threading.Event()
     not_there_yet = threading.Semaphore(20)  # or a busy machine's connections would be waited for too long

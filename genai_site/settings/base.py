@@ -246,7 +246,7 @@ SPECTACULAR_SETTINGS = {
 KEY_TTL_DAYS = env.int("KEY_TTL_DAYS", 365)
 KNOX_TOKEN_MODEL = "knox.AuthToken"  # its own default, which the migrations of what points there must find
 LOGIN_RATE_LIMIT = env.str("LOGIN_RATE_LIMIT", "10/5m")
-BAD_KEY_RATE_LIMIT = env.str("BAD_KEY_RATE_LIMIT", "60/m")
+BAD_KEY_RATE_LIMIT = env.str("BAD_KEY_RATE_LIMIT", "600/m")
 REST_KNOX = {"TOKEN_TTL": timedelta(days=KEY_TTL_DAYS)}
 
 # --- chats ------------------------------------------------------------------------------------------------------------
