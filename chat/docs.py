@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -19,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import shapes
+from chat.conf import conf
 from chat.envelopes import EXAMPLE_ID, NATIVE
 from chat.problems import BY_CODE, Problem, describe
 from chat.views import OpenView
@@ -70,7 +72,13 @@ class SchemaView(OpenView):
     answers = {"GET": {200: OpenApiTypes.OBJECT}}
 
     def get(self, request: Request) -> Response:
-        return Response(SchemaGenerator().get_schema(public=True))  # type: ignore[no-untyped-call]
+        return Response(schema(conf.CHAT_MODELS_FILE, conf.CHAT_SIMULATOR))
+
+
+@cache
+def schema(models_file: str, simulate: bool) -> Any:
+    """Return the document, made once a process: nothing of it changes but with the models on offer."""
+    return SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
 
 
 class DocsView(View):

@@ -46,6 +46,7 @@ def page(live_server, user, token, admin_user) -> Iterator[Page]:
     in there is made by fixtures that come before this one.
     """
     errors: list[str] = []
+    refused: list[str] = []
     visited: set[str] = set()
     with sync_playwright() as playwright:
         path = chromium(playwright.chromium.executable_path)
@@ -54,9 +55,10 @@ def page(live_server, user, token, admin_user) -> Iterator[Page]:
         page.set_default_timeout(15_000)
         page.on("request", lambda request: visited.add(urlsplit(request.url).netloc))
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
         yield page
         browser.close()
-    assert errors == []
+    assert (errors, refused) == ([], [])
     assert visited - {""} == {urlsplit(live_server.url).netloc}
 
 
@@ -120,6 +122,9 @@ def test_a_chat_is_sent_from_the_browsable_api_and_its_errors_read_well(page):
     expect(page.locator(".response-info")).to_contain_text('"available_models"')
     alert.get_by_role("link", name="model_not_found").click()
     expect(page.locator(".response-info")).to_contain_text('"what_to_do"')
+    page.get_by_text("ada", exact=True).click()
+    page.get_by_role("link", name="Log out").click()
+    expect(page.get_by_role("link", name="Log in")).to_be_visible()
 
 
 @pytest.mark.timeout(120)

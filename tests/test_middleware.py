@@ -7,6 +7,7 @@ import requests
 from django.db import connection
 
 from tests.contract import UUID4, ask, check_error, check_ids
+from tests.test_settings import python
 
 pytestmark = pytest.mark.django_db
 
@@ -120,3 +121,35 @@ def test_nor_is_an_error_or_a_chat(auth_client):
 @pytest.mark.parametrize("path", ["/models", "/errors", "/schema"])
 def test_what_is_everybodys_may_be(api_client, path):
     assert "no-store" not in api_client.get(path).headers.get("Cache-Control", "")
+
+
+# --- what browsers are told -------------------------------------------------------------------------------------------
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("path", "accepted", "inline"),
+    [("/admin/login/", "text/html", False), ("/models", "text/html", True), ("/docs", "text/html", True)],
+)
+def test_a_page_may_run_only_its_own_files(client, path, accepted, inline):
+    policy = client.get(path, headers={"Accept": accepted})["Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert (rules["default-src"], rules["frame-ancestors"]) == ("'none'", "'none'")
+    assert ("'unsafe-inline'" in rules["style-src"]) is inline
+    assert rules["script-src"].startswith("'self'")
+    assert not {"'unsafe-inline'", "'unsafe-eval'"} & set(rules["script-src"].split())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/models", "/nowhere", "/health", "/schema"])
+def test_what_is_no_page_may_do_nothing_at_all(client, path):
+    assert client.get(path)["Content-Security-Policy"].startswith("default-src 'none'; frame-ancestors 'none'")
+
+
+def test_browsers_insist_on_tls_for_a_day_and_this_host_alone():
+    words = "from django.conf import settings as s; print(s.SECURE_HSTS_SECONDS, s.SECURE_HSTS_PRELOAD)"
+    given = {"DJANGO_SETTINGS_MODULE": "genai_site.settings.production", "DJANGO_SECRET_KEY": "x" * 60}
+    given |= {"DJANGO_ALLOWED_HOSTS": "a.example"}
+    assert python("-c", words, **given) == (0, "86400 False\n")
+    assert python("-c", words, **given | {"SECURE_HSTS_SECONDS": "60", "SECURE_HSTS_PRELOAD": "true"}) == (
+        0,
+        "60 True\n",
+    )
