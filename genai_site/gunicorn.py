@@ -8,17 +8,22 @@ longer are ended.
 import gc
 import logging
 import os
+import resource
 import select
+import selectors
 import signal
+import socket
 import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from genai_site.connections import MOST_GATHERED, TimedBody, Waiting
 from genai_site.environment import Environment
 
 env = Environment()
@@ -29,7 +34,9 @@ bind = env.str("BIND", "127.0.0.1:8000")
 worker_class = "genai_site.gunicorn.Worker"
 workers = env.int("WEB_CONCURRENCY", 1)
 threads = chats + 32
-worker_connections = 2 * threads
+# Those that wait hold no thread, only a descriptor each.
+descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+worker_connections = max(2 * threads, min(10_000, descriptors - 1_000))
 backlog = 2048
 keepalive = 65  # longer than a balancer's own, or it would use a connection that is just being closed
 graceful_timeout = int(deadline) + 10
@@ -47,17 +54,39 @@ through a thousand chats in flight all the time, in vain."""
 NEXT_REQUEST = 5
 """Milliseconds for which a connection keeps its thread after an answer. A busy balancer's next request comes within
 them; longer ones would be waited for in vain, and keep a processor from its rest."""
+HEAD_SECONDS = 10.0
+"""Seconds for the head of a request, from its first byte, or from its connection, to its end."""
+READ_ALREADY = 0.02
+"""Seconds for what is left of a body to be there already."""
+LINGER = 2.0
+"""Seconds for a client to see the end of an answer, and close its side."""
 LAST_WORDS = 5.0
 """Seconds before the end of the drain in which streams that last so long send their last event and are charged."""
 
 
 class Worker(ThreadWorker):
-    """gunicorn's gthread, but a request that follows at once is served by the thread that served the last, and that
-    thread closes the connection after the last one.
+    """gunicorn's gthread, with these changes.
 
-    gthread gives the connection back to its main thread, which waits for the request and finds a thread for it: a tenth
-    of what a chat costs.
+    A thread is given to a request whose head is there, and not before: the main thread gathers heads, of any number of
+    connections at once. A body has a deadline for all of it; a thread waits for it only when the application asks, so
+    once it knows who sends it. A connection whose body was not read is closed, and the main thread sees to what still
+    comes of it. A request that follows at once is served by the thread that served the last: to find a thread for it
+    costs a tenth of a chat. On SIGTERM what waits is accepted, and the doors are closed at once.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waiting: dict[Any, Waiting] = {}
+        self.bodies: dict[Any, float] = {}
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.wsgi = partial(self.serve, self.wsgi)
+
+    def serve(self, application: Any, environ: dict[str, Any], start_response: Any) -> Any:
+        """Call the application, with a body that has a deadline."""
+        environ["wsgi.input"] = TimedBody(environ, self.bodies)
+        return application(environ, start_response)
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
         """Also, for a worker that is to end, accept what waits and close the doors: gunicorn's own would stay open, to
@@ -73,30 +102,97 @@ class Worker(ThreadWorker):
             listener.close()
         self.sockets = []
 
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a thread to the connection once the head of its request is there."""
+        if self.cfg.is_ssl:
+            super().enqueue_req(conn)
+            return
+        ahead = conn.parser.unreader.take_buffered() if conn.parser else b""
+        waiting = Waiting(time.monotonic() + HEAD_SECONDS, bytearray())
+        waiting.take(ahead)
+        self.await_bytes(conn, waiting)
+
+    def await_bytes(self, conn: Any, waiting: Waiting) -> None:
+        conn.sock.setblocking(False)
+        self.waiting[conn] = waiting
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.take_bytes, conn))
+        self.take_bytes(conn)
+
+    def take_bytes(self, conn: Any, sock: Any = None) -> None:
+        """Take what has come of a head, or of a body that nobody reads any more."""
+        waiting = self.waiting[conn]
+        try:
+            piece = b"" if waiting.is_complete() else conn.sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if waiting.take(piece) and sum(len(other.head or b"") for other in self.waiting.values()) > MOST_GATHERED:
+            piece = b""
+        if piece and not waiting.is_complete():
+            return
+        del self.waiting[conn]
+        self.poller.unregister(conn.sock)
+        if not waiting.is_complete():
+            self.nr_conns -= 1
+            conn.close()
+            return
+        conn.data_ready = True
+        conn.init()
+        conn.parser.unreader.unread(bytes(waiting.head or b""))
+        super().enqueue_req(conn)
+
+    def murder_pending(self) -> None:
+        """Also end, with their sockets, what waits past its deadline: one byte a second resets none."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn in [conn for conn, waiting in self.waiting.items() if waiting.ends < now]:
+            del self.waiting[conn]
+            self.poller.unregister(conn.sock)
+            self.nr_conns -= 1
+            conn.close()
+        for sock, ends in list(self.bodies.items()):
+            if ends < now:
+                with suppress(OSError):  # which wakes the thread that reads it
+                    sock.shutdown(socket.SHUT_RDWR)
+
     def handle(self, conn: Any) -> Any:
         keep = super().handle(conn)
         while keep is True and self.next_follows(conn):
             keep = super().handle(conn)
-        if keep is False:
-            # gunicorn's main thread would do it, and wait up to two seconds for a client that does not close its side,
-            # while nobody else is let in.
-            conn.close(graceful=True)
-            conn.close = do_nothing
         return keep
 
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
+        """Return whether the connection may serve another request: not where a part of the body is still to come."""
+        return bool(keepalive) and bool(conn.parser.finish_body(deadline=time.monotonic() + READ_ALREADY))
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Let the client see the answer's end before its connection is closed, without a thread that waits for that."""
+        failed = fs.cancelled() or fs.exception() is not None
+        if self.cfg.is_ssl or failed or fs.result() is not False:
+            super().finish_request(conn, fs)
+            return
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # it has left, or the thread has closed it
+            self.nr_conns -= 1
+            conn.close()
+        else:
+            self.await_bytes(conn, Waiting(time.monotonic() + LINGER))
+
     def next_follows(self, conn: Any) -> bool:
-        """Whether the next request comes at once. It is not waited for where other connections need the thread, or the
-        worker is to end."""
+        """Return whether the head of the next request is there, or comes at once. It is not waited for where other
+        connections need the thread, or the worker is to end."""
         orphan = os.getppid() != self.ppid  # which gunicorn's main thread ends without a word to the others
-        if not self.alive or orphan or self.nr_conns > self.cfg.threads:
+        if not self.alive or orphan or self.nr_conns - len(self.waiting) > self.cfg.threads:
             return False
+        head = Waiting(0, bytearray())
+        head.take(conn.parser.unreader.buf.getvalue())
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
-        return bool(conn.parser.unreader.buf.getvalue() or poll.poll(NEXT_REQUEST))
-
-
-def do_nothing(graceful: bool = False) -> None:
-    """In place of a second `close`."""
+        if not head.is_complete() and poll.poll(NEXT_REQUEST):
+            head.take(conn.sock.recv(65536, socket.MSG_PEEK))
+        return head.is_complete()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -116,6 +212,8 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """gunicorn's hook in a new worker, before it starts any thread."""
     sys.setswitchinterval(SWITCH_INTERVAL)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.set_threshold(GARBAGE_AFTER, 10, 10)
     if worker.processor is not None:
         with suppress(OSError):  # a sandbox may forbid it; then it only costs more

@@ -1,7 +1,7 @@
 """The WSGI entry point, of runserver as of a production server."""
 
 import os
-from io import BytesIO
+from collections.abc import Callable
 from typing import Any
 
 import django
@@ -30,18 +30,50 @@ class Request(WSGIRequest):
             super()._set_content_type_params(meta | {"CONTENT_TYPE": plain})  # type: ignore[misc]
 
 
+FORMS = ("application/x-www-form-urlencoded", "multipart/")
+
+
+class Chunked:
+    """A chunked body, read when somebody asks for it. Raises `BodyTooLarge` above `most` bytes, and `OSError` for a
+    chunk that is malformed or cut short."""
+
+    def __init__(self, body: Any, most: int) -> None:
+        self.body, self.most, self.left = body, most, most
+
+    def read(self, size: int = -1) -> bytes:
+        return self._take(self.body.read, size)
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._take(self.body.readline, size)
+
+    def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
+        from chat.problems import BodyTooLarge  # which needs the applications
+
+        wanted = self.left if size < 0 else min(size, self.left)
+        try:
+            piece = read(wanted)
+            if len(piece) == self.left and self.body.read(1):
+                raise BodyTooLarge(limit_bytes=self.most)
+        except (OSError, BodyTooLarge):
+            raise
+        except Exception as exc:  # the server's own classes
+            raise OSError(f"a broken chunked body: {type(exc).__name__}") from exc
+        self.left -= len(piece)
+        return piece
+
+
 class Handler(WSGIHandler):
     request_class = Request
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
-            # A chunked body has no length, which Django takes for no body. One byte more than may be tells a long one.
-            try:
-                body, missing = environ["wsgi.input"].read(largest_body(environ["PATH_INFO"]) + 1), 0
-            except Exception as exc:  # the server's own classes, for a chunk that is malformed or cut short
-                log.warning("broken_chunked_body", exc_info=exc)
-                body, missing = b"", 1  # the parser misses a byte, and answers as for any body cut short
-            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body) + missing)}
+        is_form = (
+            environ.get("CONTENT_TYPE", "").lower().startswith(("application/x-www-form-urlencoded", "multipart/"))
+        )
+        if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH") and not is_form:
+            # A chunked body has no length, which Django takes for no body. It may be as long as any may be here, and
+            # the byte after that tells one that is longer. No browser sends a form so.
+            most = largest_body(environ["PATH_INFO"])
+            environ |= {"wsgi.input": Chunked(environ["wsgi.input"], most), "CONTENT_LENGTH": str(most)}
         return super().__call__(environ, start_response)
 
 
