@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,23 +17,13 @@ from chat.attempts import stream_ended
 from chat.conf import conf
 from chat.exceptions import (
     ProviderError,
-    ProviderRateLimitError,
     ProviderRequestRejectedError,
-    ProviderTimeoutError,
-    ProviderUnavailableError,
     UnsupportedParameter,
 )
 from chat.models import Conversation
 from chat.providers.base import ChatMessage, ChatReply, ChatRequest, ChatStream, Usage
 from chat.redaction import keep_private
 from chat.routes import Model, Route
-
-CACHED_BECAUSE: dict[type[BaseException], str] = {
-    ProviderTimeoutError: "LLM is slow, showing cached response",
-    ProviderUnavailableError: "LLM is unavailable, showing cached response",
-    ProviderRateLimitError: "LLM is busy, showing cached response",
-}
-"""The failures in which an earlier answer to the same request is served, and what the user is told."""
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +76,7 @@ def stream_chat(chat: Chat) -> AnswerStream:
         ignored=running.ignored(),
         budget_limit=running.budget_limit(),
         ends=time.monotonic() + conf.CHAT_STREAM_MAX,
-        waited=running.waited,
+        waited=running.course.waited,
         whole=running.whole,
         broken=running.broken,
     )
@@ -104,6 +94,10 @@ class _Running:
         self.chat, self.stream, self.started = chat, stream, time.monotonic()
         self.prompt = (*conversations.history(chat.conversation, len(chat.messages)), *chat.messages)
         self._keep_private()
+        pseudonym = salted_hmac("chat.pseudonym", str(chat.user.pk), algorithm="sha256").hexdigest()
+        self.request = ChatRequest(
+            self.prompt, self._wanted(), chat.temperature, chat.request_id, chat.top_p, chat.stop, pseudonym
+        )
         self.routes = self._fitting_routes()
         self.prompt_tokens = tokens.estimate_prompt(self.prompt, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
         self.reservation = budgets.reserve(
@@ -118,13 +112,12 @@ class _Running:
         self.course = failover.Course(abandoned=partial(budgets.add_uncharged, self.reservation))
 
     def ask(self) -> Any:
-        """The providers' reply, a `ChatReply` or a `ChatStream`, or the `Answer` that stands in for it. Where there is
-        neither, releases the reservation and raises."""
+        """Return the providers' reply, or the `Answer` that stands in for it; without, release and raise."""
         most = self.chat.max_attempts or conf.CHAT_MAX_ATTEMPTS
         try:
             budgets.release_connection()
             return failover.run(
-                self._request(self.reservation.output_tokens, self.chat.request_id),
+                replace(self.request, max_tokens=self.reservation.output_tokens),
                 self.routes,
                 user=str(self.chat.user.pk),
                 deadline=self.started + conf.CHAT_DEADLINE,
@@ -156,12 +149,8 @@ class _Running:
         """Return the client's fields that an operator has left out for the route that answers, in its spelling."""
         if not self.course.answered:
             return ()
-        dropped = fitting.left_out(self._request(1), self.course.answered.route)
+        dropped = fitting.left_out(self.request, self.course.answered.route)
         return tuple(self.chat.spelling.get(name, name) for name in dropped)
-
-    def waited(self, seconds: float) -> None:
-        """Count a wait for the provider within its stream."""
-        self.course.provider_seconds += seconds
 
     def whole(self, text: str, reply: ChatReply | ChatStream) -> Answer:
         """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
@@ -189,7 +178,7 @@ class _Running:
         """Charge what had arrived of a stream when it broke: the prompt, and the tokens reported or else counted. The
         provider broke it (a `ProviderError`), our server or a bug of ours, or the client, by leaving (None)."""
         self._keep_private(said)
-        if isinstance(exc, ProviderError) and not said:
+        if isinstance(exc, ProviderError | ServerStopping) and not said:
             self._never_came(exc, reply.usage)
             return
         counted = self._counted(said)
@@ -214,7 +203,7 @@ class _Running:
             self._stream_ended(None)
         log.warning("chat_truncated", reason=reason, **self._facts(self._answer(said, usage, None)), **self._effort())
 
-    def _never_came(self, exc: ProviderError, billed: Usage | None) -> None:
+    def _never_came(self, exc: Exception, billed: Usage | None) -> None:
         """Release a stream that broke before any text: nothing had been delivered."""
         budgets.release(
             self.reservation,
@@ -222,7 +211,7 @@ class _Running:
             provider=self.course.provider,
             uncharged=self.course.uncharged_tokens + (billed.total if billed else 0),
         )
-        if not isinstance(exc, StreamTooLong):
+        if isinstance(exc, ProviderError) and not isinstance(exc, StreamTooLong):
             self._stream_ended(exc)
 
     def _keep_private(self, *answer: str) -> None:
@@ -236,20 +225,16 @@ class _Running:
 
     def budget_limit(self) -> int:
         """Return the tokens that the budget, and nobody else, limits the answer to; 0 where it does not."""
-        allowed = self.reservation.output_tokens
-        return allowed if allowed < self._wanted() else 0
+        allowed, answered = self.reservation.output_tokens, self.course.answered
+        routes_own = answered.route.upstream.max_output_tokens if answered else None
+        return allowed if allowed < min(self._wanted(), routes_own or allowed + 1) else 0
 
     def _counted(self, text: str) -> Usage:
         return bill.counted(self.prompt_tokens, text, self.reservation.output_tokens)
 
-    def _request(self, max_tokens: int, request_id: str = "") -> ChatRequest:
-        chat = self.chat
-        pseudonym = salted_hmac("chat.pseudonym", str(chat.user.pk), algorithm="sha256").hexdigest()
-        return ChatRequest(self.prompt, max_tokens, chat.temperature, request_id, chat.top_p, chat.stop, pseudonym)
-
     def _fitting_routes(self) -> tuple[Route, ...]:
         try:
-            return fitting.fit(self._request(1), self.chat.model.routes, self.chat.max_tokens)
+            return fitting.fit(self.request, self.chat.model.routes, self.chat.max_tokens)
         except UnsupportedParameter as exc:
             raise self._unsupported(exc.param) from None
 
@@ -273,12 +258,12 @@ class _Running:
         )
 
     def _cache_key(self) -> str:
-        return reply_cache.key(self.chat.user.pk, self.chat.model.name, self._request(self._wanted()))
+        return reply_cache.key(self.chat.user.pk, self.chat.model.name, self.request)
 
     def _cached(self, exc: BaseException) -> Answer | None:
         """The last answer to an identical request, where every failure that led to `exc` is one it may stand in for."""
-        message = CACHED_BECAUSE.get(type(exc))
-        excused = all(type(failure) in CACHED_BECAUSE for failure in self.course.last_failures())
+        message = reply_cache.CACHED_BECAUSE.get(type(exc))
+        excused = all(type(failure) in reply_cache.CACHED_BECAUSE for failure in self.course.last_failures())
         kept = reply_cache.get(self._cache_key()) if message and excused else None
         if kept is None:
             return None

@@ -81,6 +81,10 @@ class Course:
     def upstream_model(self) -> str:
         return self.answered.route.upstream_model if self.answered else ""
 
+    def waited(self, seconds: float) -> None:
+        """Count a wait for the provider within its stream."""
+        self.provider_seconds += seconds
+
     def last_failures(self) -> list[ProviderError]:
         """The last failure of each route that was asked or found at rest."""
         last = {id(attempt.route): attempt.failure for attempt in self.failures}

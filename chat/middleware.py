@@ -88,6 +88,7 @@ class RequestIDMiddleware:
         release_connection()
         limit_writes(request)
         response["X-Request-ID"] = response["Request-Id"] = request_id
+        response.headers.setdefault("Content-Security-Policy", policy_of(request, response))
         if is_from_somebody(request):
             response.headers.setdefault("Cache-Control", "no-store")
         duration = round((time.monotonic() - started) * 1000, 1)
@@ -100,36 +101,6 @@ def is_from_somebody(request: HttpRequest) -> bool:
     """Return whether the request carries a key or a session, good or not: its answer may be one person's own."""
     carriers = ("HTTP_AUTHORIZATION", "HTTP_X_API_KEY")
     return settings.SESSION_COOKIE_NAME in request.COOKIES or any(name in request.META for name in carriers)
-
-
-class PolicyMiddleware:
-    """Tells browsers what a page may load and do: its own files, and nothing inline that runs.
-
-    The admin does without anything inline. The pages of REST framework and of Swagger UI have styles inline, and the
-    former one handler, its link to log out.
-    """
-
-    LOG_OUT = b'document.getElementById("logoutForm").submit()'
-    INLINE = {
-        "style": " 'unsafe-inline'",
-        "script": f" 'unsafe-hashes' 'sha256-{b64encode(sha256(LOG_OUT).digest()).decode()}'",
-    }
-
-    NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    PAGE = (
-        "default-src 'none'; script-src 'self'{script}; style-src 'self'{style}; img-src 'self' data:; "
-        "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    )
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
-        is_page = response.get("Content-Type", "").startswith("text/html")
-        page = self.PAGE.format(**({"style": "", "script": ""} if is_admin(request) else self.INLINE))
-        response.headers.setdefault("Content-Security-Policy", page if is_page else self.NOTHING)
-        return response
 
 
 class ErrorMiddleware:
@@ -174,6 +145,27 @@ class SlashMiddleware(CommonMiddleware):
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
+
+
+LOG_OUT = b'document.getElementById("logoutForm").submit()'
+INLINE = {
+    "style": " 'unsafe-inline'",
+    "script": f" 'unsafe-hashes' 'sha256-{b64encode(sha256(LOG_OUT).digest()).decode()}'",
+}
+"""What stands inline in the pages of REST framework and of Swagger UI: styles, and the former's link to log out."""
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+PAGE = (
+    "default-src 'none'; script-src 'self'{script}; style-src 'self'{style}; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+def policy_of(request: HttpRequest, response: HttpResponse) -> str:
+    """Return the Content-Security-Policy: a page may load its own files, and nothing inline may run. The admin does
+    without anything inline."""
+    if not response.get("Content-Type", "").startswith("text/html"):
+        return NO_PAGE
+    return PAGE.format(**({"style": "", "script": ""} if is_admin(request) else INLINE))
 
 
 def limit_writes(request: HttpRequest) -> None:

@@ -17,10 +17,18 @@ import structlog
 from django.core.cache import cache, caches
 
 from chat.conf import conf
+from chat.exceptions import ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
 from chat.providers.base import ChatRequest
 
 GATHER = 0.05
 """Seconds for which answers are gathered before they are written. Those of a process that is killed are lost."""
+
+CACHED_BECAUSE: dict[type[BaseException], str] = {
+    ProviderTimeoutError: "LLM is slow, showing cached response",
+    ProviderUnavailableError: "LLM is unavailable, showing cached response",
+    ProviderRateLimitError: "LLM is busy, showing cached response",
+}
+"""The failures in which an earlier answer to the same request is served, and what the user is told."""
 
 log = structlog.get_logger(__name__)
 _unwritten: SimpleQueue[tuple[str, dict[str, Any], str]] = SimpleQueue()

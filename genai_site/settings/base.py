@@ -52,7 +52,6 @@ INSTALLED_APPS = [
 SECURITY = "django.middleware.security.SecurityMiddleware"
 MIDDLEWARE = [
     "chat.middleware.RequestIDMiddleware",
-    "chat.middleware.PolicyMiddleware",
     "corsheaders.middleware.CorsMiddleware",  # around all that makes errors, which a front end must be able to read
     "chat.middleware.ErrorMiddleware",
     SECURITY,
