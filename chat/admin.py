@@ -146,7 +146,7 @@ class UsageRecordAdmin(HistoryAdmin):
 
     @admin.display(description="request id")
     def whole_request_id(self, record: UsageRecord) -> str:
-        return format_html('<span style="white-space: nowrap">{}</span>', record.request_id)
+        return format_html('<span class="nowrap">{}</span>', record.request_id)
 
     @admin.display(ordering="created_at", description="created (UTC)")
     def created(self, record: UsageRecord) -> str:

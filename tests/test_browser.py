@@ -99,6 +99,8 @@ def test_a_refused_chat_succeeds_once_its_budget_is_raised_in_the_admin(page, li
 
     answered = chat()
     assert answered.status_code == 200, answered.text
+    page.goto("/admin/chat/usagerecord/")
+    expect(page.locator("#result_list")).to_contain_text(answered.json()["upstream_model"])
 
 
 @pytest.mark.timeout(120)
