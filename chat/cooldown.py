@@ -204,8 +204,8 @@ def failed(exc: ProviderError, route: Route, user: str) -> None:
     for scope, old in _read(scopes).of(scopes, user).items():
         if old.left() > 0:
             exc.retry_after = max(exc.wait, old.left())
-        elif not rest:
-            cache.delete(_probe(scope))  # a probe that decided nothing: the next chat may try
+        else:
+            cache.delete(_probe(scope))  # a probe that decided nothing of this: the next chat may try
 
 
 def _rest_after(exc: ProviderError, scopes: Scopes, user: str) -> tuple[str, float] | None:

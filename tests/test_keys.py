@@ -7,6 +7,7 @@ import uuid
 from datetime import datetime, timedelta
 
 import pytest
+from django.core.cache import cache
 from django.db import OperationalError
 from django.utils import timezone
 from knox.models import AuthToken
@@ -51,6 +52,8 @@ def test_the_last_use_is_written_once_in_ten_minutes(auth_client, token, time_ma
     used = AuthToken.objects.get().details.last_used_at
     for minutes, moved in ((9, False), (11, True)):
         time_machine.move_to(f"2026-03-01 12:{minutes:02} +0000", tick=False)
+        if moved:
+            cache.clear()  # Redis has a clock of its own
         with django_assert_num_queries(1 + moved):
             assert auth_client.get("/chat").status_code == 405
         assert (AuthToken.objects.get().details.last_used_at != used) == moved
