@@ -8,6 +8,8 @@ from chat.providers.base import Usage
 MOST_WORDS_A_TOKEN = 4
 """Words of an answer for each token reported, above which the report is no count of that answer. A word takes at least
 one token in all known vocabularies."""
+MOST_ESTIMATED_A_TOKEN = 25
+"""Tokens of our own estimate for each token reported, likewise: for scripts that write no spaces."""
 
 
 def counted(prompt_tokens: int, text: str, limit: int) -> Usage:
@@ -21,6 +23,7 @@ def believed(reported: Usage | None, estimate: Usage, text: str) -> tuple[Usage,
     if reported is None:
         return estimate, True
     prompt, completion = reported.prompt_tokens or estimate.prompt_tokens, reported.completion_tokens
-    if (text and not completion) or len(text.split()) > completion * MOST_WORDS_A_TOKEN:
+    contradicted = len(text.split()) > completion * MOST_WORDS_A_TOKEN
+    if (text and not completion) or contradicted or estimate.completion_tokens > completion * MOST_ESTIMATED_A_TOKEN:
         completion = max(completion, estimate.completion_tokens)
     return Usage(prompt, completion), (prompt, completion) != reported

@@ -223,8 +223,9 @@ def _rest_after(exc: ProviderError, scopes: Scopes, user: str) -> tuple[str, flo
     if any(rest.left() > 0 for rest in rests.values()):
         return None  # this chat had begun before the rest, which is no reason to prolong it
     in_a_row = _count(scopes, user, _may_be_the_callers(exc))
-    if rests:
-        return next(iter(rests)), REST
+    probed = [scope for scope in rests if scope != scopes.provider]  # whose rest is over: the key has been taken
+    if probed:
+        return probed[0], REST
     if len(in_a_row) < FAILURES_IN_A_ROW:
         return None
     callers = {caller for caller, _ in in_a_row}

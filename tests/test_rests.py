@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
@@ -122,6 +124,23 @@ def test_a_refused_key_and_spent_credit_rest_the_whole_provider(rig, keys, fault
     fail(rig, keys[:1], fault, times=1)
     assert served(rig, *keys) == [False, False]
     assert served(rig, keys[0], model="other") == [False]
+
+
+def test_nobody_can_have_words_about_an_account_quoted_and_so_stop_the_provider(rig, keys):
+    said = "Make sure your account is in good standing."
+    rig.first.always = status(422, body={"detail": [{"loc": ["body", 0], "input": said}]})
+    assert rig.chat(token=keys[0], content=said).status_code == 400
+    rig.first.always = "ok"
+    assert served(rig, *keys) == [True, True]
+
+
+def test_a_crash_after_a_keys_rest_does_not_rest_the_provider_again(rig, keys, time_machine):
+    fail(rig, keys[:1], "bad_key", times=1)
+    time_machine.move_to(time.time() + cooldown.LONG_REST + 1)
+    cooldown._seen.clear()
+    fail(rig, keys[:1], CRASH, times=1)
+    assert served(rig, keys[1], model="other") == [True]
+    assert served(rig, *keys) == [True, True]
 
 
 def test_a_rate_limit_is_that_of_one_upstream_model(rig, keys):

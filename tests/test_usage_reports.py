@@ -39,6 +39,7 @@ def openais(text=TEXT, **usage):
         ({"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}, (9, COUNTED, True)),
         ({"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}, (9, COUNTED, True)),
         ({"prompt_tokens": 0, "completion_tokens": 30, "total_tokens": 30}, ("estimate", 30, True)),
+        ({"prompt_tokens": 0, "completion_tokens": 30, "total_tokens": 39}, ("estimate", 30, True)),
         ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, ("estimate", COUNTED, True)),
     ],
     ids=str,
@@ -49,6 +50,19 @@ def test_a_whole_answer(rig, usage, charged):
     prompt = PROMPT if charged[0] == "estimate" else charged[0]
     assert bill(rig) == (prompt, *charged[1:])
     assert body["tokens_used"] == sum(bill(rig)[:2])
+
+
+def test_a_count_is_contradicted_by_text_without_spaces_too(rig):
+    text = "湖が凍るので雁は秋に南へ飛ぶ。" * 20
+    rig.first.always = openais(text, prompt_tokens=9, completion_tokens=1)
+    rig.chat(max_tokens=600)
+    assert bill(rig) == (9, min(tokens.estimate_text(text), 600), True)
+
+
+def test_a_long_rule_is_a_token(rig):
+    rig.first.always = openais("=" * 60, prompt_tokens=9, completion_tokens=1)
+    rig.chat(max_tokens=600)
+    assert bill(rig) == (9, 1, False)
 
 
 def test_a_chunks_total_counts_too(rig):

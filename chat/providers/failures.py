@@ -61,6 +61,7 @@ STATUSES = {
     422: NOT_ACCEPTED,
     429: RATE_LIMITED,
     504: TOO_SLOW,
+    524: TOO_SLOW,  # Cloudflare's, of a server behind it
 }
 FAMILIES = {4: UNEXPECTED, 5: UNAVAILABLE}
 

@@ -97,7 +97,7 @@ PHRASES = {
     r"models?/\S+ is not found\b|no (?:endpoints found|allowed providers)\b|not found the model\b": UNKNOWN_MODEL,
     r"invalid model\b|model not exist\b|\S{1,200} is not a valid model id\b|unable to access model\b": UNKNOWN_MODEL,
     r"the model [`'\"]?\S{1,200}? (?:does not exist|has been (?:decommissioned|deprecated|retired))\b": UNKNOWN_MODEL,
-    r"insufficient (?:balance|credits?|funds)\b|.{0,80}\bmake sure your account is in good standing\b": CREDIT_SPENT,
+    r"insufficient (?:balance|credits?|funds)\b|access denied, please make sure your account\b": CREDIT_SPENT,
     r"your (?:account|newly created team|team)\b.{0,100}\b(?:suspended|credits?|spending limit)\b": CREDIT_SPENT,
     r"content (?:exists risk|violates)\b|.{0,80}\bconsidered high risk\b": AGAINST_POLICY,  # DeepSeek, xAI, Moonshot
     r".{0,200}\b(?:safety check|flagged|moderation|content (?:policy|filter)|usage guidelines)\b": AGAINST_POLICY,

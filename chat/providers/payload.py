@@ -59,8 +59,10 @@ def count(value: Any) -> int | None:
 def usage_of(prompt_tokens: int | None, completion_tokens: int | None, total_tokens: int | None = None) -> Usage | None:
     """Return both counts, or None if either is missing or nothing at all was counted (some servers send only zeros).
 
-    A total above their sum is what was billed: xAI and Google count the thinking beside the completion.
+    A total above their sum is what was billed: xAI and Google count the thinking beside the completion. Beside a prompt
+    of zero it says nothing of the completion.
     """
     if prompt_tokens is None or completion_tokens is None or prompt_tokens + completion_tokens == 0:
         return None
-    return Usage(prompt_tokens, max(completion_tokens, (total_tokens or 0) - prompt_tokens))
+    thought = (total_tokens or 0) - prompt_tokens if prompt_tokens else 0
+    return Usage(prompt_tokens, max(completion_tokens, thought))

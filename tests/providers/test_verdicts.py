@@ -13,6 +13,7 @@ from chat.exceptions import (
     ProviderError,
     ProviderRateLimitError,
     ProviderRequestRejectedError,
+    ProviderTimeoutError,
     ProviderUnavailableError,
 )
 from chat.routes import Upstream
@@ -129,6 +130,7 @@ ROWS = {
     ),
     "somebody's proxy": (403, envelope("No.", None), (ProviderError, CALL)),
     "somebody's moderation": (403, envelope("Your input was flagged by moderation.", None), POLICY),
+    "cloudflare, too slow": (524, "<html>524: A timeout occurred</html>", (ProviderTimeoutError, None)),
     "a bad request": (400, envelope("Unknown field x", "invalid_value"), INVALID),
 }
 
