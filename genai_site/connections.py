@@ -65,7 +65,7 @@ class TimedBody:
     def __init__(self, environ: dict[str, Any], deadlines: dict[Any, float]) -> None:
         self.body, self.sock, self.deadlines = environ["wsgi.input"], environ["gunicorn.socket"], deadlines
         length = environ.get("CONTENT_LENGTH") or ""
-        self.seconds = max(BODY_SECONDS, int(length) / LEAST_RATE if length.isdecimal() else 0)
+        self.seconds = max(BODY_SECONDS, int(length) // LEAST_RATE if length.isdecimal() else 0)
         self.ends = 0.0
 
     def read(self, *size: Any) -> bytes:

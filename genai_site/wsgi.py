@@ -66,10 +66,12 @@ class Handler(WSGIHandler):
     request_class = Request
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        is_form = (
-            environ.get("CONTENT_TYPE", "").lower().startswith(("application/x-www-form-urlencoded", "multipart/"))
+        is_form = environ.get("CONTENT_TYPE", "").lower().startswith(FORMS)
+        # A server that promises the input's end promises it for every request, those without a body included.
+        is_chunked = (
+            environ.get("wsgi.input_terminated") and "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         )
-        if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH") and not is_form:
+        if is_chunked and not environ.get("CONTENT_LENGTH") and not is_form:
             # A chunked body has no length, which Django takes for no body. It may be as long as any may be here, and
             # the byte after that tells one that is longer. No browser sends a form so.
             most = largest_body(environ["PATH_INFO"])

@@ -178,6 +178,31 @@ def test_no_header_says_where_the_site_begins(server: Any, name: str) -> None:
     assert answer.json()["chat"] == f"{url}/chat"
 
 
+def test_a_request_without_a_body_is_not_one_whose_body_was_cut_short(server: Any, environment: Any) -> None:
+    _, url = server
+    key = manage(environment, "issue_key", "ada", "--create").strip()
+    host, port = url.removeprefix("http://").split(":")
+
+    def post(path: str) -> bytes:
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Token {key}\r\nConnection: close\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(head.encode())
+            return client.makefile("rb").read()
+
+    assert post("/conversations").startswith(b"HTTP/1.1 201")
+    assert b'"error":"invalid_request"' in post("/chat")
+
+
+@pytest.mark.parametrize("length", ["9" * 20, "9" * 400])
+def test_an_absurd_length_is_too_large(server: Any, length: str) -> None:
+    _, url = server
+    host, port = url.removeprefix("http://").split(":")
+    head = f"POST /chat HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(head.encode())
+        assert client.makefile("rb").read().startswith(b"HTTP/1.1 413")
+
+
 def test_a_chunked_body_is_read(server: Any, environment: Any) -> None:
     _, url = server
     headers = {"Authorization": f"Token {manage(environment, 'issue_key', 'ada', '--create').strip()}"}

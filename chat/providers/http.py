@@ -166,10 +166,6 @@ class HTTPProvider(ABC):
             return UNEXPECTED._replace(meaning=f"it does not take {name} as models.toml has it sent", param=name)
         return verdict_on(status, says, self.words, self.phrases, (message.content for message in request.messages))
 
-    def known_reason(self, reason: Any) -> str:
-        """The protocol's finish reason if it is one, for the log."""
-        return reason if isinstance(reason, str) and reason in self.finish_reasons else "unknown"
-
     def finish(self, reason: Any, usage: Usage | None, request: ChatRequest) -> FinishReason:
         """Our word for the protocol's finish reason.
 
