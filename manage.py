@@ -14,7 +14,7 @@ if __name__ == "__main__":
     except (OperationalError, ProgrammingError, InterfaceError) as exc:
         if "--traceback" in sys.argv:
             raise
-        from chat.database import name
+        from chat.backends.database import name
 
         sys.stderr.write(
             f"{name()} cannot be used: {str(exc).strip()}\n"

@@ -11,7 +11,10 @@ class ChatConfig(AppConfig):
     verbose_name = "Chat"
 
     def ready(self) -> None:
-        from chat import catalogue, checks, database, keys  # noqa: F401 - the last two listen for signals
+        from chat.accounts import keys  # noqa: F401 - the last two listen for signals
+        from chat.backends import database  # noqa: F401 - the last two listen for signals
+        from chat.conf import checks
+        from chat.routing import catalogue
 
         register(checks.check_settings)
         register(catalogue.check_models_file)

@@ -18,10 +18,10 @@ from rest_framework.authentication import SessionAuthentication, get_authorizati
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from chat.database import fetch
-from chat.keys import note_use
-from chat.limits import limit_bad_keys
-from chat.problems import CSRFFailed
+from chat.accounts.keys import note_use
+from chat.backends.database import fetch
+from chat.problems.table import CSRFFailed
+from chat.throttling import limit_bad_keys
 
 SCHEMES = {b"token", b"bearer"}
 

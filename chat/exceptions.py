@@ -16,7 +16,7 @@
     └── SystemError
         └── DatabaseUnavailableError
 
-An exception stores facts as attributes and knows nothing of HTTP: `problems.py` decides what a client sees of it.
+An exception stores facts as attributes and knows nothing of HTTP: the table in `problems/` decides what a client sees.
 Every `message` is for the log. Facts beyond the constructors above are keyword-only and optional.
 """
 

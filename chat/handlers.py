@@ -15,10 +15,10 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from chat.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
 from chat.exceptions import GenAIException
-from chat.negotiation import PROBLEM_JSON, wants_problem_json
-from chat.problems import LONGEST_ECHO, CSRFFailed, Description, Problem, describe, level_of
+from chat.problems.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
+from chat.problems.negotiation import PROBLEM_JSON, wants_problem_json
+from chat.problems.table import LONGEST_ECHO, CSRFFailed, Description, Problem, describe, level_of
 
 NOT_LOGGED = {"message", "details", "usage", "received", "detail", "auth_header"}
 """Attributes of exceptions that the log gets under another name or, being the user's words, never."""

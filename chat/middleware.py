@@ -25,13 +25,13 @@ from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.response import Response
 
-from chat.budgets import release_connection
+from chat.billing.budgets import release_connection
 from chat.conf import conf, largest_body
 from chat.exceptions import SystemError
-from chat.forwarded import client_ip
 from chat.handlers import error_response, is_admin
-from chat.problems import BodyTooLarge, find
-from chat.redaction import keep_private
+from chat.observability.client_address import client_ip
+from chat.observability.redaction import keep_private
+from chat.problems.table import BodyTooLarge, find
 
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STATIC = "/" + settings.STATIC_URL.lstrip("/")

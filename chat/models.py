@@ -1,5 +1,5 @@
-"""Shapes and constraints of what is stored. Budget rows are written by budgets.py with reservations.py, and pruned
-by ledger.py; limits are set in the admin.
+"""Shapes and constraints of what is stored. Budget rows are written by billing/budgets.py with reservations.py, and
+pruned by ledger.py; limits are set in the admin.
 
 Each chat writes every index of its tables, so there are no more than the queries need: a `db_index=False` stands where
 another index begins with that column, and `request_id` has a named index since `db_index=True` would make a second one
@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from chat.checks import is_rate
+from chat.conf.checks import is_rate
 
 
 class Period(models.TextChoices):

@@ -9,13 +9,12 @@ from typing import Any
 
 from rest_framework import serializers
 
-from chat import catalogue
-from chat.body import Fields, must_be_object, refuse, unknown_fields
+from chat.api.body import Fields, must_be_object, refuse, unknown_fields
 from chat.exceptions import InvalidMessageFormatError
 from chat.models import Conversation, KeyDetail, Message
-from chat.problems import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
-from chat.providers.base import ChatMessage
-from chat.routes import Model
+from chat.problems.table import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
+from chat.routing import catalogue
+from chat.types import ChatMessage, Model
 
 ROLES = ("system", "user", "assistant")
 MOST_MESSAGES = 2_000

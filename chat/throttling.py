@@ -1,17 +1,80 @@
-"""The rate limits of users, as DRF throttles."""
+"""Counters in windows of time over django-ratelimit's atomic one: the limits of users, as DRF throttles, and those of
+the doors, keys and log-ins."""
 
 from __future__ import annotations
 
+import unicodedata
+from ipaddress import ip_address
 from typing import Any, ClassVar
 
+import structlog
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
+from chat.billing.allowance import allowance
 from chat.conf import conf
 from chat.exceptions import RateLimitExceededError
-from chat.limits import counted, seconds_left, window
-from chat.usage import allowance
+from chat.observability.client_address import client_ip
+from chat.problems.table import TooManyAttempts
+
+log = structlog.get_logger(__name__)
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def limit_bad_keys(request: HttpRequest) -> None:
+    """Count a key that was refused. Raises `TooManyAttempts` after BAD_KEY_RATE_LIMIT of them from one address; good
+    keys are not counted, so their users are not kept out."""
+    _attempt(request, "bad key", "ip", conf.BAD_KEY_RATE_LIMIT)
+
+
+def limit_logins(request: HttpRequest, username: str) -> None:
+    """Count an attempt to log in. Raises `TooManyAttempts` after LOGIN_RATE_LIMIT of them from one address or for one
+    name, however it is spelt."""
+    name = unicodedata.normalize("NFKC", username).strip().casefold()
+    _attempt(request, "login from", "ip", conf.LOGIN_RATE_LIMIT)
+    _attempt(request, "login as", lambda group, request: name, conf.LOGIN_RATE_LIMIT)
+
+
+def _attempt(request: HttpRequest, group: str, key: Any, rate: str) -> None:
+    usage = counted(request, group, key, rate)
+    if usage and usage["should_limit"]:
+        raise TooManyAttempts(usage["limit"], seconds_left(usage))
+
+
+def address_of(request: HttpRequest) -> str:
+    """Return the client's address, as django-ratelimit's RATELIMIT_IP_META_KEY; all clients of a Unix socket are one.
+    The library counts IPv6 by /64, the least that a household gets."""
+    address = client_ip(
+        request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""), conf.TRUSTED_PROXY_HOPS
+    )
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return "0.0.0.0"
+
+
+def counted(request: HttpRequest, group: str, key: Any, rate: str) -> dict[str, Any] | None:
+    """Add one to a counter of this window and return it as django-ratelimit reads it; None where it cannot be had."""
+    for _ in range(2):  # a counter may be lost in the middle, as when Redis goes away: then there is a new one
+        usage: dict[str, Any] = get_usage(request, group=group, key=key, rate=rate, increment=True)
+        if usage["limit"]:
+            return usage
+    log.warning("rate_limit_not_counted", detail="The counter was lost twice; this request goes uncounted.")
+    return None
+
+
+def seconds_left(usage: dict[str, Any]) -> int:
+    """Return the seconds until the window ends: the library's own count is one short."""
+    return int(usage["time_left"]) + 1
+
+
+def window(rate: str) -> int:
+    """The seconds of a rate such as 10/m or 5/10s."""
+    multiple, unit = rate.split("/")[1][:-1], rate[-1]
+    return int(multiple or 1) * SECONDS[unit]
 
 
 class RateThrottle(BaseThrottle):
@@ -23,10 +86,10 @@ class RateThrottle(BaseThrottle):
         """Return the user's rate, such as 10/m."""
         raise NotImplementedError
 
-    def told(self, view: APIView, usage: dict[str, Any], rate: str) -> None:
+    def told(self, view: Any, usage: dict[str, Any], rate: str) -> None:
         """Tell the client how it stands, in whichever headers."""
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
+    def allow_request(self, request: Request, view: Any) -> bool:
         """Count the request; raises `RateLimitExceededError` where it is one too many. Only a POST counts."""
         if request.method != "POST":
             return True
@@ -51,7 +114,7 @@ class ChatRateThrottle(RateThrottle):
     def rate(self, user: Any) -> str:
         return allowance(user).rate_limit or conf.CHAT_RATE_LIMIT
 
-    def told(self, view: APIView, usage: dict[str, Any], rate: str) -> None:
+    def told(self, view: Any, usage: dict[str, Any], rate: str) -> None:
         limit = usage["limit"]
         view.headers["RateLimit-Policy"] = f'"chat";q={limit};w={window(rate)}'
         view.headers["RateLimit"] = f'"chat";r={max(0, limit - usage["count"])};t={seconds_left(usage)}'

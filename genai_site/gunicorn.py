@@ -224,10 +224,10 @@ def post_worker_init(worker: Any) -> None:
     """gunicorn's hook for a worker that has loaded the application, and set its signals."""
     from django.apps import apps
 
-    from chat import database
-    from chat.answer import end_streams_at
-    from chat.catalogue import current
-    from chat.cooldown import forget_faults
+    from chat.backends import database
+    from chat.completion.answer import end_streams_at
+    from chat.routing.catalogue import current
+    from chat.routing.cooldown import forget_faults
 
     # Not one that takes the place of another; and the bench has another application under the same server.
     if apps.is_installed("chat") and worker.age <= worker.cfg.workers:
@@ -245,7 +245,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """gunicorn's hook in a worker that has ended: what waits for the database is tried once more."""
-    from chat.unwritten import write_pending
+    from chat.billing.outbox import write_pending
 
     for _ in range(3):  # one that cannot be written goes behind the others
         with suppress(Exception):  # the log has every fact of it

@@ -14,7 +14,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from chat.redaction import cut_private, mask_secrets
+from chat.observability.redaction import cut_private, mask_secrets
 from genai_site.private_files import PrivateLogHandler
 
 

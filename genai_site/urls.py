@@ -1,10 +1,10 @@
-"""Every address of the site. The API's own are in chat/urls.py."""
+"""The addresses of the site. The API's own are in chat/urls.py."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
 
-from chat.login import limited
+from chat.accounts.login import limited
 
 urlpatterns = [
     # The two log-ins come before the same addresses of what they belong to, which have no limit.

@@ -12,8 +12,8 @@ from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
 from django.db import connection
 
+from chat.backends.database import bound_waits
 from chat.conf import largest_body
-from chat.database import bound_waits
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
 
@@ -47,7 +47,7 @@ class Chunked:
         return self._take(self.body.readline, size)
 
     def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
-        from chat.problems import BodyTooLarge  # which needs the applications
+        from chat.problems.table import BodyTooLarge  # which needs the applications
 
         wanted = self.left if size < 0 else min(size, self.left)
         try:

@@ -15,8 +15,11 @@ import structlog
 from django.conf import settings
 from django.core.cache import caches
 
-from chat import attempts, cache, catalogue, cooldown, reply_cache, unwritten
-from chat.redaction import keep_private
+from chat.backends import cache
+from chat.billing import outbox
+from chat.completion import reply_cache
+from chat.observability.redaction import keep_private
+from chat.routing import attempts, catalogue, cooldown
 from tests import servers
 from tests.contract import Log
 from tests.fleet import fleet_over  # noqa: F401 - a fixture
@@ -61,8 +64,8 @@ def _clean_start() -> None:
     keep_private(())
     catalogue.load.cache_clear()
     cooldown._seen.clear()
-    unwritten.pending.clear()
-    unwritten._rests_until = 0.0
+    outbox.pending.clear()
+    outbox._rests_until = 0.0
     attempts._transport(settings.PROVIDER_POOL_SIZE).close()  # those to its providers, which are gone
 
 

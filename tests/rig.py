@@ -14,9 +14,9 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from chat import failover
 from chat.models import BudgetPeriod, UsageRecord
-from chat.routes import ProviderEntry, Route, Upstream
+from chat.routing import failover
+from chat.types import ProviderEntry, Route, Upstream
 from tests.loopback import LoopbackProvider
 
 KEYS = {"first": "sk-first-7Hq2mZ9xWc4T", "second": "sk-second-Lp3vK8nRb5Yd"}

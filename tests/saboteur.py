@@ -23,8 +23,9 @@ import structlog
 from django.utils import timezone
 from psycopg_pool.base import AttemptWithBackoff
 
-from chat import budgets, database, reservations
-from chat.providers.incoming import Incoming
+from chat.backends import database
+from chat.billing import budgets, reservations
+from chat.providers.transport.incoming import Incoming
 
 __all__ = ["application"]
 

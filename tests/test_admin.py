@@ -13,12 +13,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chat import cooldown
-from chat.admin import UsageRecordAdmin
-from chat.admin_lists import ShortPaginator
+from chat.admin.budgets import UsageRecordAdmin
+from chat.admin.lists import ShortPaginator
+from chat.billing.allowance import period_start
 from chat.exceptions import ProviderRateLimitError
 from chat.models import BudgetPeriod, Conversation, TokenBudget, UsageRecord
-from chat.usage import period_start
+from chat.routing import cooldown
 from tests.contract import ask
 from tests.rig import route_of
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from knox.models import get_token_model
 from rest_framework.test import APIClient
 
-from chat import admission
+from chat.api import admission
 from tests.loopback import status
 from tests.rig import SLACK, eventually
 
@@ -77,7 +77,7 @@ def test_a_refused_chat_leaves_its_idempotency_key_free(rig, settings, busy):
 def test_every_end_gives_the_place_back(rig, settings, monkeypatch, end):
     settings.CHAT_MAX_IN_FLIGHT = 1
     if end == "crash":
-        monkeypatch.setattr("chat.failover.call", lambda *args: 1 / 0)
+        monkeypatch.setattr("chat.routing.failover.call", lambda *args: 1 / 0)
     elif end == "budget":
         settings.TOKEN_BUDGET_DEFAULT = 1
     else:

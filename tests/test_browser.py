@@ -12,8 +12,8 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
+from chat.billing.allowance import period_start
 from chat.models import BudgetPeriod, TokenBudget
-from chat.usage import period_start
 from tests.conftest import unavailable
 from tests.contract import chat_body
 

@@ -21,7 +21,7 @@ from django.db.models import Sum
 from psycopg import sql
 from structlog.testing import capture_logs
 
-from chat import budgets, unwritten
+from chat.billing import budgets, outbox
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from tests.test_budgets import numbers, record_of, reserve, settle, spend, with_budget
@@ -88,7 +88,7 @@ def test_exactly_what_fits_is_admitted(user, time_machine, start):
     assert (len(admitted), numbers(user)[-1]) == (100, (0, 10_000))
 
     failures = at_once(lambda reservation: settle(reservation, 50, 25), admitted)
-    assert (Counter(failures), len(unwritten.pending)) == ({None: 100}, 0)
+    assert (Counter(failures), len(outbox.pending)) == ({None: 100}, 0)
     assert numbers(user)[-1] == (7500, 0)
     check_sums()
 
@@ -124,7 +124,7 @@ def test_a_chat_settled_while_it_is_reclaimed_is_charged_once(user, settings):
     work = [lambda r=r: settle(r, 50, 25) for r in reservations] + [budgets.reclaim] * 8
     results = at_once(lambda step: step(), work)
     assert [result for result in results if isinstance(result, Exception)] == []
-    assert (numbers(user), len(unwritten.pending)) == ([(24 * 75, 0)], 0)
+    assert (numbers(user), len(outbox.pending)) == ([(24 * 75, 0)], 0)
     assert set(UsageRecord.objects.values_list("state", flat=True)) == {"settled"}
 
 
@@ -189,17 +189,17 @@ def postgres():
 
 @only_postgres
 def test_a_charge_survives_that_postgresql_ended_every_connection(user, postgres, monkeypatch):
-    monkeypatch.setattr(unwritten, "PAUSES", (0.01,) * 12)
+    monkeypatch.setattr(outbox, "PAUSES", (0.01,) * 12)
     reservation = reserve(user, 60, 40)
     postgres(True)
     postgres(False)
     settle(reservation, 50, 25)
-    assert (len(unwritten.pending), numbers(user)) == (0, [(75, 0)])
+    assert (len(outbox.pending), numbers(user)) == (0, [(75, 0)])
 
 
 @only_postgres
 def test_while_postgresql_is_away_a_charge_is_kept_and_nothing_hangs(user, postgres, monkeypatch):
-    monkeypatch.setattr(unwritten, "REST", 0)
+    monkeypatch.setattr(outbox, "REST", 0)
     reservation = reserve(user, 60, 40)
     budgets.release_connection()
     postgres(True)
@@ -208,7 +208,7 @@ def test_while_postgresql_is_away_a_charge_is_kept_and_nothing_hangs(user, postg
     with pytest.raises(OperationalError):
         reserve(user, 1, 1)
     assert monotonic() - began < 10
-    assert len(unwritten.pending) == 1
+    assert len(outbox.pending) == 1
     postgres(False)
     for _ in range(20):
         try:
@@ -216,4 +216,4 @@ def test_while_postgresql_is_away_a_charge_is_kept_and_nothing_hangs(user, postg
             break
         except OperationalError:
             connection.close()
-    assert (len(unwritten.pending), numbers(user)) == (0, [(75, 2)])
+    assert (len(outbox.pending), numbers(user)) == (0, [(75, 2)])

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from chat import budgets, unwritten
+from chat.billing import budgets, outbox
+from chat.billing.allowance import allowance
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
-from chat.usage import allowance
 from tests.test_budgets import settle, with_budget
 
 names = count()
@@ -124,4 +124,4 @@ def test_no_order_of_events_makes_a_budget_lie():
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Life, settings=few)
-    assert not unwritten.pending
+    assert not outbox.pending

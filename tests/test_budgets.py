@@ -11,11 +11,11 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
-from chat import budgets, unwritten
+from chat.billing import budgets, outbox
+from chat.billing.allowance import allowance, period_end, period_start, usage_of
 from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, Conversation, TokenBudget, UsageRecord
-from chat.providers.base import Usage
-from chat.usage import allowance, period_end, period_start, usage_of
+from chat.types import Usage
 
 pytestmark = pytest.mark.django_db
 EXPIRY = timedelta(seconds=90)
@@ -23,8 +23,8 @@ EXPIRY = timedelta(seconds=90)
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(unwritten, "PAUSES", ())
-    monkeypatch.setattr(unwritten, "REST", 0)
+    monkeypatch.setattr(outbox, "PAUSES", ())
+    monkeypatch.setattr(outbox, "REST", 0)
 
 
 def with_budget(user, limit, period="month"):
@@ -359,13 +359,13 @@ def test_an_end_that_can_never_be_written_does_not_stand_in_the_way(user, monkey
     with capture_logs() as logs:
         budgets.release(broken, error="E")
     assert [line["event"] for line in logs] == ["budget_settlement_failed"]
-    monkeypatch.setattr(unwritten, "NEVER_WRITABLE", ())
+    monkeypatch.setattr(outbox, "NEVER_WRITABLE", ())
     budgets.release(broken, error="E")
     monkeypatch.undo()
-    assert len(unwritten.pending) == 1
+    assert len(outbox.pending) == 1
     with capture_logs() as logs:
         reserve(user, 1, 1)
-    assert ([line["event"] for line in logs], len(unwritten.pending)) == (["budget_settlement_failed"], 0)
+    assert ([line["event"] for line in logs], len(outbox.pending)) == (["budget_settlement_failed"], 0)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -378,42 +378,40 @@ def test_nor_does_one_that_always_fails_and_nothing_is_lost_to_a_bug(user, monke
             raise outcome
         written.append("in the end")
 
-    unwritten.pending.extend(
-        [unwritten.Write(do, written.append), unwritten.Write(lambda: written.append("x"), written.append)]
-    )
+    outbox.pending.extend([outbox.Write(do, written.append), outbox.Write(lambda: written.append("x"), written.append)])
     reserve(user, 1, 1)
-    assert (written, len(unwritten.pending)) == ([], 2)
+    assert (written, len(outbox.pending)) == ([], 2)
     reserve(user, 1, 1)  # the good one, and then the bug
-    assert (written[:2], str(written[2]), len(unwritten.pending)) == (["x", None], "a bug", 1)
+    assert (written[:2], str(written[2]), len(outbox.pending)) == (["x", None], "a bug", 1)
     reserve(user, 1, 1)
-    assert (written[3:], len(unwritten.pending)) == (["in the end", None], 0)
+    assert (written[3:], len(outbox.pending)) == (["in the end", None], 0)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_bug_in_the_writing_costs_no_answer_and_no_charge(user, monkeypatch):
     reservation = reserve(user, 100, 50)
     with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr("chat.reservations.end", lambda *args: 1 / 0)
+        patch.setattr("chat.billing.reservations.end", lambda *args: 1 / 0)
         settle(reservation, 90, 30)
     assert [line["event"] for line in logs] == ["budget_settlement_failed"]
-    unwritten.write_pending()
+    outbox.write_pending()
     assert numbers(user) == [(120, 0)]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_after_a_refusal_the_database_is_left_alone_for_a_second(user, monkeypatch, time_machine):
-    monkeypatch.setattr(unwritten, "REST", 1.0)
+    monkeypatch.setattr(outbox, "REST", 1.0)
     tries, now = [], [1000.0]
-    monkeypatch.setattr(unwritten, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(outbox, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def do():
         tries.append(now[0])
         raise OperationalError("gone")
 
-    unwritten.pending.append(unwritten.Write(do, tries.append))
+    outbox.pending.append(outbox.Write(do, tries.append))
     for now[0] in (1000.0, 1000.5, 1001.0):
-        unwritten.write_pending()
-    unwritten.write_pending(at_once=True)
+        outbox.write_pending()
+    outbox.write_pending(at_once=True)
     assert tries == [1000.0, 1001.0, 1001.0]
 
 
@@ -422,7 +420,7 @@ def test_a_bill_that_can_never_be_written_does_not_cost_what_was_to_be_written_w
     broken = reserve(user, 100, 50)
     BudgetPeriod.objects.update(reserved=0)
     settle(broken, 90, 30, also=lambda: Conversation.objects.create(user=user) and None)
-    assert (Conversation.objects.count(), len(unwritten.pending)) == (1, 0)
+    assert (Conversation.objects.count(), len(outbox.pending)) == (1, 0)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -450,17 +448,17 @@ def test_a_file_that_another_process_holds_delays_a_charge_and_loses_none(user, 
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.01)
     thief = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
     thief.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(unwritten, "PAUSES", (0, 0, 0))
-    monkeypatch.setattr(unwritten.time, "sleep", lambda pause: None)
+    monkeypatch.setattr(outbox, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(outbox.time, "sleep", lambda pause: None)
     settle(reservation, 90, 30)
-    assert len(unwritten.pending) == 1
-    monkeypatch.setattr(unwritten, "PAUSES", (5, 5))
-    monkeypatch.setattr(unwritten.time, "sleep", lambda pause: thief.execute("ROLLBACK"))
+    assert len(outbox.pending) == 1
+    monkeypatch.setattr(outbox, "PAUSES", (5, 5))
+    monkeypatch.setattr(outbox.time, "sleep", lambda pause: thief.execute("ROLLBACK"))
     settle(second, 10, 5)
     thief.close()
-    assert (len(unwritten.pending), numbers(user)) == (1, [(15, 150)])
+    assert (len(outbox.pending), numbers(user)) == (1, [(15, 150)])
     reserve(user, 1, 1)
-    assert (len(unwritten.pending), numbers(user)) == (0, [(135, 2)])
+    assert (len(outbox.pending), numbers(user)) == (0, [(135, 2)])
     connection.close()
 
 

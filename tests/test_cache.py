@@ -13,14 +13,14 @@ from django.core.cache import cache, caches
 from django.core.cache.backends.locmem import LocMemCache
 from structlog.testing import capture_logs
 
-import chat.cache
+import chat.backends.cache
 from genai_site.settings import base
 from tests import servers
 
 
 def configure(settings, redis):
     settings.CACHES = {
-        "default": {"BACKEND": "chat.cache.FallbackCache", "LOCATION": "local"},
+        "default": {"BACKEND": "chat.backends.cache.FallbackCache", "LOCATION": "local"},
         "redis": redis,
         "local": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "fallback"},
     }
@@ -28,7 +28,11 @@ def configure(settings, redis):
 
 
 def django_redis(url):
-    options = {"SERIALIZER": "chat.cache.JSONSerializer", "SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25}
+    options = {
+        "SERIALIZER": "chat.backends.cache.JSONSerializer",
+        "SOCKET_CONNECT_TIMEOUT": 0.25,
+        "SOCKET_TIMEOUT": 0.25,
+    }
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options}
 
 
@@ -39,7 +43,7 @@ def clock(monkeypatch):
     class Clock:
         now = 1000.0
 
-    monkeypatch.setattr(chat.cache, "clock", lambda: Clock.now)
+    monkeypatch.setattr(chat.backends.cache, "clock", lambda: Clock.now)
     return Clock
 
 
@@ -111,7 +115,7 @@ def test_without_redis_everything_goes_on_in_memory_and_redis_is_used_once_it_is
     cache.set("local", 2)
     redis.resume() if end == "pause" else redis.start()
     assert (cache.get("local"), cache.get("before")) == (2, None)  # not asked again so soon
-    clock.now += chat.cache.RETRY_AFTER
+    clock.now += chat.backends.cache.RETRY_AFTER
     cache.set("back", 3)
     assert (caches["redis"].get("back"), caches["local"].get("back")) == (3, None)
     assert cache.healthy() is True
@@ -165,7 +169,7 @@ def test_a_counter_goes_on_when_redis_goes_or_comes_between_two_calls(settings, 
     assert cache.add("count", 1, timeout=60) is False
     if lost == "the way back":
         redis.start()
-        clock.now += chat.cache.RETRY_AFTER
+        clock.now += chat.backends.cache.RETRY_AFTER
     else:
         redis.kill()
     assert [cache.incr("count"), cache.incr("count")] == [1, 2]  # instead of a ValueError, which would limit the user

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chat import catalogue
 from chat.exceptions import ModelNotFoundError
+from chat.routing import catalogue
 
 PROVIDER = '[providers.a]\nprotocol = "openai"\nbase_url = "http://a/v1"\n'
 MODEL = '[models.m]\nroutes = ["a:x"]\nmax_output_tokens = 20\ndefault_output_tokens = 10\n'

@@ -7,7 +7,7 @@ import io
 import pytest
 from django.core.management import CommandError, call_command
 
-from chat import catalogue
+from chat.routing import catalogue
 from tests.loopback import status
 from tests.loopback_faults import error
 from tests.vendors import vendor

@@ -6,7 +6,7 @@ import pytest
 from django.core.checks import run_checks
 from django_ratelimit.core import _split_rate
 
-from chat.checks import RANGES, check_settings, is_rate
+from chat.conf.checks import RANGES, check_settings, is_rate
 
 NAN, INFINITY = float("nan"), float("inf")
 

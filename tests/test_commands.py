@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from knox.models import AuthToken
 
-from chat import budgets
+from chat.billing import budgets
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 
 pytestmark = pytest.mark.django_db

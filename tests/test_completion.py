@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import OperationalError, connection
 
-from chat import budgets, unwritten
+from chat.billing import budgets, outbox
 from chat.models import Conversation, Message
 from tests.loopback import status
 
@@ -37,7 +37,7 @@ def test_a_paid_answer_goes_out_even_if_the_bill_cannot_be_written(rig, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(budgets, "_write_end", away)
-        patch.setattr(unwritten.time, "sleep", lambda seconds: None)
+        patch.setattr(outbox.time, "sleep", lambda seconds: None)
         assert rig.chat().json()["tokens_used"] == 21
     assert rig.events("budget_settlement_failed")[0]["tokens_used"] == 21
     rig.chat()

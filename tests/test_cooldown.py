@@ -10,7 +10,6 @@ import pytest
 from django.core.cache import cache
 from structlog.testing import capture_logs
 
-from chat import cooldown
 from chat.exceptions import (
     InvalidProviderResponseError,
     ProviderError,
@@ -19,7 +18,8 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.routes import ProviderEntry, Route, Upstream
+from chat.routing import cooldown
+from chat.types import ProviderEntry, Route, Upstream
 
 PROBE_SECONDS = 30.0
 ME, YOU = "1", "2"

@@ -37,11 +37,11 @@ def provider_fails(monkeypatch):
     def fail(chat):
         raise ProviderTimeoutError("anthropic", None, "")
 
-    monkeypatch.setattr("chat.faces.base.complete_chat", fail)
+    monkeypatch.setattr("chat.api.endpoint.complete_chat", fail)
 
 
 def bug(monkeypatch):
-    monkeypatch.setattr("chat.views.catalogue.current", lambda: 1 / 0)
+    monkeypatch.setattr("chat.views.browse.catalogue.current", lambda: 1 / 0)
 
 
 def limit(settings):

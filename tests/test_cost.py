@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from chat import reply_cache
+from chat.completion import reply_cache
 from tests import servers
 from tests.contract import ask
 from tests.test_cache import configure, django_redis
@@ -43,7 +43,9 @@ def test_a_chat_costs_one_query_for_the_key_and_one_transaction_each_to_reserve_
 
 def test_a_chat_waits_for_one_round_trip_to_redis(auth_client, upstream, settings, private_server):
     configure(settings, django_redis(private_server(servers.Redis).url))  # other tests' commands would be counted, too
-    settings.CACHES = settings.CACHES | {"counters": {"BACKEND": "chat.cache.CounterCache", "LOCATION": "local"}}
+    settings.CACHES = settings.CACHES | {
+        "counters": {"BACKEND": "chat.backends.cache.CounterCache", "LOCATION": "local"}
+    }
     settings.RATELIMIT_USE_CACHE = "counters"
     settings.CHAT_RATE_LIMIT = "1000/d"
     for _ in range(2):

@@ -11,7 +11,7 @@ import requests
 from django.db import connections, transaction
 from psycopg_pool import ConnectionPool
 
-from chat import database
+from chat.backends import database
 from chat.models import BudgetPeriod
 from tests.fleet import ALIAS, OK
 from tests.rig import eventually

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from django.db import connections
 
-from chat import tokens
-from chat.providers.base import ChatMessage
+from chat.billing import tokens
+from chat.types import ChatMessage
 from tests.fleet import ALIAS, OK, outcomes
 from tests.loopback import Fault, status
 from tests.loopback_faults import answer as body_of_answer

@@ -9,8 +9,8 @@ import pytest
 import time_machine
 from django.core.cache import cache
 
-from chat import cooldown
 from chat.exceptions import ProviderRateLimitError
+from chat.routing import cooldown
 from tests.loopback import Fault, LoopbackProvider, status
 from tests.loopback_faults import error
 from tests.rig import KEYS, ONE_ATTEMPT, SLACK, route_of

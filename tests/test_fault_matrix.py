@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from chat import failover
-from chat.problems import BY_CODE
+from chat.problems.table import BY_CODE
+from chat.routing import failover
 from tests.loopback import Fault, status
 from tests.loopback_faults import ANSWERED, ANTHROPIC, BODIES, ERRORS, OPENAI, pieces_of
 from tests.rig import KEYS, eventually

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from chat.forwarded import client_ip
+from chat.observability.client_address import client_ip
 
 PEER = "10.0.0.1"
 

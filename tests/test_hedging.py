@@ -7,10 +7,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from chat import cooldown
 from chat.exceptions import ProviderUnavailableError
-from chat.hedging import race
 from chat.models import UsageRecord
+from chat.routing import cooldown
+from chat.routing.hedging import race
 from tests.loopback import Fault, status
 from tests.rig import ONE_ATTEMPT, SLACK, eventually, route_of
 
@@ -48,7 +48,7 @@ def test_the_second_route_is_asked_when_the_first_is_silent_and_the_first_answer
 
 
 def test_tokens_that_come_in_before_the_bill_is_settled_are_not_lost(rig, monkeypatch):
-    from chat import budgets
+    from chat.billing import budgets
 
     settle, release = budgets.settle, threading.Event()
 

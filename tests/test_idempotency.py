@@ -12,7 +12,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import get_token_model
 
-from chat import idempotency, unwritten
+from chat.api import idempotency
+from chat.billing import outbox
 from chat.models import IdempotentRequest, UsageRecord
 from tests.loopback import status
 
@@ -67,7 +68,7 @@ def test_of_many_at_once_one_is_served(rig):
 
 @pytest.mark.parametrize("fault", [status(400), status(501), status(504), "rate_limit", "html", "bad_key"], ids=str)
 def test_errors_are_not_kept_so_a_retry_runs_again(rig, fault, monkeypatch):
-    monkeypatch.setattr("chat.attempts.cooldown.failed", lambda *args: None)
+    monkeypatch.setattr("chat.routing.attempts.cooldown.failed", lambda *args: None)
     rig.first.then(fault)
     assert rig.chat(headers=KEY).status_code >= 400
     response = rig.chat(headers=KEY)
@@ -79,7 +80,7 @@ def test_neither_is_a_spent_budget_or_a_bug(rig, settings, monkeypatch):
     assert rig.chat(headers=KEY).status_code == 429
     settings.TOKEN_BUDGET_DEFAULT = 1000
     with monkeypatch.context() as patch:
-        patch.setattr("chat.failover.call", lambda *args: 1 / 0)
+        patch.setattr("chat.routing.failover.call", lambda *args: 1 / 0)
         assert rig.chat(headers=KEY).status_code == 500
     assert rig.chat(headers=KEY).status_code == 200
 
@@ -179,7 +180,7 @@ def test_a_database_that_is_away_for_a_moment_costs_no_answer_and_blocks_no_key(
             raise OperationalError("gone")
         return execute(sql, params, many, context)
 
-    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("chat.billing.outbox.time.sleep", lambda seconds: None)
     rig.first.then(fault)
     with connection.execute_wrapper(away_twice):
         rig.chat(headers=KEY)
@@ -196,7 +197,7 @@ def away(execute, sql, params, many, context):
 
 @pytest.mark.django_db(transaction=True)
 def test_an_answer_and_its_bill_are_written_together_now_or_later(rig, monkeypatch):
-    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("chat.billing.outbox.time.sleep", lambda seconds: None)
     with connection.execute_wrapper(away):
         assert rig.chat(headers=KEY).status_code == 200
     assert rig.tokens() == (0, 77)  # reserved, or whoever sends it again would pay twice if we were killed now
@@ -210,10 +211,10 @@ def test_an_answer_and_its_bill_are_written_together_now_or_later(rig, monkeypat
 def test_an_answer_that_comes_too_late_for_its_key_is_free_if_another_was_paid_for(
     rig, settings, monkeypatch, taken_over, tokens
 ):
-    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("chat.billing.outbox.time.sleep", lambda seconds: None)
     with connection.execute_wrapper(away):
         rig.chat(headers=KEY)
-    of_another_process = [unwritten.pending.pop()]
+    of_another_process = [outbox.pending.pop()]
     if taken_over:
         with time_machine.travel(timezone.now(), tick=True) as clock:
             clock.shift(settings.CHAT_DEADLINE + settings.RESERVATION_MARGIN + 1)
@@ -221,8 +222,8 @@ def test_an_answer_that_comes_too_late_for_its_key_is_free_if_another_was_paid_f
     else:
         IdempotentRequest.objects.all().delete()  # as reclaim_reservations does
         rig.chat()
-    unwritten.pending.extend(of_another_process)
-    unwritten.write_pending()
+    outbox.pending.extend(of_another_process)
+    outbox.write_pending()
     assert rig.tokens() == (tokens, 0)
     first = UsageRecord.objects.earliest("created_at")
     assert (first.state, first.uncharged_tokens) == (("released", 21) if taken_over else ("settled", 0))
@@ -230,7 +231,7 @@ def test_an_answer_that_comes_too_late_for_its_key_is_free_if_another_was_paid_f
 
 @pytest.mark.django_db(transaction=True)
 def test_an_answer_that_stands_in_is_kept_later_too(rig, monkeypatch):
-    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("chat.billing.outbox.time.sleep", lambda seconds: None)
     rig.chat()
     rig.first.always = status(504)
     with connection.execute_wrapper(away):
@@ -250,7 +251,7 @@ def test_a_worker_that_comes_too_late_neither_keeps_nor_frees_what_another_took_
 
 @pytest.mark.django_db(transaction=True)
 def test_after_a_longer_outage_the_key_of_a_failed_chat_is_free(rig, monkeypatch):
-    monkeypatch.setattr("chat.unwritten.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("chat.billing.outbox.time.sleep", lambda seconds: None)
     rig.first.then(status(400))
     with connection.execute_wrapper(away):
         assert rig.chat(headers=KEY).status_code == 400

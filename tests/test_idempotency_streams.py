@@ -6,7 +6,7 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from chat import idempotency
+from chat.api import idempotency
 from chat.models import IdempotentRequest
 from tests.events import begun, end_of, events_of, leave, text_of
 from tests.loopback import Fault, status

@@ -12,7 +12,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from knox.models import AuthToken
 
-from chat import keys
+from chat.accounts import keys
 from tests.contract import ask, check_error
 
 pytestmark = pytest.mark.django_db

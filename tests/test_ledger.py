@@ -17,11 +17,11 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chat import budgets, ledger
+from chat.billing import budgets, ledger
+from chat.billing.reservations import Reservation
 from chat.management.commands.prune_records import Progress
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
-from chat.providers.base import Usage
-from chat.reservations import Reservation
+from chat.types import Usage
 from tests.rig import eventually
 from tests.test_commands import run
 

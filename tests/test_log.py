@@ -106,7 +106,7 @@ def test_what_django_alone_says_stays(auth_client, log):
 
 
 def test_an_error_that_a_view_answers_by_itself_is_still_djangos_to_say(auth_client, log, monkeypatch):
-    monkeypatch.setattr("chat.views.UsageView.get", lambda self, request: Response({}, status=418))
+    monkeypatch.setattr("chat.views.account.UsageView.get", lambda self, request: Response({}, status=418))
     auth_client.get("/usage")
     assert [line["event"] for line in log.lines] == ["incoming_request", "response_sent", "I'm a Teapot: /usage"]
 
@@ -191,7 +191,7 @@ def test_stored_history_and_the_answer_are_cut_too(auth_client, upstream, plante
     def fail(key, kept, conversation_id):
         raise RuntimeError(f"cannot keep {kept} beside {PROMPT} and {planted['answer']}")
 
-    monkeypatch.setattr("chat.reply_cache.put", fail)
+    monkeypatch.setattr("chat.completion.reply_cache.put", fail)
     assert ask(auth_client, "Go on", model="gpt", conversation_id=conversation).status_code == 500
     assert "cannot keep" in log.events("internal_error")[0]["exception"]
     check_clean(log, planted)
@@ -251,7 +251,7 @@ def test_words_of_one_chat_do_not_cut_the_next_requests_lines(auth_client, log, 
     def fail():
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("chat.catalogue.current", fail)
+    monkeypatch.setattr("chat.routing.catalogue.current", fail)
     auth_client.get("/models")
     assert "RuntimeError: boom" in log.events("internal_error")[0]["exception"]
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from chat import parsers
+from chat.api import parsers
 from chat.models import TokenBudget
 from tests.contract import ask, chat_body, check_error, nothing_reserved, send
 

@@ -13,9 +13,11 @@ from knox.models import get_token_model
 from rest_framework.throttling import BaseThrottle
 
 from chat import exceptions as tree
-from chat import idempotency, problems, views
-from chat.faces import base as faces
+from chat.api import endpoint as faces
+from chat.api import idempotency
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from chat.problems import table
+from chat.views import account
 from tests.contract import PROBLEM, TABLE, ask, chat_body, check_error, send
 
 BIG = b'{"model": "' + b"a" * 2_700_000 + b'"}'
@@ -94,7 +96,7 @@ ROWS = [
     ("unsupported_parameter", lambda w: w.crash(tree.UnsupportedParameter("tools"))),
     ("not_authenticated", anonymous),
     ("authentication_failed", lambda w: anonymous(w, "0" * 64)),
-    ("permission_denied", lambda w: w.forbid(views.UsageView, "/usage")),
+    ("permission_denied", lambda w: w.forbid(account.UsageView, "/usage")),
     ("csrf_failed", lambda w: w.session()),
     ("model_not_found", lambda w: ask(w.client, model="gpt-9")),
     ("not_found", lambda w: w.client.get("/nowhere")),
@@ -161,9 +163,9 @@ def test_the_same_row_as_a_page(world, code, produce):
 
 def test_the_table_is_the_contracts():
     # A 406 has a test of its own: who accepts problem details accepts something.
-    assert {code for code, _ in ROWS} | {"not_acceptable"} == TABLE.keys() == problems.BY_CODE.keys()
-    for code, problem in problems.BY_CODE.items():
-        again = problems.describe(problem.example).should_retry
+    assert {code for code, _ in ROWS} | {"not_acceptable"} == TABLE.keys() == table.BY_CODE.keys()
+    for code, problem in table.BY_CODE.items():
+        again = table.describe(problem.example).should_retry
         assert (problem.status, again) == (TABLE[code].status, TABLE[code].should_retry)
 
 
@@ -197,7 +199,7 @@ def subclasses(cls):
 def test_every_exception_of_the_tree_has_a_row_on_purpose():
     ours = [cls for cls in subclasses(tree.GenAIException) if cls.__module__.startswith("chat.")]
     assert len(ours) >= 15
-    assert [cls for cls in ours if cls not in problems.BY_CLASS] == []
+    assert [cls for cls in ours if cls not in table.BY_CLASS] == []
 
 
 class Closer(tree.ProviderTimeoutError):
@@ -364,7 +366,7 @@ def test_the_throttles_of_rest_framework_have_a_row_too(auth_client, monkeypatch
         def wait(self):
             return 2.5
 
-    monkeypatch.setattr(views.UsageView, "throttle_classes", [Always])
+    monkeypatch.setattr(account.UsageView, "throttle_classes", [Always])
     response = auth_client.get("/usage")
     body = json.loads(response.content)
     assert (response.status_code, body["error"]) == (429, "rate_limit_exceeded")

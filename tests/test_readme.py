@@ -97,7 +97,7 @@ def test_the_official_packages_print_what_the_readme_says(live_server: Any, toke
 
 
 def test_every_error_of_the_table_is_in_the_readme() -> None:
-    from chat.problems import BY_CODE
+    from chat.problems.table import BY_CODE
 
     assert [code for code in BY_CODE if f"`{code}`" not in README] == []
 

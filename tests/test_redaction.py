@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from chat.redaction import NOT_COMPARED, cut_quotes, excerpt, mask_secrets
+from chat.observability.redaction import NOT_COMPARED, cut_quotes, excerpt, mask_secrets
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 

@@ -7,7 +7,7 @@ from django.core.cache import caches
 from django.utils import timezone
 from knox.models import get_token_model
 
-from chat import reply_cache
+from chat.completion import reply_cache
 from chat.models import Conversation, UsageRecord
 from tests.loopback import Fault, status
 from tests.rig import ONE_ATTEMPT, eventually
@@ -179,7 +179,7 @@ KEPT = {
 )
 def test_an_answer_kept_by_another_version_is_served_if_it_has_what_it_needs(rig, monkeypatch, change, restored):
     kept = {name: value for name, value in (KEPT | change).items() if value is not None}
-    monkeypatch.setattr("chat.reply_cache.get", lambda key: kept)
+    monkeypatch.setattr("chat.completion.reply_cache.get", lambda key: kept)
     rig.first.always = status(501)
     response = rig.chat()
     told = (response.status_code, response.json().get("response"), response.json().get("error"))

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from knox.models import get_token_model
 
-from chat import cooldown
+from chat.routing import cooldown
 from tests.loopback import Fault, status
 from tests.loopback_faults import error
 from tests.rig import ONE_ATTEMPT, route_of

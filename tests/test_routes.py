@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from chat import catalogue
 from chat.models import UsageRecord
 from chat.providers.anthropic import AnthropicProvider
-from chat.providers.base import ChatMessage, ChatRequest
 from chat.providers.openai import OpenAIProvider
-from chat.providers.transport import Transport
-from chat.routes import Upstream
+from chat.providers.transport.pool import Transport
+from chat.routing import catalogue
+from chat.types import ChatMessage, ChatRequest, Upstream
 from tests.contract import check_error
 from tests.loopback import status
 from tests.loopback_faults import error

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat import catalogue
+from chat.routing import catalogue
 from chat.serializers import ChatSerializer
 from tests.contract import ask, chat_body, check_error, nothing_reserved, send
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from chat import cooldown, tokens
+from chat.billing import tokens
 from chat.models import UsageRecord
-from chat.problems import BY_CODE
-from chat.providers.base import ChatMessage
+from chat.problems.table import BY_CODE
+from chat.routing import cooldown
+from chat.types import ChatMessage
 from tests import loopback_streams
 from tests.events import end_of, events_of, text_of
 from tests.loopback import Fault, status

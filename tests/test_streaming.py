@@ -10,9 +10,11 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from chat import answer, budgets, cooldown, tokens, unwritten
+from chat.billing import budgets, outbox, tokens
+from chat.completion import answer
 from chat.models import Conversation, IdempotentRequest, UsageRecord
-from chat.providers.base import ChatMessage
+from chat.routing import cooldown
+from chat.types import ChatMessage
 from tests.events import COMMENT, begun, end_of, events_of, leave, text_of
 from tests.loopback import Fault, status
 from tests.rig import eventually, route_of
@@ -199,7 +201,7 @@ def test_a_bug_of_ours_ends_the_stream_with_an_error_and_the_provider_is_left(ri
     rig.first.always = STALL
     with begun(rig.chat(stream=True)) as events:
         next(events)
-        monkeypatch.setattr("chat.faces.events.has_left", lambda request: 1 / 0)
+        monkeypatch.setattr("chat.api.streaming.has_left", lambda request: 1 / 0)
         monkeypatch.setattr(answer, "TICK", 0.01)
         ((name, error),) = events
     assert (name, error["error"], error["status"]) == ("error", "internal_error", 500)
@@ -211,7 +213,7 @@ def test_a_bug_before_anything_is_sent_leaves_nothing_running(rig, settings, mon
     settings.CHAT_MAX_IN_FLIGHT_PER_USER = 1
     rig.first.then(STALL)
     with monkeypatch.context() as patch:
-        patch.setattr("chat.faces.native.ChatEvents", lambda request_id: 1 / 0)
+        patch.setattr("chat.api.chat.ChatEvents", lambda request_id: 1 / 0)
         assert rig.chat(stream=True).status_code == 500
     assert rig.first.left.wait(2)
     assert (rig.record().state, rig.tokens()[1], rig.chat().status_code) == (State.TRUNCATED, 0, 200)
@@ -229,7 +231,7 @@ def test_neither_does_an_error_that_takes_the_place_of_a_stream(rig, settings, m
     rig.first.then(STALL)
     with monkeypatch.context() as patch:
         if place == "the view":
-            patch.setattr("chat.faces.native.ChatView.finalize_response", lambda *args, **kwargs: 1 / 0)
+            patch.setattr("chat.api.chat.ChatView.finalize_response", lambda *args, **kwargs: 1 / 0)
         else:
             settings.MIDDLEWARE = [*ours, own] if place == "innermost" else [own, *ours]
         assert rig.chat(stream=True, headers={"Idempotency-Key": "k"}).status_code == 500
@@ -245,7 +247,7 @@ def test_a_bill_that_cannot_be_written_is_written_later(rig, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(budgets, "_write_end", away)
-        patch.setattr(unwritten.time, "sleep", lambda seconds: None)
+        patch.setattr(outbox.time, "sleep", lambda seconds: None)
         assert end_of(events_of(rig.chat(stream=True)))[0] == "done"
     assert rig.events("budget_settlement_failed")[0]["tokens_used"] == 21
     rig.chat()

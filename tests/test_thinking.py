@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from chat import cooldown
 from chat.models import UsageRecord
+from chat.routing import cooldown
 from tests.events import COMMENT, end_of, events_of, text_of
 from tests.loopback import Fault, status
 from tests.loopback_faults import answer

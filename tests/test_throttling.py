@@ -9,8 +9,8 @@ import pytest
 from django.core.cache import caches
 from django.core.checks import run_checks
 
-from chat.limits import window
 from chat.models import TokenBudget
+from chat.throttling import window
 from tests.contract import ask, chat_body, check_error, nothing_reserved, send
 
 pytestmark = pytest.mark.django_db

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from chat import tokens
-from chat.providers.base import ChatMessage
-from chat.tokens import estimate_prompt, estimate_text
+from chat.billing import tokens
+from chat.billing.tokens import estimate_prompt, estimate_text
+from chat.types import ChatMessage
 
 TEXTS = {
     "English": (

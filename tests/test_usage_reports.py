@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from chat import tokens
-from chat.providers.base import ChatMessage
+from chat.billing import tokens
+from chat.types import ChatMessage
 from tests.loopback import Fault, status
 from tests.loopback_faults import answer
 

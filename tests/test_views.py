@@ -12,9 +12,9 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import get_token_model
 
-from chat import cooldown
 from chat.exceptions import ProviderRateLimitError
 from chat.models import UsageRecord
+from chat.routing import cooldown
 from tests.contract import TABLE, ask, chat_body, check_error, check_ids, send
 from tests.rig import route_of
 

@@ -11,9 +11,9 @@ from django.core.management import CommandError, call_command
 from django.db.models import Sum
 from knox.models import AuthToken
 
-from chat import budgets
+from chat.billing import budgets
 from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Message, TokenBudget, UsageRecord
-from chat.providers.base import Usage
+from chat.types import Usage
 from tests.contract import ask, check_error
 from tests.fleet import ALIAS
 from tests.rig import eventually

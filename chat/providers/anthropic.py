@@ -9,19 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chat.providers.base import ChatReply, ChatRequest, Usage
-from chat.providers.failures import (
-    AGAINST_POLICY,
-    CREDIT_SPENT,
-    KEY_REFUSED,
-    TOO_LARGE,
-    TOO_LONG,
-    UNKNOWN_MODEL,
-)
+from chat.providers.failures import AGAINST_POLICY, CREDIT_SPENT, KEY_REFUSED, TOO_LARGE, TOO_LONG, UNKNOWN_MODEL
 from chat.providers.http import HTTPProvider
 from chat.providers.payload import UnusableReply, as_object, as_text, count, part_of, usage_of
 from chat.providers.streams import Heard
-from chat.routes import SAMPLING, Upstream
+from chat.types import SAMPLING, ChatReply, ChatRequest, Upstream, Usage
 
 VERSION = "2023-06-01"
 MODEL = re.compile(r"claude-(?:[a-z]+-)*(\d+)(?:[-.](\d{1,2})(?!\d))?")

@@ -2,63 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Protocol
 
-from chat.routes import Upstream
-
-FinishReason = Literal["stop", "length", "content_filter"]
-
-
-class ChatMessage(NamedTuple):
-    """One turn. `role` is `system`, `user` or `assistant`; `name` tells apart those who share a role, "" if nobody."""
-
-    role: str
-    content: str
-    name: str = ""
-
-
-class Usage(NamedTuple):
-    """What a call cost, in tokens, as the provider reported it (cached and reasoning tokens included)."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @property
-    def total(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One chat, free of any provider's wire format. `max_tokens` bounds the output; `request_id` is our own, passed
-    on where the provider has a header for it. `temperature`, `top_p` and `stop` (texts that end the answer) are the
-    client's own: none of them has a default. `pseudonym` tells a vendor which requests are one user's, not whose."""
-
-    messages: tuple[ChatMessage, ...]
-    max_tokens: int
-    temperature: float | None = None
-    request_id: str = ""
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
-    pseudonym: str = ""
-
-    def optional(self) -> dict[str, Any]:
-        """Return the fields that the client sent and that a provider's model may be unable to take."""
-        names = True if any(message.name for message in self.messages) else None
-        sent = {"temperature": self.temperature, "top_p": self.top_p, "stop": self.stop or None, "name": names}
-        return {name: value for name, value in sent.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class ChatReply:
-    """A usable answer. `usage` is None where the provider did not report it or reported nonsense."""
-
-    text: str
-    finish_reason: FinishReason
-    usage: Usage | None
-    stop_sequence: str = ""
-    """The client's own stop text that ended the answer, where the provider says so."""
+from chat.types import ChatReply, ChatRequest, FinishReason, Upstream, Usage
 
 
 class ChatStream(Protocol):

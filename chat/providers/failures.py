@@ -17,10 +17,10 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.incoming import Response
+from chat.observability.redaction import EXAMINED, excerpt, mask_secrets
 from chat.providers.payload import parse_object
+from chat.providers.transport.incoming import Response
 from chat.providers.waits import duration, retry_after, wait_in
-from chat.redaction import EXAMINED, excerpt, mask_secrets
 
 
 class Verdict(NamedTuple):

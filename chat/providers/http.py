@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from chat.exceptions import ProviderError
-from chat.providers.base import ChatReply, ChatRequest, ChatStream, FinishReason, Usage
-from chat.providers.endpoint import Endpoint
+from chat.providers.base import ChatStream
 from chat.providers.failures import (
     NO_ANSWER,
     NOT_ACCEPTED,
@@ -25,11 +24,12 @@ from chat.providers.failures import (
     verdict_on,
 )
 from chat.providers.fields import ASKS_FOR_NOTHING, field_refused
-from chat.providers.incoming import Incoming, Response
 from chat.providers.payload import UnusableReply, parse_object
 from chat.providers.streams import Heard, HTTPStream, OnePieceStream
-from chat.providers.transport import Transport
-from chat.routes import Upstream
+from chat.providers.transport.endpoint import Endpoint
+from chat.providers.transport.incoming import Incoming, Response
+from chat.providers.transport.pool import Transport
+from chat.types import ChatReply, ChatRequest, FinishReason, Upstream, Usage
 
 
 class HTTPProvider(ABC):

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
 from chat.providers.failures import (
     AGAINST_POLICY,
     CREDIT_SPENT,
@@ -24,7 +23,7 @@ from chat.providers.failures import (
 from chat.providers.http import HTTPProvider
 from chat.providers.payload import UnusableReply, as_object, as_text, count, part_of, usage_of
 from chat.providers.streams import Heard
-from chat.routes import SAMPLING, Upstream
+from chat.types import SAMPLING, ChatMessage, ChatReply, ChatRequest, Upstream, Usage
 
 WORDS = {
     "context_length_exceeded": TOO_LONG,

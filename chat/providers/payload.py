@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from chat.providers.base import Usage
+from chat.types import Usage
 
 MOST_TOKENS = 10_000_000
 """No model has so long a context; a larger count is nonsense."""

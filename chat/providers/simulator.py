@@ -13,11 +13,10 @@ from collections.abc import Callable
 from zlib import crc32
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
-from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
 from chat.providers.failures import NO_ANSWER, provider_error, read_error, verdict_on
-from chat.providers.incoming import Response
 from chat.providers.openai import WORDS
-from chat.routes import Upstream
+from chat.providers.transport.incoming import Response
+from chat.types import ChatReply, ChatRequest, FinishReason, Upstream, Usage
 
 CHARS_PER_TOKEN = 4
 

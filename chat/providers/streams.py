@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
-from chat.providers.base import ChatReply, ChatRequest, FinishReason, Usage
 from chat.providers.failures import is_error
-from chat.providers.incoming import Incoming, Response
 from chat.providers.payload import UnusableReply, as_text, parse_object
 from chat.providers.sse import Event, EventReader
+from chat.providers.transport.incoming import Incoming, Response
+from chat.types import ChatReply, ChatRequest, FinishReason, Usage
 
 if TYPE_CHECKING:
     from chat.providers.http import HTTPProvider

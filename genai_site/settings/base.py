@@ -193,12 +193,16 @@ def cache(url: str | None) -> dict[str, Any]:
     redis = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": url,
-        "OPTIONS": {"SERIALIZER": "chat.cache.JSONSerializer", "SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25},
+        "OPTIONS": {
+            "SERIALIZER": "chat.backends.cache.JSONSerializer",
+            "SOCKET_CONNECT_TIMEOUT": 0.25,
+            "SOCKET_TIMEOUT": 0.25,
+        },
     }
     return {
-        "default": {"BACKEND": "chat.cache.FallbackCache", "LOCATION": "local"},
-        "counters": {"BACKEND": "chat.cache.CounterCache", "LOCATION": "local"},
-        "replies": {"BACKEND": "chat.cache.FallbackCache", "LOCATION": "local_replies"},
+        "default": {"BACKEND": "chat.backends.cache.FallbackCache", "LOCATION": "local"},
+        "counters": {"BACKEND": "chat.backends.cache.CounterCache", "LOCATION": "local"},
+        "replies": {"BACKEND": "chat.backends.cache.FallbackCache", "LOCATION": "local_replies"},
         "redis": redis,
         "local": numbers,
         "local_replies": replies,
@@ -209,7 +213,7 @@ DATABASE_POOL = env.int("DATABASE_POOL", 10)
 REDIS_URL = env.str("REDIS_URL", "")
 DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
 CACHES = cache(REDIS_URL)
-RATELIMIT_IP_META_KEY = "chat.limits.address_of"
+RATELIMIT_IP_META_KEY = "chat.throttling.address_of"
 RATELIMIT_USE_CACHE = "counters" if REDIS_URL else "default"
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -223,14 +227,14 @@ REST_FRAMEWORK = {
         "chat.authentication.BrowserAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["chat.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["chat.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
-        "chat.negotiation.BrowsableAPIRenderer",
+        "chat.problems.negotiation.BrowsableAPIRenderer",
     ],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chat.negotiation.ContentNegotiation",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chat.problems.negotiation.ContentNegotiation",
     "URL_FORMAT_OVERRIDE": None,
-    "DEFAULT_SCHEMA_CLASS": "chat.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "chat.api.openapi.AutoSchema",
 }
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
@@ -240,7 +244,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PREPROCESSING_HOOKS": ["chat.openapi.without_trailing_slash"],
+    "PREPROCESSING_HOOKS": ["chat.api.openapi.without_trailing_slash"],
     "POSTPROCESSING_HOOKS": [],
 }
 KEY_TTL_DAYS = env.int("KEY_TTL_DAYS", 365)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat.faces.anthropic import OTHER_BLOCKS, MessagesSerializer
+from chat.api.anthropic import OTHER_BLOCKS, MessagesSerializer
 from tests.faces.asking import ANTHROPIC, refused, sent
 
 pytestmark = pytest.mark.django_db

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from chat import answer
-from chat.faces.events import COMMENT
+from chat.api.streaming import COMMENT
+from chat.completion import answer
 from chat.models import BudgetPeriod, IdempotentRequest, TokenBudget, UsageRecord
 from tests.faces.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, events_of, post
 from tests.loopback import Fault, status
@@ -134,7 +134,7 @@ def test_a_stream_that_breaks_off_ends_in_an_error_and_never_looks_whole(
 
 @EITHER
 def test_a_bug_of_ours_ends_it_so_too(rig, monkeypatch, path):
-    monkeypatch.setattr("chat.faces.events.has_left", lambda request: 1 / 0)
+    monkeypatch.setattr("chat.api.streaming.has_left", lambda request: 1 / 0)
     events = events_of(post(rig, path, stream=True))
     assert (code_of(path, events[-1][1]), LAST[path] in events) == ("internal_error", False)
     assert rig.tokens()[1] == 0

@@ -7,8 +7,8 @@ import json
 import pytest
 from django.db import OperationalError, connection
 
-from chat import idempotency
-from chat.faces import base as faces
+from chat.api import endpoint as faces
+from chat.api import idempotency
 from chat.models import TokenBudget
 from tests.contract import LEAKS, PROBLEM, TABLE, check_ids, code_of
 from tests.faces.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, post

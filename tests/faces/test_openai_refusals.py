@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat.faces.openai import OF_A_MESSAGE, ChatCompletionSerializer
+from chat.api.openai import OF_A_MESSAGE, ChatCompletionSerializer
 from tests.faces.asking import OPENAI, refused, sent
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat.admission import admitted
+from chat.api.admission import admitted
 from chat.models import UsageRecord
 from tests.faces.failures import OURS, PROVIDERS, REFUSED, ROWS, SETTINGS
 from tests.faces.sdks import BOTH, HELLO, AnthropicSDK, OpenAISDK, class_for, clock_of
@@ -174,7 +174,7 @@ def test_what_goes_wrong_at_a_provider(sdk, rig, code):
 
 @pytest.mark.parametrize("code", OURS)
 def test_what_goes_wrong_here(sdk, rig, monkeypatch, code):
-    monkeypatch.setattr("chat.faces.base.complete_chat", OURS[code])
+    monkeypatch.setattr("chat.api.endpoint.complete_chat", OURS[code])
     check(sdk, rig, raised(sdk), code)
 
 

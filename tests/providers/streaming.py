@@ -6,10 +6,10 @@ import pytest
 
 from chat.exceptions import ProviderError
 from chat.providers.anthropic import AnthropicProvider
-from chat.providers.base import ChatMessage, ChatRequest, ChatStream, Usage
+from chat.providers.base import ChatStream
 from chat.providers.openai import OpenAIProvider
-from chat.providers.transport import Transport
-from chat.routes import Upstream
+from chat.providers.transport.pool import Transport
+from chat.types import ChatMessage, ChatRequest, Upstream, Usage
 from tests.loopback import Fault, LoopbackProvider
 
 PLAIN = Transport(pool_size=2)

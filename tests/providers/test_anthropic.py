@@ -13,9 +13,8 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.providers.anthropic import AnthropicProvider
-from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
-from chat.providers.transport import Transport
-from chat.routes import Upstream
+from chat.providers.transport.pool import Transport
+from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
 from tests.loopback import status
 from tests.loopback_faults import answer, error
 

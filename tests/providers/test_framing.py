@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chat.providers.framing import MAX_LINE, Framing
+from chat.providers.transport.framing import MAX_LINE, Framing
 
 CHUNKED = b"5;name=value\r\nhello\r\n1 \r\n \r\nA\nbig  world\r\n0\r\nx-trailer: 1\r\n\r\n"
 

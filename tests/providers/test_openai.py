@@ -14,10 +14,9 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.base import ChatMessage, ChatReply, ChatRequest, Usage
 from chat.providers.openai import OpenAIProvider
-from chat.providers.transport import Transport
-from chat.routes import Upstream
+from chat.providers.transport.pool import Transport
+from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
 from tests.loopback import Fault, status
 from tests.loopback_faults import answer, error
 

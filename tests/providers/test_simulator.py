@@ -14,9 +14,8 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.base import ChatMessage, ChatReply, ChatRequest
 from chat.providers.simulator import FAULTS, SimulatorProvider, SimulatorStream
-from chat.routes import Upstream
+from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream
 
 
 @pytest.fixture

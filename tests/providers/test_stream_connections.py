@@ -11,10 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from chat.exceptions import (
-    ProviderError,
-)
-from chat.routes import Upstream
+from chat.exceptions import ProviderError
+from chat.types import Upstream
 from tests.loopback import Fault, status
 from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, make, rest, streamed
 from tests.rig import SLACK, eventually

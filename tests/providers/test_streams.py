@@ -15,9 +15,8 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers import incoming
-from chat.providers.base import ChatRequest
-from chat.routes import Upstream
+from chat.providers.transport import incoming
+from chat.types import ChatRequest, Upstream
 from tests.loopback import Fault, status
 from tests.loopback_faults import error
 from tests.providers.streaming import (

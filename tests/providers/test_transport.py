@@ -13,16 +13,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from chat.exceptions import (
-    InvalidProviderResponseError,
-    ProviderError,
-    ProviderTimeoutError,
-    ProviderUnavailableError,
-)
-from chat.providers import addresses as where
-from chat.providers.endpoint import Endpoint
-from chat.providers.incoming import MAX_BODY, Response
-from chat.providers.transport import Transport
+from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError, ProviderUnavailableError
+from chat.providers.transport import addresses as where
+from chat.providers.transport.endpoint import Endpoint
+from chat.providers.transport.incoming import MAX_BODY, Response
+from chat.providers.transport.pool import Transport
 from chat.providers.waits import retry_after
 from tests.loopback import Fault, LoopbackProvider, status
 from tests.rig import SLACK, eventually

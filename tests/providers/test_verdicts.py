@@ -16,7 +16,7 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.routes import Upstream
+from chat.types import Upstream
 from tests.loopback import Fault, status
 from tests.providers.streaming import REQUEST, begin, make, rest
 

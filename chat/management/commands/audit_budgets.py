@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from chat import database, ledger
+from chat.backends import database
+from chat.billing import ledger
 
 COLUMNS = "{:30} {:6} {:16} {:>15} {:>15} {:>13} {:>13}  {}"
 HEADINGS = ("user", "period", "start (UTC)", "used: recorded", "stored", "reserved: rec.", "stored", "remark")

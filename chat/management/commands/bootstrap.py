@@ -11,8 +11,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.crypto import get_random_string
 
-from chat import catalogue, keys, usage
+from chat.accounts import keys
+from chat.billing import allowance
 from chat.conf import conf
+from chat.routing import catalogue
 
 URL = "http://127.0.0.1:8000"
 
@@ -33,7 +35,7 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=verbosity - 1)
         demo, demo_password = self.user("demo")
         _, admin_password = self.user("admin", is_staff=True, is_superuser=True)
-        budget = usage.allowance(demo)
+        budget = allowance.allowance(demo)
         if not budget.pk:
             budget.save()
         key = keys.issue(demo, settings.REST_KNOX["TOKEN_TTL"].days, by="manage.py bootstrap")[1]

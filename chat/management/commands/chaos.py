@@ -25,8 +25,9 @@ from django.test.utils import override_settings
 from knox.models import get_token_model
 from rest_framework.test import APIClient
 
-from chat import cooldown, reply_cache
+from chat.completion import reply_cache
 from chat.models import BudgetPeriod, UsageRecord
+from chat.routing import cooldown
 
 FAULTS = re.findall(
     r"\w+",

@@ -12,10 +12,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat import attempts, catalogue
 from chat.exceptions import ProviderError
-from chat.providers.base import ChatMessage, ChatRequest
-from chat.routes import Route
+from chat.routing import attempts, catalogue
+from chat.types import ChatMessage, ChatRequest, Route
 
 SMALLEST = ChatRequest((ChatMessage("user", "Hi"),), 16, request_id="check_providers")
 """The least that every provider takes: OpenAI's models that think refuse a limit below 16."""

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 
-from chat import people
+from chat.accounts import deletion
 from chat.management.commands.issue_key import find_user
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *, username: str, **options: Any) -> None:
         user, done = find_user(username), Counter[str]()
         try:
-            for batch in people.delete(user, by="manage.py delete_user"):
+            for batch in deletion.delete(user, by="manage.py delete_user"):
                 done += batch
         except IntegrityError as exc:
             raise CommandError(f"A chat of {username} was still being written. Run this again.") from exc

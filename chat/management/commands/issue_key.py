@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat import keys
+from chat.accounts import keys
 
 LONGEST = 3650
 """Days for which a key may be valid."""

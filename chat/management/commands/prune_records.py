@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 from django.utils import timezone
 
-from chat import ledger
+from chat.billing import ledger
 
 FEWEST, MOST = 32, 36_500
 """Days that may be asked for. GET /usage shows the last 30."""

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from chat import budgets
+from chat.billing import budgets
 from chat.models import IdempotentRequest
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat import trail, usage
+from chat.billing import allowance
 from chat.conf import conf
 from chat.management.commands.issue_key import find_user
 from chat.models import Period
+from chat.observability import trail
 
 
 class Command(BaseCommand):
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         if not changes:
             names = ", ".join(f"--{name}" for name in fields)
             raise CommandError(f"Nothing to change: at least one of these is required: {names}.")
-        budget = usage.allowance(user)
+        budget = allowance.allowance(user)
         old = trail.terms(budget)
         for field, value in changes.items():
             setattr(budget, field, value)
@@ -45,7 +46,7 @@ class Command(BaseCommand):
             raise CommandError("Nothing was changed. " + " ".join(complaints)) from None
         budget.save()
         trail.budget_changed("manage.py set_budget", user, old, trail.terms(budget))
-        now = usage.usage_of(budget.user)
+        now = allowance.usage_of(budget.user)
         self.stdout.write(
             f"{username}: {now['limit']:,} tokens a {now['period']}, {now['used']:,} used, {now['reserved']:,} "
             f"reserved, {now['remaining']:,} remaining until {now['resets_at']:%Y-%m-%d %H:%M} UTC; "

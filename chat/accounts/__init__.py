@@ -1,0 +1,1 @@
+"""Who may come in: keys issued and revoked, the log-ins of people, and deleting a user."""

@@ -1,0 +1,56 @@
+"""Deleting a user: all that is theirs goes, and the bill stays without the person."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.db.models import QuerySet
+from knox.models import AuthToken
+
+from chat.accounts import keys
+from chat.billing.ledger import BATCH
+from chat.completion import conversations, reply_cache
+from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Message, UsageRecord
+
+DELETED: dict[str, QuerySet[Any]] = {
+    "messages": Message.objects.order_by("pk"),
+    "kept answers": IdempotentRequest.objects.order_by("pk"),
+    "budget periods": BudgetPeriod.objects.order_by("pk"),
+}
+
+
+def delete(user: Any, *, by: str) -> Iterator[Counter[str]]:
+    """Delete a user, batch by batch and each in a transaction of its own; yields what each batch had.
+
+    Their keys and sessions are refused from the first moment. Usage records stay, with what they cost, and name nobody.
+    May be stopped and begun again. Raises `IntegrityError` where a chat of theirs is still being written at the end.
+    """
+    get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+    yield Counter({"keys": keys.revoke(AuthToken.objects.filter(user=user).select_related("user"), by=by)})
+    yield from _batches("usage records", UsageRecord.objects.filter(user=user).order_by("pk"))
+    for name, rows in DELETED.items():
+        owner = {"conversation__user" if rows.model is Message else "user": user}
+        yield from _batches(name, rows.filter(**owner))
+    for conversation in Conversation.objects.filter(user=user):
+        conversations.delete(conversation)
+        yield Counter(conversations=1)
+    reply_cache.forget_user(user.pk)
+    user.delete()  # and with it whatever a chat in flight has written since
+
+
+def _batches(name: str, rows: QuerySet[Any]) -> Iterator[Counter[str]]:
+    while batch := list(rows.values_list("pk", flat=True)[:BATCH]):
+        began = time.monotonic()
+        those = rows.model._default_manager.filter(pk__in=batch)
+        if rows.model is UsageRecord:
+            those.update(user=None)
+        else:
+            those.delete()
+        yield Counter({name: len(batch)})
+        if not connection.in_atomic_block:
+            time.sleep(time.monotonic() - began)  # half of the time is the chats'

@@ -1,0 +1,7 @@
+"""The admin: budgets, usage, keys and accounts. Django imports this module to find them."""
+
+from __future__ import annotations
+
+from chat.admin import budgets, keys
+
+__all__ = ["budgets", "keys"]

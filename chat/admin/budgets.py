@@ -1,0 +1,165 @@
+"""The admin: budgets to edit, periods and usage records to read; keys and accounts are in admin/keys.py. Messages are
+private and so not in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from chat.admin import keys
+from chat.admin.lists import (
+    DayFilter,
+    HistoryAdmin,
+    LargeTableAdmin,
+    ModelFilter,
+    ProviderFilter,
+    StartFilter,
+    UsernameFilter,
+)
+from chat.billing.allowance import allowance, period_start
+from chat.conf import conf
+from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
+from chat.observability import trail
+from chat.problems.table import BY_CLASS
+from chat.routing import catalogue
+from chat.routing.states import provider_states
+
+admin.site.site_header = admin.site.site_title = "Chat administration"
+admin.site.index_title = "Budgets, usage and keys"
+admin.site.enable_nav_sidebar = False  # the lists are wide
+
+CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
+TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
+
+
+@admin.register(TokenBudget)
+class TokenBudgetAdmin(LargeTableAdmin):
+    """What each user may spend, with what the current period has used of it."""
+
+    list_display = ["user", "limit", "period", "rate_limit", "used", "reserved", "remaining", "share"]
+    list_editable = ["limit", "period", "rate_limit"]
+    list_filter = ["period"]
+    search_fields = ["user__username"]
+    autocomplete_fields = ["user"]
+    actions = None  # their button would take the Enter key from Save, and lose what was typed
+    list_per_page = 50
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        current, now = Q(), timezone.now()
+        for period in Period.values:
+            current |= Q(period=period, start=period_start(period, now))
+        rows = BudgetPeriod.objects.filter(current, user=OuterRef("user"), period=OuterRef("period"))
+        counts = {f"{name}_now": Coalesce(Subquery(rows.values(name)), 0) for name in ("used", "reserved")}
+        return super().get_queryset(request).annotate(**counts)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["user"] if obj else []
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        default = {"limit": conf.TOKEN_BUDGET_DEFAULT, "period": conf.TOKEN_BUDGET_PERIOD}
+        return default | super().get_changeform_initial_data(request)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        old = self.terms_now(obj.user)
+        super().save_model(request, obj, form, change)
+        trail.budget_changed(keys.by(request), obj.user, old, trail.terms(obj))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        user, old = obj.user, trail.terms(obj)
+        super().delete_model(request, obj)
+        trail.budget_changed(keys.by(request), user, old, self.terms_now(user))
+
+    def terms_now(self, user: Any) -> dict[str, Any]:
+        """What is in force for the user by the database, by default where there is no row."""
+        return trail.terms(allowance(get_user_model().objects.get(pk=user.pk)))
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and db_field.name == "rate_limit":
+            field.widget = forms.TextInput({"placeholder": conf.CHAT_RATE_LIMIT, "size": 8})
+        return field
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        searched = request.GET.get("q", "").strip()
+        context = {
+            "default": TokenBudget(limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD),
+            "has_default": get_user_model().objects.filter(username=searched, token_budget=None).first(),
+        }
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    @admin.display(ordering="used_now")
+    def used(self, budget: Any) -> str:
+        """Leads to the user's chats."""
+        url = reverse("admin:chat_usagerecord_changelist", query={"username": budget.user.get_username()})
+        return format_html('<a href="{}">{}</a>', url, f"{budget.used_now:,}")
+
+    @admin.display(ordering="reserved_now")
+    def reserved(self, budget: Any) -> str:
+        return f"{budget.reserved_now:,}"
+
+    def remaining(self, budget: Any) -> str:
+        return f"{max(0, budget.limit - budget.used_now - budget.reserved_now):,}"
+
+    @admin.display(description="share of limit")
+    def share(self, budget: Any) -> str:
+        """A bar that the browser draws itself: it needs no style for a content security policy to refuse."""
+        taken = budget.used_now + budget.reserved_now
+        percent = 100 * taken // budget.limit if budget.limit else 100
+        bar = '<meter max="100" low="75" high="90" optimum="0" value="{}" aria-label="{}"></meter> {} %'
+        return format_html(bar, min(percent, 100), f"Used or reserved by {budget.user}", percent)
+
+
+@admin.register(BudgetPeriod)
+class BudgetPeriodAdmin(HistoryAdmin):
+    """What each user used in each period."""
+
+    list_display = ["user", "period", "start", "used", "reserved"]
+    sortable_by = ["start"]
+    list_filter = [UsernameFilter, StartFilter, "period"]
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(HistoryAdmin):
+    """What became of each chat, and above the list how the providers are."""
+
+    list_display = ["created", "whole_request_id", "user", "model", "provider", "upstream_model", "state", "code"]
+    list_display += ["tokens_used", "overrun", "uncharged_tokens", "error"]
+    ordering = ["-created_at"]
+    sortable_by = ["created"]
+    list_filter = [UsernameFilter, DayFilter, "state", ModelFilter, ProviderFilter]
+    list_filter += [("error", admin.EmptyFieldListFilter)]
+    search_fields = ["request_id__exact"]
+    search_help_text = "A whole request id."
+    readonly_fields = ["code"]
+
+    @admin.display(description="error's code")
+    def code(self, record: UsageRecord) -> str | None:
+        """What the client was told, unless an earlier answer stood in. An exception without a row is a bug of ours."""
+        return None if record.error in TOLD_TO_NOBODY else CODES.get(record.error, "internal_error")
+
+    @admin.display(description="request id")
+    def whole_request_id(self, record: UsageRecord) -> str:
+        return format_html('<span class="nowrap">{}</span>', record.request_id)
+
+    @admin.display(ordering="created_at", description="created (UTC)")
+    def created(self, record: UsageRecord) -> str:
+        """To the second, as the log has it."""
+        return f"{record.created_at:%Y-%m-%d %H:%M:%S}"
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        entries = catalogue.current().providers
+        rows = []
+        for key, state in provider_states().items():
+            name = {"name": entries[key].name}
+            routes = state.get("routes", {})
+            rows += [name | {"model": model} | route for model, route in routes.items()] or [name | state]
+        return super().changelist_view(request, {"providers": rows} | (extra_context or {}))

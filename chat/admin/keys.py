@@ -1,0 +1,159 @@
+"""The admin's keys and accounts: a key is issued, shown once and revoked; a new password may end the keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django.contrib.auth.admin
+import knox.admin  # noqa: F401 - registers what is replaced here, whichever of the two apps is listed first
+from django import forms
+from django.apps import apps
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_user_model
+from django.contrib.auth.forms import AdminPasswordChangeForm
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from knox.models import AuthToken
+
+from chat.accounts import deletion, keys
+from chat.admin.lists import LargeTableAdmin
+from chat.models import KeyDetail
+
+# Knox calls them auth tokens, one meaning too many beside a budget's tokens, and shows them as 128 digits of a digest.
+apps.get_app_config("knox").verbose_name = "Keys"
+AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API key", "API keys"
+AuthToken.__str__ = lambda key: f"{key.token_key}… of {key.user}"
+
+
+class KeyForm(forms.ModelForm):
+    """What is asked before a key is issued."""
+
+    by: Any = None
+    """The user who asks; `KeyAdmin.get_form` sets it on a class made for the request."""
+    name = forms.CharField(
+        max_length=KeyDetail._meta.get_field("name").max_length,
+        required=False,
+        help_text="What it is for. Its user sees it in GET /keys.",
+    )
+    days = forms.IntegerField(
+        label="Days until it expires", min_value=1, max_value=3650, initial=settings.REST_KNOX["TOKEN_TTL"].days
+    )
+
+    class Meta:
+        model = AuthToken
+        fields = ["user"]
+
+    def clean_user(self) -> Any:
+        user = self.cleaned_data["user"]
+        if not user.is_active:
+            raise forms.ValidationError("This user's account is not active: the key would be refused.")
+        if (user.is_superuser and not self.by.is_superuser) or (user.is_staff and not self.by.is_staff):
+            raise forms.ValidationError("This user may do more than you: only their equal issues them a key.")
+        return user
+
+
+admin.site.unregister(AuthToken)
+
+
+@admin.register(AuthToken)
+class KeyAdmin(LargeTableAdmin):
+    """Issues keys, each shown once, and revokes them."""
+
+    form = KeyForm
+    list_display = ["starts_with", "name", "user", "created", "expiry", "last_used"]
+    list_select_related = ["user", "details"]
+    ordering = ["-created"]
+    search_fields = ["user__username", "token_key__startswith"]
+    search_help_text = "A username, or the first characters of a key."
+    autocomplete_fields = ["user"]
+
+    readonly_fields = ["starts_with", "name", "last_used"]
+
+    @admin.display(ordering="token_key")
+    def starts_with(self, key: Any) -> str:
+        return f"{key.token_key}…"
+
+    @admin.display(empty_value="-")
+    def name(self, key: Any) -> str:
+        return str(key.details.name)
+
+    @admin.display(ordering="details__last_used_at")
+    def last_used(self, key: Any) -> Any:
+        """To ten minutes."""
+        return key.details.last_used_at or "never"
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        return type("KeyForm", (form,), {"by": request.user})
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["starts_with", "name", "user", "created", "expiry", "last_used"] if obj else ["user", "name", "days"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.readonly_fields if obj else []
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Issue the key. It is stored nowhere: `obj.key` is its only copy, for `response_add` to show."""
+        asked = form.cleaned_data
+        issued, key = keys.issue(obj.user, asked["days"], by=by(request), name=asked["name"])
+        vars(obj).update(vars(issued), key=key)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """The page that shows the key. A message would leave it in a cookie or in the session's row."""
+        context = self.admin_site.each_context(request)
+        context |= {"title": f"A key for {obj.user}", "issued": obj, "opts": self.opts}
+        return TemplateResponse(request, "admin/knox/authtoken/issued.html", context)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        keys.revoke([obj], by=by(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        keys.revoke(queryset.select_related("user"), by=by(request))
+
+
+class PasswordForm(AdminPasswordChangeForm):
+    """Django's, with the offer to end the user's keys. A new password by itself ends the sessions alone."""
+
+    end_keys = forms.BooleanField(
+        label="Revoke all API keys of this user, too",
+        required=False,
+        help_text="Sessions end with the password; keys do not.",
+    )
+
+
+admin.site.unregister(get_user_model())
+
+
+@admin.register(get_user_model())
+class UserAdmin(django.contrib.auth.admin.UserAdmin):
+    change_password_form = PasswordForm
+    change_user_password_template = "admin/chat/change_password.html"
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """As `manage.py delete_user`, which is for users with a long history: here it is one transaction."""
+        for _ in deletion.delete(obj, by=by(request)):
+            pass
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for user in queryset:
+            self.delete_model(request, user)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        before = self.get_object(request, unquote(id))
+        response: HttpResponse = super().user_change_password(request, id, form_url)
+        after = self.get_object(request, unquote(id))
+        if before and after and before.password != after.password and request.POST.get("end_keys"):
+            count = keys.revoke(AuthToken.objects.filter(user=after).select_related("user"), by=by(request))
+            messages.success(request, f"API keys revoked: {count}.")
+        return response
+
+
+def by(request: HttpRequest) -> str:
+    """The operator's name, for the log."""
+    return str(request.user.get_username())

@@ -1,0 +1,158 @@
+"""What all faces share: the one view through which a chat goes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, ClassVar
+
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework import generics
+from rest_framework.exceptions import NotAcceptable
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat.api import idempotency
+from chat.api.admission import admitted
+from chat.api.parsers import InvalidJSON
+from chat.api.streaming import Events, EventStream
+from chat.completion.answer import AnswerStream, Stored
+from chat.completion.chat import Chat, complete_chat, longest, stream_chat
+from chat.exceptions import GenAIException
+from chat.throttling import ChatRateThrottle
+from chat.types import Answer, Usage
+
+
+class ChatEndpoint(generics.GenericAPIView):
+    """One face. A subclass has a `serializer_class` whose `validated_data` is what `Chat` takes, `stream`, and perhaps
+    `conversation_id`; `body` and `events` write the answer."""
+
+    throttle_classes = [ChatRateThrottle]
+    face: ClassVar[str]
+    unreadable = ""
+    """The body that was sent and is no JSON, which the browsable page's box shows again."""
+
+    def body(self, answer: Answer) -> dict[str, Any]:
+        """A whole answer."""
+        raise NotImplementedError
+
+    def events(self, chat: Chat, data: dict[str, Any]) -> Events:
+        """The writer of an answer to `chat`, which `data` asked for."""
+        raise NotImplementedError
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """DRF's checks, but who asks comes before what they accept."""
+        try:
+            super().initial(request, *args, **kwargs)
+        except NotAcceptable:
+            self.perform_authentication(request)
+            self.check_permissions(request)
+            self.check_throttles(request)
+            raise
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, InvalidJSON):
+            self.unreadable = exc.received
+        response = super().handle_exception(exc)
+        exc.__traceback__ = None  # it is in the log by now, and its frames hold the request, body and all
+        return response
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        context = getattr(response, "renderer_context", {})
+        response._resource_closers.append(partial(break_cycles, self, request, context))
+        return response
+
+    def post(self, request: Request) -> HttpResponseBase:
+        with ExitStack() as stack:
+            # Before the body is parsed: as many bodies as slots are in memory at once, and no more.
+            stack.enter_context(admitted(request.user.pk))
+            return self.answered(request, stack)
+        raise AssertionError  # the stack lets every exception out
+
+    def answered(self, request: Request, stack: ExitStack) -> HttpResponseBase:
+        """Return the answer. What is on `stack` lasts as long as it takes to send it."""
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        asked = dict(serializer.validated_data)
+        # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
+        stream = asked.pop("stream") and request.accepted_renderer.format != "api"
+        key = idempotency.key_of(request)
+        claim = None
+        if key:
+            sent, conversation = [self.face, request.data], asked.get("conversation")
+            claim = stack.enter_context(idempotency.once(request.user, key, sent, longest(stream), conversation))
+        chat = Chat(
+            **asked,
+            user=request.user,
+            request_id=request._request.request_id,  # type: ignore[attr-defined]
+            max_attempts=attempts_allowed(request),
+            keep=claim.keep if claim else None,
+        )
+        if claim and claim.answer is not None:
+            answer = Answer.restored(claim.answer)
+            if answer is None:  # it was paid for, so the request must not run again as if it had not
+                raise GenAIException("Another version stored this Idempotency-Key's answer; it cannot be read.")
+            self.headers["Idempotent-Replayed"] = "true"
+            return self.streamed(request, chat, Stored(answer), stack) if stream else self.whole(answer)
+        if stream:
+            return self.streamed(request, chat, stream_chat(chat), stack)
+        answer = complete_chat(chat)
+        return self.whole(answer)
+
+    def whole(self, answer: Answer) -> Response:
+        return Response(self.body(answer), headers=stand_in(answer) | left_out(answer))
+
+    def streamed(self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack) -> StreamingHttpResponse:
+        """The answer as events. What is on `stack` lasts as long as they do."""
+        django_request = request._request
+        stack.callback(stream.close)
+        stack.callback(django_request.close)
+        events = EventStream(django_request, stream, self.events(chat, dict(request.data)), stack.pop_all())
+        # Django closes the request with the response that goes out, which may be some later error and not this stream.
+        django_request.close = events.close  # type: ignore[method-assign]
+        headers = stand_in(stream.answer) | left_out(stream)
+        response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
+        # The last is nginx's, which would otherwise hold events back until it has a page of them.
+        response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-store", "no"
+        return response
+
+
+def break_cycles(view: ChatEndpoint, request: Request, context: dict[str, Any]) -> None:
+    """Take apart, when the response is sent, what DRF and Django have tied to each other: view, requests and response.
+
+    Only the garbage collector would find it, body and all, and to look for it so often costs a tenth of a chat, and a
+    fifth with a thousand in flight.
+    """
+    request._request.close()  # a stream's end, which needs them all
+    for holder in (vars(request._request), request.parser_context, context, vars(view)):
+        holder.clear()
+
+
+def stand_in(answer: Answer | None) -> dict[str, str]:
+    """The header that says so where the answer is an earlier one, in place of one that no provider gave."""
+    return {"X-Cached": "true"} if answer and answer.cached else {}
+
+
+def left_out(answer: Answer | AnswerStream) -> dict[str, str]:
+    """Return the headers that tell what was left out: the client's fields that an operator's `drop` names, and the
+    part of the answer that the budget has no tokens for. Of a stream, that is known before it is needed."""
+    ignored = {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}
+    return ignored | ({"X-Budget-Limited": str(answer.budget_limit)} if answer.budget_limit else {})
+
+
+def noted(answer: Answer | None) -> dict[str, Any]:
+    """The same in fields that other APIs do not have, with the reason; their clients keep what they do not know."""
+    return {"cached": True, "message": answer.message} if answer and answer.cached else {}
+
+
+def charged(answer: Answer) -> Usage:
+    """What the budget was charged, which is what clients of other APIs read a usage as."""
+    return Usage(0, 0) if answer.cached else answer.usage
+
+
+def attempts_allowed(request: Request) -> int | None:
+    """One where the caller is itself on its second retry (the official SDKs say so), else the default (None)."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    return 1 if count.isdecimal() and int(count[:9]) >= 2 else None

@@ -1,0 +1,126 @@
+"""Idempotency-Key: the same request, sent twice, is answered and charged once.
+
+The rules are those of the IETF draft (draft-ietf-httpapi-idempotency-key-header): a replay gets the stored answer, a
+request still running is 409, another request under the same key is 422. Only good answers are kept, since the others
+are meant to be tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from rest_framework.request import Request
+
+from chat.billing.outbox import Write, persist, write_pending
+from chat.conf import conf
+from chat.exceptions import ValidationError
+from chat.models import Conversation, IdempotentRequest
+from chat.problems.table import IdempotencyKeyReused, RequestInProgress
+
+VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEPT = timedelta(hours=24)
+
+log = structlog.get_logger(__name__)
+
+
+def key_of(request: Request) -> str | None:
+    """The request's Idempotency-Key; an empty one counts as none. Raises `ValidationError` for a malformed one."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not key:
+        return None
+    if not VALID_KEY.fullmatch(key):
+        complaint = "This must be 1 to 255 visible ASCII characters."
+        raise ValidationError("Malformed Idempotency-Key.", fields={"Idempotency-Key": [complaint]})
+    return key
+
+
+class Claim:
+    """A request that runs under its key, or has run: then `answer` is what to replay."""
+
+    def __init__(self, stored: IdempotentRequest) -> None:
+        self.answer: dict[str, Any] | None = stored.answer
+        self.pk = stored.pk
+        self.mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
+
+    def keep(self, answer: dict[str, Any]) -> bool:
+        """Keep the answer; False where an outage kept it back for so long that the request was taken for dead, and
+        another has the key. To be called in the transaction of its bill: with one written and the other not, a retry
+        would pay again. An earlier answer that stands in has no bill."""
+        if not answer["cached"]:
+            return self._write(answer)
+        persist(Write(lambda: self._write(answer), self._report))
+        return True
+
+    def _write(self, answer: dict[str, Any]) -> bool:
+        kept = self.mine.update(answer=answer, expires_at=timezone.now() + KEPT)
+        return bool(kept) or not IdempotentRequest.objects.filter(pk=self.pk).exists()
+
+    def _report(self, failure: Exception | None) -> None:
+        if failure:
+            log.error("idempotency_not_stored", claim=self.pk, exc_info=failure)
+        else:
+            log.warning("idempotency_stored_late", claim=self.pk)
+
+    def give_up(self) -> None:
+        """Free the key, unless its answer is kept."""
+        persist(Write(self.mine.delete, self._report))
+
+
+@contextmanager
+def once(user: Any, key: str, data: Any, seconds: float, conversation: Conversation | None = None) -> Iterator[Claim]:
+    """The claim of this request; what is kept of its answer is kept for 24 hours, or until the conversation that it
+    names is deleted.
+
+    If the block raises before that, the key is free again. RESERVATION_MARGIN after `seconds` a request that is not
+    over is taken for dead. Raises `RequestInProgress` or `IdempotencyKeyReused`.
+    """
+    write_pending()  # perhaps this key's
+    fingerprint = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    claim = Claim(_claim(user, key, fingerprint, seconds, conversation))
+    try:
+        yield claim
+    except BaseException:  # whatever ended it, a client that left included: a retry with the key must find it free
+        if claim.answer is None:
+            claim.give_up()
+        raise
+
+
+def _claim(
+    user: Any, key: str, fingerprint: str, seconds: float, conversation: Conversation | None = None
+) -> IdempotentRequest:
+    """The request as stored, by us now or by an earlier one. A request whose worker died is taken over in its time."""
+    now = timezone.now()
+    fresh = {
+        "fingerprint": fingerprint,
+        "answer": None,
+        "conversation": conversation,
+        "expires_at": now + timedelta(seconds=seconds + conf.RESERVATION_MARGIN),
+    }
+    rows = IdempotentRequest.objects.filter(user=user)
+    rows.filter(expires_at__lte=now).exclude(key=key).delete()
+    try:
+        with transaction.atomic():
+            return IdempotentRequest.objects.create(user=user, key=key, **fresh)
+    except IntegrityError:
+        stored = rows.filter(key=key).first()
+    if stored is None:
+        raise RequestInProgress  # it ended this very moment, without an answer
+    if stored.expires_at <= now:
+        if not rows.filter(pk=stored.pk, expires_at=stored.expires_at).update(**fresh):
+            raise RequestInProgress
+        stored.refresh_from_db()
+        return stored
+    if stored.fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    if stored.answer is None:
+        raise RequestInProgress
+    return stored

@@ -1,0 +1,261 @@
+"""The OpenAPI schema. A view says what is its own in a few attributes, all optional and keyed by method; what all
+operations have in common is added here.
+
+    serializer_class   the request's body (`strict = True` on it: unknown fields are refused, an optional null is none;
+                       `refine_schema(schema)` adds what its fields cannot say)
+    answers            {"POST": {200: ChatAnswer}}, as in drf-spectacular's `responses`; a stream is one more key,
+                       (200, "text/event-stream")
+    errors             {"POST": ("model_not_found", ...)}, codes of the problems table beside the common ones
+    parameters         {"POST": [OpenApiParameter(...)]}
+    envelope           what the errors' bodies look like, where they are not this API's own
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.permissions import AllowAny
+
+from chat.problems.envelopes import Envelope
+from chat.problems.table import BY_CODE, Problem, describe
+from chat.throttling import ChatRateThrottle
+
+EVERYWHERE = ("bad_request", "not_acceptable", "internal_error")
+WITH_CREDENTIALS = (
+    "not_authenticated",
+    "authentication_failed",
+    "rate_limit_exceeded",
+    "service_temporarily_unavailable",
+)
+WITH_A_SESSION = ("csrf_failed",)
+WITH_A_BODY = ("invalid_json", "invalid_request", "unsupported_media_type", "request_too_large")
+CHAT_ERRORS = (
+    "model_not_found",
+    "invalid_message_format",
+    "not_found",
+    "idempotency_key_reused",
+    "request_in_progress",
+    "rate_limit_exceeded",
+    "token_budget_exceeded",
+    "too_many_concurrent_requests",
+    "overloaded",
+    "provider_rate_limited",
+    "provider_unavailable",
+    "provider_timeout",
+    "invalid_provider_response",
+    "provider_rejected_request",
+    "provider_error",
+)
+"""What a chat can end in, on any face of it."""
+FOREIGN_CHAT_ERRORS = (*(code for code in CHAT_ERRORS if code != "not_found"), "unsupported_parameter")
+"""The same, where a request follows another API's rules: it names no conversation, but perhaps what we have not."""
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    pattern="^[!-~]{0,255}$",
+    description="Your name for this request. Sent again under it, it is answered from the first answer, charged once.",
+)
+
+IDS = ("X-Request-ID", "Request-Id")
+RATE_LIMITS = ("RateLimit-Policy", "RateLimit")
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "description": "The request's id in the log: the client's own X-Request-ID if it is well-formed, else new.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    },
+    "X-Should-Retry": {
+        "description": "Whether the same request may succeed after Retry-After.",
+        "required": True,
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    },
+    "Retry-After": {
+        "description": "Seconds until trying again can help, where waiting can.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "RateLimit-Policy": {
+        "description": "The rate limit: q chats in w seconds.",
+        "schema": {"type": "string"},
+        "example": '"chat";q=10;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of it: r chats, until t seconds from now.",
+        "schema": {"type": "string"},
+        "example": '"chat";r=7;t=42',
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Idempotent-Replayed": {
+        "description": "true where the answer was stored under the request's Idempotency-Key.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "X-Cached": {
+        "description": "true where every provider failed and this is an earlier answer to the same request, for free.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+HEADERS["Request-Id"] = HEADERS["X-Request-ID"]
+
+
+class AutoSchema(SpectacularAutoSchema):
+    """DRF's DEFAULT_SCHEMA_CLASS."""
+
+    def get_operation_id(self) -> str:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self.view).__name__.removesuffix("View"))
+        return f"{self.method}_{name}".lower()
+
+    def get_summary(self) -> str | None:
+        return re.split(r"(?<=\.)\s", self.get_description())[0]
+
+    def get_response_serializers(self) -> Any:
+        return self._own("answers") or super().get_response_serializers()
+
+    def get_override_parameters(self) -> list[Any]:
+        return list(self._own("parameters") or [])
+
+    def get_operation(self, *args: Any) -> Any:
+        operation: Any = super().get_operation(*args)
+        responses = operation["responses"]
+        for status, problems in self._problems("requestBody" in operation).items():
+            responses.setdefault(str(status), self._error_response(problems))
+        for status, response in responses.items():
+            response["description"] = response["description"] or HTTPStatus(int(status)).phrase
+            names = self._header_names(int(status))
+            response["headers"] = {
+                name: self._component(ResolvedComponent.HEADER, name, HEADERS[name]) for name in names
+            }
+        return operation | {"responses": dict(sorted(responses.items()))}
+
+    def _map_serializer(self, serializer: Any, direction: Any, bypass_extensions: bool = False) -> Any:
+        schema: Any = super()._map_serializer(serializer, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        schema.pop("description", None)  # a docstring, which is for us
+        for field in schema.get("properties", {}).values():
+            field.pop("x-spec-enum-id", None)  # for a hook that would name each enum
+        if direction == "request":
+            if getattr(serializer, "strict", False):
+                close(schema)
+            if hasattr(serializer, "refine_schema"):
+                serializer.refine_schema(schema)
+        return schema
+
+    def _own(self, attribute: str) -> Any:
+        """The view's attribute for this method."""
+        return getattr(self.view, attribute, {}).get(self.method)
+
+    def _problems(self, has_body: bool) -> dict[int, list[Problem]]:
+        """Every error that this operation can answer with, by status."""
+        codes = list(EVERYWHERE)
+        if not is_open(self.view):
+            codes += WITH_CREDENTIALS
+            if self.method not in ("GET", "HEAD", "OPTIONS"):
+                codes += WITH_A_SESSION
+        if has_body:
+            codes += WITH_A_BODY
+        codes += self._own("errors") or ()
+        problems = defaultdict(list)
+        for code in dict.fromkeys(codes):
+            problems[BY_CODE[code].status].append(BY_CODE[code])
+        return problems
+
+    def _error_response(self, problems: list[Problem]) -> dict[str, Any]:
+        """The response of one status, which any of `problems` may be the reason of."""
+        schemas: dict[str, dict[str, Any]] = defaultdict(dict)
+        examples: dict[str, dict[str, Any]] = defaultdict(dict)
+        for problem in problems:
+            for kind, name, schema, example in getattr(self.view, "envelope", Envelope()).contents(problem):
+                schemas[kind][name] = self._component(ResolvedComponent.SCHEMA, name, schema)
+                shown = {"summary": problem.meaning, "value": example}
+                examples[kind][problem.code] = self._component(
+                    ResolvedComponent.EXAMPLE, f"{name}.{problem.code}", shown
+                )
+        content = {
+            kind: {"schema": one_of(list(refs.values())), "examples": examples[kind]} for kind, refs in schemas.items()
+        }
+        words = "\n".join(f"- `{problem.code}`: {problem.meaning} {problem.what_to_do}" for problem in problems)
+        return {"description": words, "content": content}
+
+    def _header_names(self, status: int) -> list[str]:
+        names = list(IDS)
+        if status == 401:
+            names.append("WWW-Authenticate")
+        if status >= 400 and status not in (self._own("answers") or {}):
+            names.append("X-Should-Retry")
+            if any(describe(problem.example).retry_after for problem in BY_CODE.values() if problem.status == status):
+                names.append("Retry-After")
+        if ChatRateThrottle in self.view.throttle_classes and self.method == "POST" and status != 401:
+            names += [*RATE_LIMITS, "Idempotent-Replayed", "X-Cached"] if status == 200 else RATE_LIMITS
+        return names
+
+    def _component(self, kind: str, name: str, schema: Any) -> dict[str, Any]:
+        """A reference to the component, which is registered where it is not yet."""
+        component = ResolvedComponent(name=name, type=kind, schema=schema, object=name)  # type: ignore[no-untyped-call]
+        self.registry.register_on_missing(component)
+        return component.ref
+
+
+def is_open(view: Any) -> bool:
+    return any(isinstance(permission, AllowAny) for permission in view.get_permissions())
+
+
+def close(schema: dict[str, Any]) -> None:
+    """What `strict` means, in the schema's words."""
+    schema["additionalProperties"] = False
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", []):
+            field["type"] = [field["type"], "null"]
+
+
+def one_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+
+
+def without_trailing_slash(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+    """The paths as the contract writes them; that each also answers with a slash is no second endpoint."""
+    return [(path.rstrip("/") or "/", regex, method, view) for path, regex, method, view in endpoints]
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "chat.authentication.KeyAuthentication"
+    name = ["key", "token"]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return [{name: []} for name in self.name]  # either, not both
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        token = {"type": "apiKey", "in": "header", "name": "Authorization", "description": "`Token <key>`"}
+        return [{"type": "http", "scheme": "bearer", "description": "Your key."}, token]
+
+
+class EitherKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "chat.authentication.EitherKeyAuthentication"
+    name = "x_api_key"
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return [{name: []} for name in (*KeyScheme.name, self.name)]  # the first are defined where they stand alone
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "Your key."}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "chat.authentication.BrowserAuthentication"
+    name = "session"
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, Any]]:
+        # Where nobody has to be known, a session changes only the browsable page around the answer.
+        return [] if is_open(auto_schema.view) else [{self.name: []}]
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}

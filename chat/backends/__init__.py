@@ -1,0 +1,1 @@
+"""Stores that may go away: the database's pool, Redis or memory."""

@@ -1,0 +1,1 @@
+"""What a chat may cost, and what it did cost."""

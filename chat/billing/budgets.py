@@ -1,0 +1,224 @@
+"""Token budgets: reserve before a provider is asked, settle or release afterwards, reclaim what a dead worker left.
+
+With its statements in reservations.py this is the only writer of `BudgetPeriod` and `UsageRecord`, but for what
+ledger.py prunes of the distant past. Every step is one short transaction of guarded statements, so that no count is
+ever read and written back. All counts are tokens, all times UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connection, connections, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from chat.billing import reservations
+from chat.billing.allowance import allowance, period_end, period_start
+from chat.billing.outbox import NEVER_WRITABLE, Write, persist, write_pending
+from chat.billing.reservations import Reservation
+from chat.conf import conf
+from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
+from chat.models import BudgetPeriod, UsageRecord
+from chat.types import Usage
+
+SMALLEST_ANSWER = 16
+"""Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
+
+log = structlog.get_logger(__name__)
+State = UsageRecord.State
+
+
+# --- reserve ----------------------------------------------------------------------------------------------------------
+def reserve(
+    user: Any,
+    *,
+    request_id: str,
+    model: str,
+    prompt_tokens: int,
+    max_tokens: int | None,
+    default_tokens: int,
+    seconds: float | None = None,
+) -> Reservation:
+    """Set aside the tokens of prompt and answer. Without `max_tokens` the answer is `default_tokens`, or what is left.
+
+    A chat that is not over RESERVATION_MARGIN after `seconds` (None: CHAT_DEADLINE) is taken for dead.
+    Raises `TokenBudgetExceededError` if they do not fit into the user's budget, `DatabaseUnavailableError` if the user
+    is being deleted at this moment.
+    """
+    write_pending()
+    budget, now = allowance(user), timezone.now()
+    start = period_start(budget.period, now)
+    output_tokens = max_tokens or default_tokens
+    asked = Reservation(0, user.pk, budget.period, start, prompt_tokens + output_tokens, output_tokens)
+    expires_at = now + timedelta(seconds=(seconds or conf.CHAT_DEADLINE) + conf.RESERVATION_MARGIN)
+    facts = {"request_id": request_id, "model": model, "created_at": now, "expires_at": expires_at}
+    smallest = prompt_tokens + (max_tokens or min(default_tokens, SMALLEST_ANSWER))
+    try:
+        taken = _take(asked, budget.limit, facts)
+        if not taken:
+            taken, row = _take_what_is_left(asked, smallest, budget.limit, facts)
+    except (IntegrityError, BudgetPeriod.DoesNotExist) as exc:
+        raise DatabaseUnavailableError(f"Perhaps the user or the period was deleted at this moment: {exc}") from exc
+    if taken:
+        return taken
+    can_ever_fit = smallest <= budget.limit
+    raise TokenBudgetExceededError(
+        user.pk,
+        row.used,
+        budget.limit,
+        smallest,
+        tokens_reserved=row.reserved,
+        prompt_tokens=prompt_tokens,
+        resets_at=period_end(budget.period, start),
+        can_ever_fit=can_ever_fit,
+    )
+
+
+def _take_what_is_left(
+    asked: Reservation, smallest: int, limit: int, facts: dict[str, Any]
+) -> tuple[Reservation | None, BudgetPeriod]:
+    """It is the period's first chat, or not all of it fits: settle what there is, then take what is left under a lock.
+    Also the row, as it was then."""
+    BudgetPeriod.objects.bulk_create(
+        [BudgetPeriod(user_id=asked.user_id, period=asked.period, start=asked.period_start)], ignore_conflicts=True
+    )
+    reclaim(user_id=asked.user_id)
+    with transaction.atomic():
+        row = asked.rows().select_for_update().get()
+        tokens = min(asked.tokens, limit - row.used - row.reserved)
+        if tokens < smallest:
+            return None, row
+        output_tokens = asked.output_tokens - (asked.tokens - tokens)
+        return _take(replace(asked, tokens=tokens, output_tokens=output_tokens), limit, facts), row
+
+
+def _take(wanted: Reservation, limit: int, facts: dict[str, Any]) -> Reservation | None:
+    """Reserve exactly `wanted.tokens` if they fit."""
+    record_id = reservations.take(wanted, limit, **facts)
+    return replace(wanted, record_id=record_id) if record_id else None
+
+
+def release_connection() -> None:
+    """Give the database connection back to its pool, so that none is held while a provider is waited for."""
+    database = connections[DEFAULT_DB_ALIAS]
+    held = database.connection is not None and not database.in_atomic_block
+    if held and database.settings_dict["OPTIONS"].get("pool"):
+        database.close()
+
+
+# --- settle and release -----------------------------------------------------------------------------------------------
+def settle(
+    reservation: Reservation,
+    usage: Usage,
+    *,
+    provider: str,
+    upstream_model: str = "",
+    estimated: bool = False,
+    uncharged: int = 0,
+    truncated_by: str = "",
+    also: Callable[[], bool | None] | None = None,
+) -> None:
+    """Charge what the chat cost, in full even above the reservation (recorded as overrun), and give back the rest.
+    `truncated_by` names what broke the answer off, if it is not whole; `also` is written in the same transaction,
+    and if it returns False the user pays nothing: somebody else answered in place of this chat.
+
+    Does not raise when the database is away: the end is kept, logged, and written once the database is back.
+    """
+    _finish(
+        reservation,
+        also,
+        state=State.TRUNCATED if truncated_by else State.SETTLED,
+        error=truncated_by,
+        provider=provider,
+        upstream_model=upstream_model,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        tokens_used=usage.total,
+        overrun=max(0, usage.total - reservation.tokens),
+        estimated=estimated,
+        uncharged_tokens=uncharged,
+    )
+
+
+def release(reservation: Reservation, *, error: str, provider: str = "", uncharged: int = 0) -> None:
+    """Give everything back: the user got no answer. `uncharged` is what providers billed us nevertheless."""
+    _finish(reservation, None, state=State.RELEASED, error=error, provider=provider, uncharged_tokens=uncharged)
+
+
+def add_uncharged(reservation: Reservation, tokens: int) -> None:
+    """Record that an abandoned provider call turned out to cost `tokens`, which the user does not pay.
+
+    For a thread of its own: it closes that thread's connection.
+    """
+    try:
+        UsageRecord.objects.filter(pk=reservation.record_id).update(uncharged_tokens=F("uncharged_tokens") + tokens)
+    except Error as exc:
+        log.error("uncharged_tokens_not_stored", record_id=reservation.record_id, tokens=tokens, exc_info=exc)
+    finally:
+        connection.close()
+
+
+def _finish(reservation: Reservation, also: Callable[[], bool | None] | None, **end: Any) -> None:
+    end["finished_at"] = timezone.now()
+    persist(Write(lambda: _write_end(reservation, end, also), partial(_report, reservation, end, also)))
+
+
+def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[], bool | None] | None) -> None:
+    with transaction.atomic() if also else nullcontext():
+        if also and also() is False:
+            unpaid = {"state": State.RELEASED, "error": "AnsweredAgain", "tokens_used": 0, "overrun": 0}
+            end = end | unpaid | {"uncharged_tokens": end["uncharged_tokens"] + end["tokens_used"]}
+        ended = reservations.end(reservation, end)
+    if ended:
+        log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
+
+
+def _report(
+    reservation: Reservation, end: dict[str, Any], also: Callable[[], bool | None] | None, failure: Exception | None
+) -> None:
+    if failure is None:
+        log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])
+        return
+    log.critical(  # everything that somebody needs who has to write it by hand
+        "budget_settlement_failed",
+        record_id=reservation.record_id,
+        user_id=reservation.user_id,
+        period=reservation.period,
+        period_start=reservation.period_start.isoformat(),
+        reserved=reservation.tokens,
+        **end | {"finished_at": end["finished_at"].isoformat()},
+        exc_info=failure,
+    )
+    if also and isinstance(failure, NEVER_WRITABLE):
+        persist(Write(also, lambda failure: None))
+
+
+# --- reclaim ----------------------------------------------------------------------------------------------------------
+def reclaim(user_id: Any = None) -> int:
+    """Give back what expired reservations hold (their worker died), of one user or of all; returns how many.
+
+    At most 1,000 at a call: a caller that wants them all calls until it gets 0.
+    """
+    expired = UsageRecord.objects.filter(state=State.RESERVED, expires_at__lte=timezone.now()).order_by("expires_at")
+    if user_id is not None:
+        expired = expired.filter(user_id=user_id)
+    return sum(_reclaim(record) for record in expired[:1000])
+
+
+def _reclaim(record: UsageRecord) -> bool:
+    with transaction.atomic():
+        mine = UsageRecord.objects.filter(pk=record.pk, state=State.RESERVED)
+        if not mine.update(state=State.RECLAIMED, finished_at=timezone.now(), error="WorkerLost"):
+            return False
+        if record.user_id is not None:  # else the user is deleted, and the budget is, too
+            rows = BudgetPeriod.objects.filter(user_id=record.user_id, period=record.period, start=record.period_start)
+            rows.update(reserved=F("reserved") - record.reserved)
+    log.debug("budget_reclaimed", record_id=record.pk, of_request=record.request_id, reserved=record.reserved)
+    return True

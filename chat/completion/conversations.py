@@ -1,0 +1,61 @@
+"""What a conversation remembers of a chat: read before it, written after it, deleted with all that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from django.db import IntegrityError, transaction
+
+from chat.completion import reply_cache
+from chat.conf import conf
+from chat.exceptions import ValidationError
+from chat.models import Conversation, Message
+from chat.types import Answer, ChatMessage
+
+log = structlog.get_logger(__name__)
+
+
+def history(conversation: Conversation | None, new: int) -> list[ChatMessage]:
+    """Return the stored turns; none without a conversation. Raises `ValidationError` where there is no room for `new`
+    messages and an answer."""
+    if conversation is None:
+        return []
+    most = conf.MESSAGES_PER_CONVERSATION
+    turns = list(conversation.messages.values_list("role", "content"))
+    if len(turns) + new + 1 > most:
+        full = f"It holds {len(turns)} messages of the {most} that it may: no room for this exchange. Begin another."
+        raise ValidationError("The conversation is full.", fields={"conversation_id": [full]})
+    return [ChatMessage(role, content) for role, content in turns]
+
+
+def name(conversation: Conversation | None) -> str:
+    """Return the conversation's id, "" for none."""
+    return str(conversation.pk) if conversation else ""
+
+
+def delete(conversation: Conversation) -> None:
+    """Delete a conversation with all that is kept of it: its messages, the answers of its Idempotency-Keys, and those
+    that would stand in during an outage."""
+    conversation_id = name(conversation)
+    conversation.delete()
+    reply_cache.forget(conversation_id)
+
+
+def store(conversation: Conversation | None, messages: Sequence[ChatMessage], answer: Answer) -> None:
+    """Add the exchange to the conversation. Should that fail, the answer is paid for and still goes out.
+
+    A content-filtered answer may be empty; with an empty turn in its history, providers would refuse every later chat.
+    """
+    if conversation is None or not answer.text.strip():
+        return
+    turns = [*messages, ChatMessage("assistant", answer.text)]
+    try:
+        with transaction.atomic():
+            Message.objects.bulk_create(
+                Message(conversation=conversation, role=turn.role, content=turn.content) for turn in turns
+            )
+    except Exception as exc:  # whatever it is, it must not cost the user the answer
+        log.error("conversation_not_stored", conversation_id=name(conversation), exc_info=exc)
+        if isinstance(exc, IntegrityError):  # it was deleted meanwhile, with the answers that there were then
+            reply_cache.forget(name(conversation))

@@ -1,0 +1,1 @@
+"""What the log may hold, and who is said to have done it."""

@@ -1,0 +1,1 @@
+"""From an exception to its status, its code, its words and its body."""

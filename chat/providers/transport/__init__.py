@@ -1,0 +1,1 @@
+"""HTTP to a provider, within a deadline and a size."""

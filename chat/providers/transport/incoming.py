@@ -1,0 +1,212 @@
+"""An answer on its way in: read whole or piece by piece, against deadlines and a size limit."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+import urllib3.exceptions
+from urllib3.util.wait import wait_for_read
+
+from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError, ProviderUnavailableError
+from chat.observability.redaction import mask_secrets
+from chat.providers.transport.endpoint import Endpoint
+from chat.providers.transport.framing import Framing
+from chat.providers.transport.sockets import call
+
+T = TypeVar("T")
+
+MAX_BODY = 10 * 1024 * 1024
+"""Bytes of an answer, after decompression."""
+MAX_ERROR_BODY = 1024 * 1024
+CHUNK = 64 * 1024
+LONGEST_DRAIN = 0.2
+"""Seconds that the end of a body which holds nothing more is waited for, so that its connection can be used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A provider's whole answer. `headers` may be looked up in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Incoming:
+    """An answer whose headers have come. Read by one thread at a time, not always the same one; `close` is for any.
+
+    `sock` is the socket that it comes from. What goes wrong is raised as a `ProviderError`.
+    """
+
+    def __init__(self, response: requests.Response, endpoint: Endpoint, sock: Any, began: float) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        raw: Any = response.raw
+        self.framing = Framing(chunked=raw.chunked, length=raw.length_remaining)
+        self._response, self._endpoint, self._sock, self._began = response, endpoint, sock, began
+        self._received = 0
+        self._closed = False
+        self._reading, self._owning = threading.Lock(), threading.Lock()
+
+    def whole(self, seconds: float) -> Response:
+        """All of it, decoded. Of an error's body, as much as arrives: its status alone says what to do."""
+        try:
+            return guarded(self._endpoint, self._began, lambda: Response(self.status, self.headers, self._all(seconds)))
+        finally:
+            self._response.close()
+
+    def read(self, seconds: float) -> bytes | None:
+        """What has arrived, undecoded: b"" after `seconds` of silence, None at the end of the body."""
+        with self._reading:
+            received = None if self._closed else guarded(self._endpoint, self._began, lambda: self._read(seconds))
+            if self._closed:
+                raise InvalidProviderResponseError(self._endpoint.provider, None, "the stream was closed")
+            return received
+
+    def finish(self) -> None:
+        """Wait a moment for the end of a body that holds nothing more, so that its connection can be used again."""
+        ends = time.monotonic() + LONGEST_DRAIN
+        with suppress(ProviderError):
+            while self.framing.is_told and (left := ends - time.monotonic()) > 0 and self.read(left) is not None:
+                pass
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless the body has been read to its end. A thread that is reading wakes up."""
+        with self._owning:
+            self._closed = True
+            if self._sock is not None:
+                self._sock.hang_up()
+        with self._reading:
+            self._response.close()
+
+    def _all(self, seconds: float) -> bytes:
+        failed = self.status >= 400
+        body = bytearray()
+        try:
+            with call.within(seconds, seconds, connected=True):
+                while chunk := self._response.raw.read1(CHUNK, decode_content=True):
+                    body += chunk
+                    if len(body) > (MAX_ERROR_BODY if failed else MAX_BODY):
+                        break
+                    if time.monotonic() > call.ends:
+                        raise TimeoutError("the deadline has passed")
+        except (urllib3.exceptions.HTTPError, OSError) as exc:
+            if failed:
+                return bytes(body)
+            raise self._broken(exc) from None
+        self._check_size(len(body))
+        return bytes(body)
+
+    def _read(self, seconds: float) -> bytes | None:
+        ends = time.monotonic() + seconds
+        body = b""
+        try:
+            while not body and not self.framing.ended:
+                piece = self._glance(max(ends - time.monotonic(), 0))
+                if piece == b"":
+                    return b""
+                if piece is None:
+                    self.framing.lose()
+                else:
+                    body = self.framing.take(piece)
+                    self._received += len(piece)
+                    self._check_size(self._received)
+        except (OSError, ValueError) as exc:
+            raise self._broken(exc) from None
+        if not body:
+            self._give_back()
+        return body or None
+
+    def _glance(self, seconds: float) -> bytes | None:
+        """Bytes off the wire: b"" after `seconds` without any, None when the connection has ended.
+
+        Bytes may lie in the socket, in TLS and in the file that `http.client` has made of them, so a look at the socket
+        alone would miss some; and waiting by a time-out of the socket would end that file for good.
+        """
+        original: Any = self._response.raw._original_response
+        ends = time.monotonic() + seconds
+        with call.glancing():
+            try:
+                while not (piece := original.fp.read1(CHUNK)):
+                    if not wait_for_read(original.fp, max(ends - time.monotonic(), 0)):
+                        break
+            except EOFError:
+                return None
+        return bytes(piece)
+
+    def _give_back(self) -> None:
+        """Hand the connection to the pool, at the end of a body."""
+        raw: Any = self._response.raw
+        with self._owning:
+            if self._closed or self._sock is None:
+                return
+            self._sock = None
+            if self.framing.is_told and self.framing.is_clean:
+                raw._original_response.close()
+                raw.release_conn()
+
+    def _broken(self, exc: Exception) -> Exception:
+        if _is_timeout(exc):
+            return exc
+        reason = f"the answer of {self._endpoint.host} broke off or cannot be decoded ({type(exc).__name__})"
+        return InvalidProviderResponseError(self._endpoint.provider, self.status, reason)
+
+    def _check_size(self, length: int) -> None:
+        if length > MAX_BODY:
+            reason = f"the answer of {self._endpoint.host} is longer than {MAX_BODY} bytes"
+            raise InvalidProviderResponseError(self._endpoint.provider, self.status, reason)
+
+
+def guarded(endpoint: Endpoint, began: float, work: Callable[[], T]) -> T:
+    """The result of `work`, whose exceptions become ours; it began at `began`, by `time.monotonic()`."""
+    try:
+        return work()
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
+        failure = _failure(exc, endpoint, time.monotonic() - began)
+    # Outside of the handler: the cause holds the request, and with it the key and the prompt.
+    raise failure
+
+
+def _failure(exc: BaseException, endpoint: Endpoint, seconds: float) -> ProviderError:
+    """What an exception of `requests`, `urllib3` or the socket means."""
+    provider, host, unsent = endpoint.provider, endpoint.host, not call.connected
+    if _is_timeout(exc):
+        missing = "no connection to" if unsent else "no complete answer from"
+        return ProviderTimeoutError(provider, None, f"{missing} {host} after {seconds:.1f} s", unsent=unsent)
+    causes = list(_causes(exc))
+    broken = [c for c in causes if isinstance(c, http.client.HTTPException | urllib3.exceptions.InvalidHeader)]
+    if broken and not any(isinstance(c, ConnectionError) for c in causes):
+        # Its text may be whatever the server sent, so only its name is told.
+        reason = f"{host} did not answer with valid HTTP ({type(broken[0]).__name__})"
+        return InvalidProviderResponseError(provider, None, reason)
+    happened = "no connection to" if unsent else "connection lost while waiting for"
+    root = next((c for c in reversed(causes) if isinstance(c, OSError)), exc)
+    why = mask_secrets(str(getattr(root, "strerror", None) or type(root).__name__), endpoint.secrets)
+    return ProviderUnavailableError(provider, None, f"{happened} {host}: {why[:200]}", unsent=unsent)
+
+
+def _is_timeout(exc: BaseException) -> bool:
+    refused = urllib3.exceptions.NewConnectionError  # counts as a ConnectTimeoutError in urllib3 2
+    kinds = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
+    return any(isinstance(cause, kinds) and not isinstance(cause, refused) for cause in _causes(exc))
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """`exc` and all that it wraps, outermost first: the libraries wrap by `args`, by `reason` and by `__cause__`."""
+    pending, seen = [exc], set()
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        wrapped = [*current.args, getattr(current, "reason", None), current.__cause__]
+        pending += [inner for inner in wrapped if isinstance(inner, BaseException)]

@@ -1,0 +1,98 @@
+"""The one way out to providers: a request with a deadline, a size limit and no surprises."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import requests
+from urllib3.util import Timeout
+
+from chat.exceptions import ProviderTimeoutError, ProviderUnavailableError
+from chat.providers.transport.endpoint import Endpoint
+from chat.providers.transport.incoming import Incoming, guarded
+from chat.providers.transport.sockets import DeadlineAdapter, call
+
+
+class Transport:
+    """Keeps connections to all providers, `pool_size` to each; make that the number of threads that may call at once.
+
+    Safe for threads, and for a process that forks: a child opens connections of its own.
+    """
+
+    def __init__(self, pool_size: int = 10) -> None:
+        self.pool_size = pool_size
+        self._sessions: dict[int, requests.Session] = {}
+
+    def send(
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        *,
+        timeout: float,
+        connect_timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Incoming:
+        """Send `body` and return the answer, whatever its status, when its headers have come.
+
+        `timeout` is seconds from now until then; `connect_timeout` is the part of them that the name, TCP, a proxy and
+        TLS may take together. Raises `ProviderTimeoutError`, `ProviderUnavailableError` (no connection, or it broke
+        before the answer began) or `InvalidProviderResponseError` (what came is no HTTP response).
+        """
+        if timeout <= 0:
+            raise ProviderTimeoutError(endpoint.provider, None, "no time left to ask", unsent=True)
+        began = time.monotonic()
+        request = endpoint.request(body, headers or {})
+
+        def once(*, afresh: bool = False) -> Incoming:
+            left = timeout - (time.monotonic() - began)
+            with call.within(left, min(connect_timeout, left), afresh=afresh):
+                return Incoming(self._send(request, endpoint, left), endpoint, call.sock, began)
+
+        try:
+            return guarded(endpoint, began, once)
+        except ProviderUnavailableError:
+            if not call.kept:
+                raise
+        # A server may close a connection that it has kept just when we use it. Nothing has been answered, so the same
+        # request goes out once more, on a connection of its own.
+        return guarded(endpoint, began, partial(once, afresh=True))
+
+    def close(self) -> None:
+        """Close this process's idle connections; the next `send` opens new ones."""
+        session = self._sessions.pop(os.getpid(), None)
+        if session is not None:
+            session.close()
+
+    def _send(self, request: requests.PreparedRequest, endpoint: Endpoint, timeout: float) -> requests.Response:
+        # The adapter and not `session.send`, which keeps cookies, and reads the whole body of a redirect, however
+        # long, before it returns.
+        adapter: Any = self._session().get_adapter(str(request.url))
+        response: requests.Response = adapter.send(
+            request,
+            stream=True,
+            timeout=Timeout(connect=timeout, total=timeout),
+            proxies=endpoint.proxies,
+        )
+        return response
+
+    def _session(self) -> requests.Session:
+        pid = os.getpid()
+        session = self._sessions.get(pid)
+        if session is None:
+            for parent in set(self._sessions) - {pid}:
+                self._sessions.pop(parent, None)
+            # Threads that come at once may each make one, but all use the first; a lock could be held during a fork.
+            session = self._sessions.setdefault(pid, self._open())
+        return session
+
+    def _open(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False  # a .netrc would take the place of our key
+        adapter = DeadlineAdapter(self.pool_size)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session

@@ -1,0 +1,1 @@
+"""Which provider is asked, and when again."""

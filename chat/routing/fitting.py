@@ -1,0 +1,75 @@
+"""Which of a model's routes can do what a chat asks, before anything is reserved for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+import structlog
+from django.core.cache import cache
+
+from chat.exceptions import ProviderError, UnsupportedParameter
+from chat.routing.attempts import provider
+from chat.types import ChatRequest, Route
+
+REMEMBERED = 86_400
+"""Seconds for which a field that an upstream model refused is not sent to it again."""
+
+log = structlog.get_logger(__name__)
+
+
+def fit(request: ChatRequest, routes: Sequence[Route], max_tokens: int | None) -> tuple[Route, ...]:
+    """Return the routes that can take `request`, in their order; `max_tokens` is the limit that the client named.
+
+    Raises `UnsupportedParameter` with the first route's objection where there is none.
+    """
+    fields = [*request.optional()]
+    if any(route.upstream.temperature is not None for route in routes):
+        fields.append("temperature")
+    routes = _with_refusals(routes, fields) if fields else routes
+    objections = [_objection(request, route, max_tokens) for route in routes]
+    able = tuple(route for route, objection in zip(routes, objections, strict=True) if not objection)
+    if not able:
+        raise UnsupportedParameter(objections[0])
+    return able
+
+
+def left_out(request: ChatRequest, route: Route) -> tuple[str, ...]:
+    """Return the fields of `request` that an operator's `drop` keeps from `route`."""
+    return tuple(name for name in request.optional() if name in route.upstream.drop)
+
+
+def remember_refusal(route: Route, failure: ProviderError) -> None:
+    """Remember the field that the route's upstream model has just refused, if it has."""
+    name = failure.details.get("param")
+    if name and route.upstream.takes.get(name) is not False:
+        cache.set(_key(route, name), True, REMEMBERED)
+        log.warning("field_refused", provider=route.provider.key, upstream_model=route.upstream_model, param=name)
+
+
+def _objection(request: ChatRequest, route: Route, max_tokens: int | None) -> str:
+    most = route.upstream.max_output_tokens
+    if max_tokens and most and max_tokens > most:
+        return "max_tokens"
+    try:
+        return provider(route.provider).refuses(request, route.upstream)
+    except ProviderError:  # of an entry that HTTP cannot carry, which the attempt tells in its own way
+        return ""
+
+
+def _with_refusals(routes: Sequence[Route], fields: Collection[str]) -> list[Route]:
+    """Return the routes with all that their upstream models have refused before, read in one go."""
+    keys = {_key(route, name): (route, name) for route in routes for name in fields}
+    refused = [keys[key] for key in cache.get_many(keys)]
+    return [_without(route, [name for other, name in refused if other is route]) for route in routes]
+
+
+def _without(route: Route, names: Iterable[str]) -> Route:
+    refused = dict.fromkeys(names, False)
+    return replace(route, upstream=replace(route.upstream, takes={**route.upstream.takes, **refused}))
+
+
+def _key(route: Route, name: str) -> str:
+    # Hashed, since an upstream model's name may be longer than a key, and hold anything.
+    return f"refused:{hashlib.sha256(f'{route} {name}'.encode()).hexdigest()}"

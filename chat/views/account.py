@@ -1,0 +1,62 @@
+"""A user's own keys, and their own use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import generics
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chat.accounts import keys
+from chat.api import shapes
+from chat.billing import allowance
+from chat.models import KeyDetail
+from chat.serializers import (
+    KeySerializer,
+    parse_uuid,
+)
+from chat.views.conversations import Pagination
+
+
+class KeysView(generics.ListAPIView):
+    """Your API keys, the newest first; `DELETE` one at its own address to revoke it. The keys themselves are stored
+    nowhere."""
+
+    serializer_class = KeySerializer
+    pagination_class = Pagination
+    errors = {"GET": ("not_found",)}
+
+    def get_queryset(self) -> Any:
+        return own_keys(self.request.user).order_by("-key__created", "pk")
+
+
+class KeyView(APIView):
+    """One of your keys. `DELETE` revokes it, at once, also where it is the one that asks."""
+
+    answers = {"DELETE": {204: None}}
+    errors = {"DELETE": ("not_found",)}
+
+    def delete(self, request: Request, key_id: str) -> Response:
+        """Revoke a key."""
+        number = parse_uuid(key_id)
+        found = own_keys(request.user).filter(pk=number).first() if number else None
+        if not found or not keys.revoke([found.key], by=request.user.get_username()):
+            raise NotFound
+        return Response(status=204)
+
+
+def own_keys(user: Any) -> QuerySet[KeyDetail]:
+    return KeyDetail.objects.filter(key__user=user).select_related("key__user")
+
+
+class UsageView(APIView):
+    """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
+
+    answers = {"GET": {200: shapes.Usage}}
+
+    def get(self, request: Request) -> Response:
+        return Response(allowance.usage_of(request.user))

@@ -1,0 +1,70 @@
+"""Liveness and readiness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.core.cache import cache
+from django.db import Error, connection
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+
+from chat.api import shapes
+from chat.billing.outbox import write_pending
+from chat.models import TokenBudget
+from chat.routing.states import can_serve, provider_states
+from chat.views.browse import OpenView
+
+log = structlog.get_logger(__name__)
+
+
+class HealthView(OpenView):
+    """Liveness: this process answers. Touches nothing else."""
+
+    authentication_classes = []
+    answers = {"GET": {200: shapes.Health}}
+
+    def get(self, request: Request) -> Response:
+        return Response({"status": "healthy"})
+
+
+class ReadyView(OpenView):
+    """Readiness: whether a chat could be served now (503 if not). A cache that is away alone does not prevent one.
+
+    Staff also see the state of each provider.
+    """
+
+    authentication_classes = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
+    answers = {"GET": {200: shapes.Readiness, 503: shapes.Readiness}}
+
+    def get(self, request: Request) -> Response:
+        states = provider_states()
+        checks = {
+            "database": database_answers(),
+            "cache": getattr(cache, "healthy", lambda: True)(),
+            "providers": can_serve(states),
+        }
+        ready = checks["database"] and checks["providers"]
+        body: dict[str, Any] = {
+            "status": "ready" if ready else "unavailable",
+            "checks": {name: "ok" if fine else "unavailable" for name, fine in checks.items()},
+        }
+        if request.user.is_staff:
+            body["providers"] = states
+        return Response(body, status=200 if ready else 503)
+
+
+def database_answers() -> bool:
+    """Whether the database answers and takes writes; what waited for that is written now."""
+    write_pending()
+    try:
+        if connection.vendor == "sqlite":
+            TokenBudget.objects.exists()  # a write would stand in line for the only lock
+        else:
+            TokenBudget.objects.filter(pk=0).update(limit=0)  # nobody's; but one that only reads refuses it
+    except Error as exc:
+        log.error("database_unavailable", reason=str(exc), hint="Without its tables: manage.py migrate.")
+        return False
+    return True
