@@ -13,6 +13,7 @@ import uuid
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from knox.models import AuthToken
 
 from chat.conf.checks import is_rate
 
@@ -156,6 +157,18 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role}, {len(self.content)} characters"
+
+
+class Key(AuthToken):
+    """An API key: knox's row, which it calls an auth token, one meaning too many beside a budget's tokens."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()  # an operator's are those for knox's own model
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.token_key}… of {self.user}"
 
 
 class KeyDetail(models.Model):

@@ -15,7 +15,7 @@ from knox.models import AuthToken
 
 from tests.test_admin import cells, page
 
-KEYS = "/admin/knox/authtoken/"
+KEYS = "/admin/chat/key/"
 
 
 def issue(client, user, days: object = 30):
@@ -139,3 +139,14 @@ def test_a_new_password_offers_to_end_the_keys(admin_client, client, auth_client
     assert client.login(username="ada", password="quite another 7")
     assert auth_client.get("/usage").status_code == (401 if ends else 200)
     assert len(log.events("key_revoked")) == ends
+
+
+def test_an_operators_permissions_are_those_for_knoxs_model(clerk, user, token):
+    digest = AuthToken.objects.get().digest
+    assert KEYS in page(clerk, "/admin/")
+    clerk.post(f"{KEYS}{digest}/delete/", {"post": "yes"})
+    assert not AuthToken.objects.exists()
+
+    get_user_model().objects.get(username="clerk").user_permissions.clear()
+    assert KEYS not in page(clerk, "/admin/")
+    assert {clerk.get(f"{KEYS}{rest}").status_code for rest in ("", "add/")} == {403}

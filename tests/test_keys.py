@@ -13,6 +13,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from chat.accounts import keys
+from chat.models import Key, TokenBudget
 from tests.contract import ask, check_error
 
 pytestmark = pytest.mark.django_db
@@ -100,3 +101,23 @@ def test_a_key_is_not_read_or_made_here(auth_client, stranger):
 def test_keys_need_credentials(api_client, stranger):
     check_error(api_client.get("/keys"), "not_authenticated")
     check_error(api_client.delete(f"/keys/{stranger.pk}"), "not_authenticated")
+
+
+@pytest.mark.parametrize("budget", [True, False])
+def test_a_key_is_found_as_the_orm_finds_it(user, token, budget, django_assert_num_queries):
+    if budget:
+        TokenBudget.objects.create(user=user, limit=7)
+    wanted = Key.objects.select_related("details", "user__token_budget").get()
+    with django_assert_num_queries(1):
+        (found,) = keys.beginning_with(token[:15])
+        assert hasattr(found.user, "token_budget") == budget
+    pairs = [(found, wanted), (found.details, wanted.details), (found.user, wanted.user)]
+    for ours, theirs in pairs + ([(found.user.token_budget, wanted.user.token_budget)] if budget else []):
+        stored = [field.attname for field in theirs._meta.concrete_fields]
+        assert [(type(ours), getattr(ours, name)) for name in stored] == [
+            (type(theirs), getattr(theirs, name)) for name in stored
+        ]
+
+
+def test_a_key_of_knoxs_own_making_has_details_too(user):
+    assert AuthToken.objects.create(user=user)[0].details.pk

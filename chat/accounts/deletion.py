@@ -10,12 +10,11 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import QuerySet
-from knox.models import AuthToken
 
 from chat.accounts import keys
 from chat.billing.ledger import BATCH
 from chat.completion import conversations, reply_cache
-from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Message, UsageRecord
+from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Key, Message, UsageRecord
 
 DELETED: dict[str, QuerySet[Any]] = {
     "messages": Message.objects.order_by("pk"),
@@ -31,7 +30,7 @@ def delete(user: Any, *, by: str) -> Iterator[Counter[str]]:
     May be stopped and begun again. Raises `IntegrityError` where a chat of theirs is still being written at the end.
     """
     get_user_model().objects.filter(pk=user.pk).update(is_active=False)
-    yield Counter({"keys": keys.revoke(AuthToken.objects.filter(user=user).select_related("user"), by=by)})
+    yield Counter({"keys": keys.revoke(Key.objects.filter(user=user).select_related("user"), by=by)})
     yield from _batches("usage records", UsageRecord.objects.filter(user=user).order_by("pk"))
     for name, rows in DELETED.items():
         owner = {"conversation__user" if rows.model is Message else "user": user}

@@ -7,7 +7,6 @@ from typing import Any
 import django.contrib.auth.admin
 import knox.admin  # noqa: F401 - registers what is replaced here, whichever of the two apps is listed first
 from django import forms
-from django.apps import apps
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -20,12 +19,7 @@ from knox.models import AuthToken
 
 from chat.accounts import deletion, keys
 from chat.admin.lists import LargeTableAdmin
-from chat.models import KeyDetail
-
-# Knox calls them auth tokens, one meaning too many beside a budget's tokens, and shows them as 128 digits of a digest.
-apps.get_app_config("knox").verbose_name = "Keys"
-AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API key", "API keys"
-AuthToken.__str__ = lambda key: f"{key.token_key}… of {key.user}"
+from chat.models import Key, KeyDetail
 
 
 class KeyForm(forms.ModelForm):
@@ -43,7 +37,7 @@ class KeyForm(forms.ModelForm):
     )
 
     class Meta:
-        model = AuthToken
+        model = Key
         fields = ["user"]
 
     def clean_user(self) -> Any:
@@ -58,7 +52,7 @@ class KeyForm(forms.ModelForm):
 admin.site.unregister(AuthToken)
 
 
-@admin.register(AuthToken)
+@admin.register(Key)
 class KeyAdmin(LargeTableAdmin):
     """Issues keys, each shown once, and revokes them."""
 
@@ -95,8 +89,20 @@ class KeyAdmin(LargeTableAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.readonly_fields if obj else []
 
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_module_perms("knox")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("knox.view_authtoken")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("knox.add_authtoken")
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("knox.delete_authtoken")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Issue the key. It is stored nowhere: `obj.key` is its only copy, for `response_add` to show."""
@@ -108,7 +114,7 @@ class KeyAdmin(LargeTableAdmin):
         """The page that shows the key. A message would leave it in a cookie or in the session's row."""
         context = self.admin_site.each_context(request)
         context |= {"title": f"A key for {obj.user}", "issued": obj, "opts": self.opts}
-        return TemplateResponse(request, "admin/knox/authtoken/issued.html", context)
+        return TemplateResponse(request, "admin/chat/key/issued.html", context)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         keys.revoke([obj], by=by(request))
@@ -149,7 +155,7 @@ class UserAdmin(django.contrib.auth.admin.UserAdmin):
         response: HttpResponse = super().user_change_password(request, id, form_url)
         after = self.get_object(request, unquote(id))
         if before and after and before.password != after.password and request.POST.get("end_keys"):
-            count = keys.revoke(AuthToken.objects.filter(user=after).select_related("user"), by=by(request))
+            count = keys.revoke(Key.objects.filter(user=after).select_related("user"), by=by(request))
             messages.success(request, f"API keys revoked: {count}.")
         return response
 
