@@ -28,7 +28,7 @@ from rest_framework.response import Response
 from chat.billing.budgets import release_connection
 from chat.conf import conf, largest_body
 from chat.exceptions import SystemError
-from chat.handlers import error_response, is_admin
+from chat.handlers import end_stream, error_response, is_admin
 from chat.observability.client_address import client_ip
 from chat.observability.redaction import keep_private
 from chat.problems.table import BodyTooLarge, find
@@ -211,5 +211,6 @@ def remember(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> 
     """Keep what a failing middleware raised: Django turns it into a page before ErrorMiddleware sees it, and writes a
     line of its own, which that has then no need of."""
     if request is not None:
+        end_stream(request)
         request.reported = getattr(request, "error_is_ours", False)  # type: ignore[attr-defined]
         request.uncaught = sys.exc_info()[1]  # type: ignore[attr-defined]

@@ -167,6 +167,29 @@ class ChatReply:
     """The client's own stop text that ended the answer, where the provider says so."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """The first item of a streamed answer: the facts that are known before its text. `usage` is the provider's count so
+    far; `answer` is the whole answer where it is an earlier one. See `Answer` for the others."""
+
+    usage: Usage | None = None
+    ignored: Sequence[str] = ()
+    budget_limit: int = 0
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A further piece of a streamed answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A second of a stream without any text: time to look whether the client is still there."""
+
+
 class Answer(NamedTuple):
     """The outcome of a chat. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
     `created` is seconds since the epoch; `upstream_model` is the provider's own name of the model that answered.

@@ -225,7 +225,7 @@ def post_worker_init(worker: Any) -> None:
     from django.apps import apps
 
     from chat.backends import database
-    from chat.completion.answer import end_streams_at
+    from chat.completion.arrival import end_streams_at
     from chat.routing.catalogue import current
     from chat.routing.cooldown import forget_faults
 

@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from chat.billing import budgets, outbox, tokens
-from chat.completion import answer
+from chat.completion import arrival
 from chat.models import Conversation, IdempotentRequest, UsageRecord
 from chat.routing import cooldown
 from chat.types import ChatMessage
@@ -31,7 +31,7 @@ FIRST = tokens.estimate_prompt([ChatMessage("user", "Hello!")], strict=False) + 
 @pytest.fixture
 def quick(settings, monkeypatch):
     """Silences of a stream are looked at often."""
-    monkeypatch.setattr(answer, "TICK", 0.02)
+    monkeypatch.setattr(arrival, "TICK", 0.02)
     settings.CHAT_KEEP_ALIVE = 0.05
 
 
@@ -106,12 +106,12 @@ def test_a_stream_that_never_ends_is_ended(rig, quick, settings):
 
 
 def test_when_the_server_is_being_stopped_it_ends_in_time_and_may_be_sent_again(rig, quick, monkeypatch):
-    monkeypatch.setattr(answer, "_last_moment", float("inf"))
+    monkeypatch.setattr(arrival, "_last_moment", float("inf"))
     rig.first.always = STALL
     with begun(rig.chat(stream=True)) as events:
         next(events)
-        answer.end_streams_at(time.monotonic())
-        answer.end_streams_at(time.monotonic() + 60)  # told twice
+        arrival.end_streams_at(time.monotonic())
+        arrival.end_streams_at(time.monotonic() + 60)  # told twice
         name, error = list(events)[-1]
     assert (name, error["error"], error["status"]) == ("error", "service_temporarily_unavailable", 503)
     assert (error["retry_after"], f"what had arrived is charged, {FIRST} tokens" in error["message"]) == (5, True)
@@ -202,7 +202,7 @@ def test_a_bug_of_ours_ends_the_stream_with_an_error_and_the_provider_is_left(ri
     with begun(rig.chat(stream=True)) as events:
         next(events)
         monkeypatch.setattr("chat.api.streaming.has_left", lambda request: 1 / 0)
-        monkeypatch.setattr(answer, "TICK", 0.01)
+        monkeypatch.setattr(arrival, "TICK", 0.01)
         ((name, error),) = events
     assert (name, error["error"], error["status"]) == ("error", "internal_error", 500)
     assert rig.first.left.wait(2)

@@ -13,14 +13,13 @@ from chat.api.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.api.streaming import event
 from chat.api.vendor_shapes import MESSAGE
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
-from chat.completion.answer import AnswerStream
 from chat.completion.chat import Chat
 from chat.exceptions import InvalidMessageFormatError
 from chat.problems.envelopes import ANTHROPIC
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Description
 from chat.serializers import check_messages, echo
-from chat.types import Answer, ChatMessage, Model, Usage
+from chat.types import Answer, ChatMessage, Model, Start, Usage
 
 ROLES = ("user", "assistant")
 OTHER_BLOCKS = (
@@ -156,10 +155,10 @@ class MessageEvents:
     def __init__(self, chat: Chat) -> None:
         self.chat, self.opened = chat, False
 
-    def begin(self, stream: AnswerStream) -> str:
-        stored = stream.answer
+    def begin(self, start: Start) -> str:
+        stored = start.answer
         request_id = stored.request_id if stored else self.chat.request_id
-        usage = charged(stored) if stored else stream.usage or Usage(0, 0)
+        usage = charged(stored) if stored else start.usage or Usage(0, 0)
         opening = message(request_id, self.chat.model.name, [], None, usage) | noted(stored)
         return named("message_start", message=opening)
 

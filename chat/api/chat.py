@@ -8,13 +8,12 @@ from chat.api import shapes
 from chat.api.endpoint import ChatEndpoint
 from chat.api.openapi import CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.api.streaming import COMMENT, event
-from chat.completion.answer import AnswerStream
 from chat.completion.chat import Chat
 from chat.problems.envelopes import NATIVE
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Description
 from chat.serializers import ChatSerializer
-from chat.types import Answer
+from chat.types import Answer, Start
 
 
 class ChatView(ChatEndpoint):
@@ -45,7 +44,7 @@ class ChatEvents:
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
 
-    def begin(self, stream: AnswerStream) -> str:
+    def begin(self, start: Start) -> str:
         return ""
 
     def text(self, piece: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,12 +18,12 @@ from rest_framework.response import Response
 from chat.api import idempotency
 from chat.api.admission import admitted
 from chat.api.parsers import InvalidJSON
-from chat.api.streaming import Events, EventStream
-from chat.completion.answer import AnswerStream, Stored
-from chat.completion.chat import Chat, complete_chat, longest, stream_chat
+from chat.api.streaming import ClientLeft, Events, error_in_band, written
+from chat.billing import budgets
+from chat.completion.chat import Chat, complete_chat, in_pieces, longest, stream_chat
 from chat.exceptions import GenAIException
 from chat.throttling import ChatRateThrottle
-from chat.types import Answer, Usage
+from chat.types import Answer, Start, Usage
 
 
 class ChatEndpoint(generics.GenericAPIView):
@@ -65,58 +67,76 @@ class ChatEndpoint(generics.GenericAPIView):
         return response
 
     def post(self, request: Request) -> HttpResponseBase:
-        with ExitStack() as stack:
-            # Before the body is parsed: as many bodies as slots are in memory at once, and no more.
-            stack.enter_context(admitted(request.user.pk))
-            return self.answered(request, stack)
-        raise AssertionError  # the stack lets every exception out
+        """Return the answer, or the stream that has begun. An error before that is an ordinary one."""
+        exchange = self.exchange(request)
+        first = next(exchange)
+        headers = stand_in(first if isinstance(first, Answer) else first.answer) | left_out(first)
+        if isinstance(first, Answer):
+            return Response(self.body(first), headers=headers)
+        request._request.stream = exchange  # type: ignore[attr-defined]
+        # The last is nginx's, which would otherwise hold events back until it has a page of them.
+        headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingHttpResponse(exchange, content_type="text/event-stream; charset=utf-8", headers=headers)
 
-    def answered(self, request: Request, stack: ExitStack) -> HttpResponseBase:
-        """Return the answer. What is on `stack` lasts as long as it takes to send it."""
+    def exchange(self, request: Request) -> Generator[Any, None, None]:
+        """Yield the whole `Answer`; of a stream its `Start`, and then its events.
+
+        The slot and the key's claim last until a whole answer is there, or until its stream is over, by `close()` too.
+        """
+        events: Events | None = None
+        start: Any
+        last: Any
+        try:
+            # Before the body is parsed: as many bodies as slots are in memory at once, and no more.
+            with admitted(request.user.pk), self.claimed(request) as (chat, stream, stored):
+                if stream:
+                    with closing(in_pieces(stored) if stored else stream_chat(chat)) as items:
+                        start = next(items)
+                        events = self.events(chat, dict(request.data))
+                        yield start
+                        last = yield from written(items, start, events, request._request)
+                else:
+                    last = stored or complete_chat(chat)
+            budgets.release_connection()
+            yield last
+        except ClientLeft:
+            return
+        except Exception as exc:
+            if events is None:
+                raise
+            last = error_in_band(exc, events, request._request)
+            budgets.release_connection()
+            yield last
+
+    @contextmanager
+    def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
+        """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
+        the stored answer that is to be given again."""
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = dict(serializer.validated_data)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
         stream = asked.pop("stream") and request.accepted_renderer.format != "api"
-        key = idempotency.key_of(request)
-        claim = None
-        if key:
-            sent, conversation = [self.face, request.data], asked.get("conversation")
-            claim = stack.enter_context(idempotency.once(request.user, key, sent, longest(stream), conversation))
         chat = Chat(
             **asked,
             user=request.user,
             request_id=request._request.request_id,  # type: ignore[attr-defined]
             max_attempts=attempts_allowed(request),
-            keep=claim.keep if claim else None,
         )
-        if claim and claim.answer is not None:
+        key = idempotency.key_of(request)
+        if not key:
+            yield chat, stream, None
+            return
+        sent = [self.face, request.data]
+        with idempotency.once(request.user, key, sent, longest(stream), chat.conversation) as claim:
+            if claim.answer is None:
+                yield replace(chat, keep=claim.keep), stream, None
+                return
             answer = Answer.restored(claim.answer)
             if answer is None:  # it was paid for, so the request must not run again as if it had not
                 raise GenAIException("Another version stored this Idempotency-Key's answer; it cannot be read.")
             self.headers["Idempotent-Replayed"] = "true"
-            return self.streamed(request, chat, Stored(answer), stack) if stream else self.whole(answer)
-        if stream:
-            return self.streamed(request, chat, stream_chat(chat), stack)
-        answer = complete_chat(chat)
-        return self.whole(answer)
-
-    def whole(self, answer: Answer) -> Response:
-        return Response(self.body(answer), headers=stand_in(answer) | left_out(answer))
-
-    def streamed(self, request: Request, chat: Chat, stream: AnswerStream, stack: ExitStack) -> StreamingHttpResponse:
-        """The answer as events. What is on `stack` lasts as long as they do."""
-        django_request = request._request
-        stack.callback(stream.close)
-        stack.callback(django_request.close)
-        events = EventStream(django_request, stream, self.events(chat, dict(request.data)), stack.pop_all())
-        # Django closes the request with the response that goes out, which may be some later error and not this stream.
-        django_request.close = events.close  # type: ignore[method-assign]
-        headers = stand_in(stream.answer) | left_out(stream)
-        response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
-        # The last is nginx's, which would otherwise hold events back until it has a page of them.
-        response.headers["Cache-Control"], response.headers["X-Accel-Buffering"] = "no-store", "no"
-        return response
+            yield chat, stream, answer
 
 
 def break_cycles(view: ChatEndpoint, request: Request, context: dict[str, Any]) -> None:
@@ -125,7 +145,6 @@ def break_cycles(view: ChatEndpoint, request: Request, context: dict[str, Any]) 
     Only the garbage collector would find it, body and all, and to look for it so often costs a tenth of a chat, and a
     fifth with a thousand in flight.
     """
-    request._request.close()  # a stream's end, which needs them all
     for holder in (vars(request._request), request.parser_context, context, vars(view)):
         holder.clear()
 
@@ -135,7 +154,7 @@ def stand_in(answer: Answer | None) -> dict[str, str]:
     return {"X-Cached": "true"} if answer and answer.cached else {}
 
 
-def left_out(answer: Answer | AnswerStream) -> dict[str, str]:
+def left_out(answer: Answer | Start) -> dict[str, str]:
     """Return the headers that tell what was left out: the client's fields that an operator's `drop` names, and the
     part of the answer that the budget has no tokens for. Of a stream, that is known before it is needed."""
     ignored = {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}

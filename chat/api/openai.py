@@ -14,14 +14,13 @@ from chat.api.endpoint import ChatEndpoint, charged, noted
 from chat.api.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.api.streaming import COMMENT, event
 from chat.api.vendor_shapes import CHAT_COMPLETION
-from chat.completion.answer import AnswerStream
 from chat.completion.chat import Chat
 from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
 from chat.problems.envelopes import OPENAI
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Description
 from chat.serializers import check_messages, echo
-from chat.types import Answer, Model, Usage
+from chat.types import Answer, Model, Start, Usage
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 OTHER_ROLES = ("tool", "function")
@@ -201,8 +200,8 @@ class CompletionChunks:
         self.chat, self.include_usage = chat, include_usage
         self.head: dict[str, Any] = {}
 
-    def begin(self, stream: AnswerStream) -> str:
-        stored = stream.answer
+    def begin(self, start: Start) -> str:
+        stored = start.answer
         request_id, created = (stored.request_id, stored.created) if stored else (self.chat.request_id, time.time())
         self.head = head_of(request_id, int(created), self.chat.model.name, "chat.completion.chunk")
         return self._chunk({"role": "assistant", "content": "", "refusal": None}, None, **noted(stored))

@@ -6,19 +6,16 @@ import json
 import select
 import socket
 import time
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterable
 from typing import Any, Protocol
 
 from django.core.signals import got_request_exception
 from django.http import HttpRequest
 
-from chat.billing import budgets
-from chat.completion.answer import AnswerStream
 from chat.conf import conf
 from chat.handlers import report
 from chat.problems.table import Description, describe
-from chat.types import Answer
+from chat.types import Answer, Delta, Start, Tick
 
 LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 """Characters at which some readers of events, Python's `splitlines` among them, would end a line."""
@@ -34,70 +31,56 @@ class Events(Protocol):
 
     keep_alive: str
 
-    def begin(self, stream: AnswerStream) -> str:
-        """What comes before the first text."""
+    def begin(self, start: Start) -> str:
+        """Return the events before the first text."""
 
-    def text(self, piece: str) -> str: ...
+    def text(self, piece: str) -> str:
+        """Return the event of one piece."""
 
     def end(self, answer: Answer) -> str:
-        """What follows the last text; without it the answer is not whole."""
+        """Return the events that follow the last text; without them the answer is not whole."""
 
     def error(self, description: Description) -> str:
-        """What stands in place of the end where the answer broke off."""
+        """Return the event that stands in place of the end where the answer broke off."""
 
 
-class EventStream:
-    """The body of a streamed answer. A server closes it when the client has left, begun or not."""
-
-    def __init__(self, request: HttpRequest, stream: AnswerStream, events: Events, stack: ExitStack) -> None:
-        self.request, self.stream, self.events, self.stack = request, stream, events, stack
-        self.chunks = self._run()
-
-    def __iter__(self) -> Iterator[str]:
-        return self.chunks
-
-    def close(self) -> None:
-        self.chunks.close()
-        with suppress(ClientLeft), self.stack:  # empty by now, unless nothing was ever asked of `chunks`
+def written(
+    items: Iterable[Start | Delta | Tick | Answer], start: Start, events: Events, request: HttpRequest
+) -> Generator[str, None, str]:
+    """Yield the events of a stream but the last, which it returns. Raises `ClientLeft`, and what `items` raises."""
+    end = ""
+    opening = events.begin(start)
+    yield opening
+    heard_at = time.monotonic() if opening else float("-inf")  # a model that still thinks: say so at once
+    for item in items:
+        if isinstance(item, Answer):
+            end = events.end(item)
+            continue
+        if has_left(request):
             raise ClientLeft
+        if isinstance(item, Delta):
+            yield events.text(item.text)
+        elif time.monotonic() - heard_at < conf.CHAT_KEEP_ALIVE:
+            continue
+        else:
+            yield events.keep_alive
+        heard_at = time.monotonic()
+    return end
 
-    def _run(self) -> Generator[str, None, None]:
-        try:
-            with self.stack:
-                yield from self._answer()
-            assert self.stream.answer
-            budgets.release_connection()
-            yield self.events.end(self.stream.answer)
-        except ClientLeft:
-            return
-        except Exception as exc:  # the status is sent: an error can only be one more event
-            description = describe(exc)
-            report(exc, description.problem, self.request)
-            if description.problem.traceback:
-                got_request_exception.send(sender=type(self), request=self.request)
-            budgets.release_connection()
-            yield self.events.error(description)
 
-    def _answer(self) -> Iterator[str]:
-        opening = self.events.begin(self.stream)
-        yield opening
-        heard_at = time.monotonic() if opening else float("-inf")  # a model that still thinks: say so at once
-        for piece in self.stream:
-            if has_left(self.request):
-                raise ClientLeft
-            if piece:
-                yield self.events.text(piece)
-            elif time.monotonic() - heard_at < conf.CHAT_KEEP_ALIVE:
-                continue
-            else:
-                yield self.events.keep_alive
-            heard_at = time.monotonic()
+def error_in_band(exc: Exception, events: Events, request: HttpRequest) -> str:
+    """Return the event of an error after the status has gone out."""
+    description = describe(exc)
+    report(exc, description.problem, request)
+    if description.problem.traceback:
+        got_request_exception.send(sender=error_in_band, request=request)
+    return events.error(description)
 
 
 def has_left(request: HttpRequest) -> bool:
-    """Whether the client has closed its connection, where the server tells us which that is. A write would notice only
-    the second time. A client that has closed only its own side has left too, as it has for nginx: nothing tells the
-    two apart, and neither browsers nor curl nor the SDKs do the latter."""
+    """Return whether the client has closed its connection, where the server tells us which that is. A write would
+    notice only the second time. A client that has closed only its own side has left too, as it has for nginx: nothing
+    tells the two apart, and neither browsers nor curl nor the SDKs do the latter."""
     sock = request.META.get("gunicorn.socket")
     if sock is None:
         return False
@@ -112,6 +95,6 @@ def has_left(request: HttpRequest) -> bool:
 
 
 def event(data: Any, name: str = "") -> str:
-    """One server-sent event with JSON data."""
+    """Return one server-sent event with JSON data."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
     return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"

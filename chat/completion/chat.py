@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from django.utils.crypto import salted_hmac
 
 from chat.billing import bill, budgets, tokens
 from chat.completion import conversations, reply_cache
-from chat.completion.answer import AnswerStream, Arriving, ServerStopping, Stored, StreamTooLong
+from chat.completion.arrival import ServerStopping, StreamTooLong, next_item
 from chat.conf import conf
 from chat.exceptions import ProviderError, ProviderRequestRejectedError, UnsupportedParameter
 from chat.models import Conversation
@@ -21,7 +21,7 @@ from chat.observability.redaction import keep_private
 from chat.providers.base import ChatStream
 from chat.routing import failover, fitting
 from chat.routing.attempts import stream_ended
-from chat.types import Answer, ChatMessage, ChatReply, ChatRequest, Model, Route, Usage
+from chat.types import Answer, ChatMessage, ChatReply, ChatRequest, Delta, Model, Route, Start, Tick, Usage
 
 log = structlog.get_logger(__name__)
 
@@ -62,22 +62,41 @@ def complete_chat(chat: Chat) -> Answer:
     return running.whole(reply.text, reply)
 
 
-def stream_chat(chat: Chat) -> AnswerStream:
-    """Like `complete_chat`, but returns when the first text is there. Until then it raises the same."""
+def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, None]:
+    """Yield the answer while it arrives: its `Start`, its pieces and the ticks between them, at last the `Answer`.
+
+    Raises before the first item what `complete_chat` raises; later the `ProviderError` that broke the answer off, or
+    `ServerStopping`. The bill is settled however the stream ends, by `close()` too, which says that the client has
+    left: what had arrived is charged.
+    """
     running = _Running(chat, stream=True)
     reply = running.ask()
     if isinstance(reply, Answer):
-        return Stored(reply)
-    return Arriving(
-        reply,
-        provider=running.course.provider,
-        ignored=running.ignored(),
-        budget_limit=running.budget_limit(),
-        ends=time.monotonic() + conf.CHAT_STREAM_MAX,
-        waited=running.course.waited,
-        whole=running.whole,
-        broken=running.broken,
-    )
+        yield from in_pieces(reply)
+        return
+    said: list[str] = []
+    ends = time.monotonic() + conf.CHAT_STREAM_MAX
+    try:
+        yield Start(reply.usage, running.ignored(), running.budget_limit())
+        while item := running.next(reply, ends):
+            if isinstance(item, Delta):
+                said.append(item.text)
+            yield item
+    except BaseException as exc:
+        try:
+            reply.close()
+        finally:
+            running.broken("".join(said), reply, None if isinstance(exc, GeneratorExit) else exc)
+        raise
+    yield running.whole("".join(said), reply)
+
+
+def in_pieces(answer: Answer) -> Generator[Start | Delta | Tick | Answer, None, None]:
+    """Yield an answer that is there already as `stream_chat` does."""
+    yield Start(answer.usage, answer.ignored, answer.budget_limit, answer)
+    if answer.text:
+        yield Delta(answer.text)
+    yield answer
 
 
 def longest(stream: bool) -> float:
@@ -142,6 +161,14 @@ class _Running:
             self.chat.keep(answer._asdict())
         self._completed(answer)
         return answer
+
+    def next(self, reply: ChatStream, ends: float) -> Delta | Tick | None:
+        """See `next_item`; the wait is the provider's."""
+        began = time.monotonic()
+        try:
+            return next_item(reply, self.course.provider, ends)
+        finally:
+            self.course.waited(time.monotonic() - began)
 
     def ignored(self) -> tuple[str, ...]:
         """Return the client's fields that an operator has left out for the route that answers, in its spelling."""

@@ -22,7 +22,7 @@ from rest_framework import exceptions as drf
 
 from chat import exceptions as tree
 from chat.billing.budgets import SMALLEST_ANSWER
-from chat.completion.answer import ServerStopping, StreamTooLong
+from chat.completion.arrival import ServerStopping, StreamTooLong
 from chat.conf import conf
 from chat.providers.failures import FORBIDDEN
 from chat.routing import catalogue

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from chat.api.streaming import COMMENT
-from chat.completion import answer
+from chat.completion import arrival
 from chat.models import BudgetPeriod, IdempotentRequest, TokenBudget, UsageRecord
 from tests.faces.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, events_of, post
 from tests.loopback import Fault, status
@@ -142,7 +142,7 @@ def test_a_bug_of_ours_ends_it_so_too(rig, monkeypatch, path):
 
 @EITHER
 def test_in_a_silence_a_stream_says_that_it_lives(rig, settings, monkeypatch, path):
-    monkeypatch.setattr(answer, "TICK", 0.02)
+    monkeypatch.setattr(arrival, "TICK", 0.02)
     settings.CHAT_KEEP_ALIVE, settings.CHAT_STREAM_IDLE_TIMEOUT = 0.05, 0.4
     rig.first.always = Fault("stream_stall", text=TEXT)
     events = events_of(post(rig, path, stream=True))
