@@ -21,13 +21,13 @@ log = structlog.get_logger(__name__)
 
 
 class Request(WSGIRequest):
-    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+    def __init__(self, environ: dict[str, Any]) -> None:
         try:
-            super()._set_content_type_params(meta)  # type: ignore[misc]
+            super().__init__(environ)
         except ValueError:
             # Parameters that Django cannot decode would end in a bare 500 before any middleware runs.
-            plain = meta["CONTENT_TYPE"].partition(";")[0]
-            super()._set_content_type_params(meta | {"CONTENT_TYPE": plain})  # type: ignore[misc]
+            environ["CONTENT_TYPE"] = environ.get("CONTENT_TYPE", "").partition(";")[0]
+            super().__init__(environ)
 
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/")
