@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 
 class GenAIException(Exception):
@@ -33,6 +33,12 @@ class GenAIException(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def but(self, **facts: Any) -> Self:
+        """Return the same exception with other facts. Nobody writes to an exception that was raised."""
+        other = type(self).__new__(type(self), *self.args)
+        vars(other).update(vars(self) | facts)
+        return other
 
 
 class ProviderError(GenAIException):

@@ -168,6 +168,58 @@ class ChatReply:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One call to one provider, the `number`-th of its chat; 0: the decision not to call it, since it rests.
+
+    `reason` names what failed, "" for the one that answered; `status` is the provider's HTTP status, `decision` what
+    the attempt led to, `tokens` what the provider said that it cost.
+    """
+
+    provider: str
+    upstream_model: str
+    number: int
+    status: int | None = None
+    reason: str = ""
+    milliseconds: float = 0.0
+    decision: str = ""
+    tokens: int = 0
+
+
+ABANDONED = "abandoned"
+"""The reason of an attempt that did not fail: another one answered first."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of asking the providers: a `reply` (a `ChatReply`, or a `ChatStream` that has begun) and the `route`
+    that gave it, or the `failure` to tell the client of. `seconds` were spent waiting, also between two attempts."""
+
+    reply: Any = None
+    route: Route | None = None
+    failure: BaseException | None = None
+    attempts: tuple[Attempt, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def provider(self) -> str:
+        return self.route.provider.key if self.route else getattr(self.failure, "provider", "")
+
+    @property
+    def upstream_model(self) -> str:
+        return self.route.upstream_model if self.route else ""
+
+    @property
+    def calls(self) -> int:
+        """The calls that were made."""
+        return sum(attempt.number > 0 for attempt in self.attempts)
+
+    @property
+    def uncharged(self) -> int:
+        """The tokens that providers billed for calls that did not answer."""
+        return sum(attempt.tokens for attempt in self.attempts if attempt.reason)
+
+
+@dataclass(frozen=True)
 class Start:
     """The first item of a streamed answer: the facts that are known before its text. `usage` is the provider's count so
     far; `answer` is the whole answer where it is an earlier one. See `Answer` for the others."""

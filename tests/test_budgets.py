@@ -15,7 +15,7 @@ from chat.billing import budgets, outbox
 from chat.billing.allowance import allowance, period_end, period_start, usage_of
 from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, Conversation, TokenBudget, UsageRecord
-from chat.types import Usage
+from chat.types import Attempt, Usage
 
 pytestmark = pytest.mark.django_db
 EXPIRY = timedelta(seconds=90)
@@ -110,9 +110,9 @@ def test_what_an_abandoned_call_cost_is_recorded_afterwards(user):
     reservation = reserve(user)
     settle(reservation, 10, 10, uncharged=5)
     with connection.execute_wrapper(away), capture_logs() as logs:
-        budgets.add_uncharged(reservation, 400)
+        budgets.add_uncharged(reservation, Attempt("p", "m", 1, tokens=400))
     assert [(line["event"], line["tokens"]) for line in logs] == [("uncharged_tokens_not_stored", 400)]
-    budgets.add_uncharged(reservation, 30)
+    budgets.add_uncharged(reservation, Attempt("p", "m", 1, tokens=30))
     assert (record_of(reservation).uncharged_tokens, numbers(user)) == (35, [(20, 0)])
 
 

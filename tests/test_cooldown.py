@@ -56,9 +56,11 @@ def fault(kind):
 
 
 def fail(exc=None, times=1, user=ME, model="m"):
+    """Return what the user is told of the last of them."""
     for _ in range(times):
         exc = exc or outage()
-        cooldown.failed(exc, route(exc.provider, model), user)
+        told = cooldown.failed(exc, route(exc.provider, model), user)
+    return told
 
 
 def resting(provider="p", user=ME, model="m"):
@@ -122,10 +124,9 @@ def test_failures_long_ago_are_forgotten(clock, in_memory):
     ("exc", "seconds"), [(limited(7.5), 7.5), (limited(120), 120), (fault("key"), 300), (fault("credit"), 300)]
 )
 def test_a_named_wait_and_a_fault_that_only_an_operator_mends_rest_at_once(exc, seconds, clock):
-    fail(exc)
+    assert fail(exc).wait == seconds
     told = resting()
     assert (type(told), told.wait, told.details.get("kind")) == (type(exc), seconds, exc.details.get("kind"))
-    assert exc.wait == seconds
     clock.shift(seconds - 0.25)
     assert resting() is not None
     clock.shift(0.25)
@@ -155,16 +156,13 @@ def test_a_rest_is_neither_cut_short_nor_prolonged_by_a_chat_that_had_begun_befo
 def test_a_failure_during_a_rest_waits_for_its_end(clock):
     fail(times=5)
     clock.shift(10)
-    late = InvalidProviderResponseError("p", 200, "not usable")
-    fail(late)
+    late = fail(InvalidProviderResponseError("p", 200, "not usable"))
     assert late.retry_after == pytest.approx(20)
 
 
 def test_nor_is_a_shorter_wait_the_true_one(clock):
     fail(fault("key"))
-    late = limited(3)
-    fail(late)
-    assert late.retry_after == pytest.approx(300)
+    assert fail(limited(3)).retry_after == pytest.approx(300)
 
 
 def test_a_longer_wait_prolongs_it(clock):

@@ -68,7 +68,7 @@ def test_of_many_at_once_one_is_served(rig):
 
 @pytest.mark.parametrize("fault", [status(400), status(501), status(504), "rate_limit", "html", "bad_key"], ids=str)
 def test_errors_are_not_kept_so_a_retry_runs_again(rig, fault, monkeypatch):
-    monkeypatch.setattr("chat.routing.attempts.cooldown.failed", lambda *args: None)
+    monkeypatch.setattr("chat.routing.attempts.cooldown.failed", lambda failure, *args: failure)
     rig.first.then(fault)
     assert rig.chat(headers=KEY).status_code >= 400
     response = rig.chat(headers=KEY)

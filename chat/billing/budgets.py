@@ -26,7 +26,7 @@ from chat.billing.reservations import Reservation
 from chat.conf import conf
 from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
-from chat.types import Usage
+from chat.types import Attempt, Usage
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
@@ -152,13 +152,14 @@ def release(reservation: Reservation, *, error: str, provider: str = "", uncharg
     _finish(reservation, None, state=State.RELEASED, error=error, provider=provider, uncharged_tokens=uncharged)
 
 
-def add_uncharged(reservation: Reservation, tokens: int) -> None:
-    """Record that an abandoned provider call turned out to cost `tokens`, which the user does not pay.
+def add_uncharged(reservation: Reservation, attempt: Attempt) -> None:
+    """Record the tokens of a call that was abandoned, which the user does not pay.
 
     For a thread of its own: it closes that thread's connection.
     """
+    record, tokens = UsageRecord.objects.filter(pk=reservation.record_id), attempt.tokens
     try:
-        UsageRecord.objects.filter(pk=reservation.record_id).update(uncharged_tokens=F("uncharged_tokens") + tokens)
+        record.update(uncharged_tokens=F("uncharged_tokens") + tokens)
     except Error as exc:
         log.error("uncharged_tokens_not_stored", record_id=reservation.record_id, tokens=tokens, exc_info=exc)
     finally:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -18,7 +19,7 @@ from django.core.cache import cache, caches
 
 from chat.conf import conf
 from chat.exceptions import ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
-from chat.types import ChatRequest
+from chat.types import Attempt, ChatRequest
 
 GATHER = 0.05
 """Seconds for which answers are gathered before they are written. Those of a process that is killed are lost."""
@@ -43,6 +44,13 @@ def key(user_id: Any, model: str, request: ChatRequest) -> str:
     sampling = [temperature, request.top_p, request.stop]
     canonical = json.dumps([str(user_id), model, request.messages, request.max_tokens, *sampling])
     return f"reply:{user_id}:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def may_stand_in(failure: BaseException, attempts: Iterable[Attempt]) -> str:
+    """Return what to tell the user with an earlier answer; "" where none may stand in, since some attempt failed in
+    another way."""
+    names = {kind.__name__ for kind in CACHED_BECAUSE}
+    return CACHED_BECAUSE.get(type(failure), "") if all(attempt.reason in names for attempt in attempts) else ""
 
 
 def put(reply_key: str, answer: dict[str, Any], conversation_id: str = "") -> None:

@@ -209,8 +209,7 @@ class HTTPStream:
 
     def _failed(self, exc: ProviderError) -> ProviderError:
         self.close()
-        exc.usage = exc.usage or self.usage
-        return exc
+        return exc.but(usage=exc.usage or self.usage)
 
 
 class OnePieceStream:

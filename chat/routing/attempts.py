@@ -16,17 +16,17 @@ from chat.providers.openai import OpenAIProvider
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport.pool import Transport
 from chat.routing import cooldown
-from chat.types import SIMULATOR, ChatReply, ChatRequest, ProviderEntry, Route
+from chat.types import ABANDONED, SIMULATOR, Attempt, ChatReply, ChatRequest, ProviderEntry, Route
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(eq=False)
-class Attempt:
-    """One call to one provider for `user`, the `number`-th of its chat; 0: the decision not to ask, since it rests.
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came of one call to one provider for `user`, the `number`-th of its chat; 0: of not calling it, since it
+    rests. One of `reply`, `failure` and `crash` (a bug of ours) is set.
 
-    Once it is over, one of `reply`, `failure` and `crash` (a bug of ours) is set. The reply of a stream is one that is
-    still arriving: its end is to be told to `stream_ended`.
+    The reply of a stream is one that is still arriving: its end is to be told to `learn`.
     """
 
     route: Route
@@ -35,11 +35,7 @@ class Attempt:
     reply: ChatReply | ChatStream | None = None
     failure: ProviderError | None = None
     crash: BaseException | None = None
-    duration_ms: float = 0.0
-
-    @property
-    def provider(self) -> str:
-        return self.route.provider.key
+    milliseconds: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -47,11 +43,24 @@ class Attempt:
         usage = self.reply.usage if self.reply else self.failure.usage if self.failure else None
         return usage.total if usage else 0
 
+    def attempt(self, decision: str, *, used: bool = False) -> Attempt:
+        """Return the record of this call; `used` says that its reply is the answer."""
+        failed = self.failure or self.crash
+        return Attempt(
+            self.route.provider.key,
+            self.route.upstream_model,
+            self.number,
+            status=self.failure.status_code if self.failure else None,
+            reason=type(failed).__name__ if failed else "" if used else ABANDONED,
+            milliseconds=self.milliseconds,
+            decision=decision,
+            tokens=self.tokens,
+        )
+
     def drop(self) -> None:
-        """Nobody will read its reply."""
-        if isinstance(self.reply, ChatReply) or self.reply is None:
-            return
-        self.reply.close()
+        """Close the stream that nobody will read."""
+        if self.reply and not isinstance(self.reply, ChatReply):
+            self.reply.close()
 
 
 def at_rest(route: Route, user: str) -> ProviderError | None:
@@ -60,71 +69,74 @@ def at_rest(route: Route, user: str) -> ProviderError | None:
     return None if route.provider.protocol == SIMULATOR else cooldown.resting(route, user)
 
 
-def call(attempt: Attempt, request: ChatRequest, seconds: float, *, stream: bool = False) -> Attempt:
-    """Make the call, in `seconds` at most (of a stream: until its first text). Never raises, since it may run in a
-    thread of its own."""
-    entry, started = attempt.route.provider, time.monotonic()
+def call(route: Route, user: str, number: int, request: ChatRequest, seconds: float, *, stream: bool = False) -> Result:
+    """Ask the route's provider, for `seconds` at most (of a stream: until its first text). Never raises, since it may
+    run in a thread of its own."""
+    started = time.monotonic()
+    reply: ChatReply | ChatStream | None = None
+    failure: ProviderError | None = None
+    crash: BaseException | None = None
     try:
-        ask, upstream = provider(entry), attempt.route.upstream
-        if upstream.max_output_tokens:
-            request = replace(request, max_tokens=min(request.max_tokens, upstream.max_output_tokens))
-        if stream:
-            # The client gets its first keep-alive, and with it the status, when it has waited that long in all.
-            handover = conf.CHAT_KEEP_ALIVE - (conf.CHAT_DEADLINE - seconds)
-            idle_timeout = conf.CHAT_STREAM_IDLE_TIMEOUT
-            attempt.reply = ask.stream(
-                request, upstream=upstream, timeout=seconds, idle_timeout=idle_timeout, handover=handover
-            )
-        else:
-            attempt.reply = ask.complete(request, upstream=upstream, timeout=seconds)
+        reply = _reply(route, request, seconds, stream)
     except ProviderError as exc:
-        attempt.failure = exc.with_traceback(None)  # nobody reads it, and its frames hold the attempt, and the request
+        failure = exc.with_traceback(None)  # nobody reads it, and its frames hold the request
     except BaseException as exc:  # raised again by the thread that serves the chat
-        attempt.crash = exc
-    attempt.duration_ms = round((time.monotonic() - started) * 1000, 1)
-    if attempt.reply:
-        _learn(attempt, None, begun=not isinstance(attempt.reply, ChatReply))
-    elif attempt.failure and not _cut_short(attempt.failure, entry, seconds):
-        _learn(attempt, attempt.failure)
-    return attempt
+        crash = exc
+    milliseconds = round((time.monotonic() - started) * 1000, 1)
+    if reply:
+        learn(route, user, None, begun=not isinstance(reply, ChatReply))
+    elif failure and not _cut_short(failure, route.provider, seconds):
+        failure = learn(route, user, failure)
+    return Result(route, user, number, reply, failure, crash, milliseconds)
 
 
-def stream_ended(attempt: Attempt, failure: ProviderError | None) -> None:
-    """The provider's cooldown learns how a stream ended. Its beginning is no success: one that always breaks off
-    would never rest."""
-    _learn(attempt, failure)
+def _reply(route: Route, request: ChatRequest, seconds: float, stream: bool) -> ChatReply | ChatStream:
+    client, upstream = provider(route.provider), route.upstream
+    if upstream.max_output_tokens:
+        request = replace(request, max_tokens=min(request.max_tokens, upstream.max_output_tokens))
+    if not stream:
+        return client.complete(request, upstream=upstream, timeout=seconds)
+    # The client gets its first keep-alive, and with it the status, when it has waited that long in all.
+    handover = conf.CHAT_KEEP_ALIVE - (conf.CHAT_DEADLINE - seconds)
+    idle_timeout = conf.CHAT_STREAM_IDLE_TIMEOUT
+    return client.stream(request, upstream=upstream, timeout=seconds, idle_timeout=idle_timeout, handover=handover)
 
 
-def _learn(attempt: Attempt, failure: ProviderError | None, *, begun: bool = False) -> None:
-    if attempt.route.provider.protocol == SIMULATOR:
-        return
+def learn(route: Route, user: str, failure: ProviderError | None, *, begun: bool = False) -> ProviderError | None:
+    """Tell the route's cooldown how a call or a stream ended; return the failure to tell the user of.
+
+    That a stream has `begun` is no success: a route whose streams always break off would never rest.
+    """
+    if route.provider.protocol == SIMULATOR:
+        return failure
     try:
         if failure:
-            cooldown.failed(failure, attempt.route, attempt.user)
-        elif begun:
-            cooldown.began(attempt.route, attempt.user)
+            return cooldown.failed(failure, route, user)
+        if begun:
+            cooldown.began(route, user)
         else:
-            cooldown.succeeded(attempt.route, attempt.user)
+            cooldown.succeeded(route, user)
     except Exception as exc:  # a cooldown is a convenience; the chat goes on without
-        log.error("cooldown_not_kept", provider=attempt.provider, exc_info=exc)
+        log.error("cooldown_not_kept", provider=route.provider.key, exc_info=exc)
+    return failure
 
 
-def log_failure(attempt: Attempt, decision: str) -> None:
-    """The attempt's line in the log, if it failed: with what, and what is done about it."""
+def log_failure(result: Result, decision: str) -> None:
+    """Write the call's line in the log, if it failed: with what, and what is done about it."""
     facts = {
-        "provider": attempt.provider,
-        "attempt": attempt.number,
-        "duration_ms": attempt.duration_ms,
+        "provider": result.route.provider.key,
+        "attempt": result.number,
+        "duration_ms": result.milliseconds,
         "decision": decision,
     }
-    if attempt.crash:
+    if result.crash:
         log.error(
             "provider_attempt_failed",
             **facts,
-            reason=type(attempt.crash).__name__,
-            exc_info=None if decision == "end" else attempt.crash,
+            reason=type(result.crash).__name__,
+            exc_info=None if decision == "end" else result.crash,
         )
-    if not attempt.number or not (failure := attempt.failure):
+    if not result.number or not (failure := result.failure):
         return
     critical = failure.details.get("kind") in {"key", "credit"}
     (log.critical if critical else log.warning)(

@@ -188,24 +188,23 @@ def began(route: Route, user: str) -> None:
         _end(route, scopes, known, rests)
 
 
-def failed(exc: ProviderError, route: Route, user: str) -> None:
-    """Count a failure that `user` met, and put the route or its provider to rest if it is time.
-
-    A rejected request is no failure: the provider works.
-    """
+def failed(exc: ProviderError, route: Route, user: str) -> ProviderError:
+    """Count a failure that `user` met, rest the route or its provider if it is time, and return the failure to tell of,
+    which waits as long as the rest. A rejected request is no failure: the provider works."""
     if isinstance(exc, ProviderRequestRejectedError):
         succeeded(route, user)
-        return
+        return exc
     scopes = Scopes(route)
-    rest = _rest_after(exc, scopes, user)
-    if rest:
-        exc.retry_after = max(exc.wait, rest[1])
+    waits = []
+    if rest := _rest_after(exc, scopes, user):
+        waits.append(rest[1])
         _put_to_rest(exc, route, scopes, *rest)
     for scope, old in _read(scopes).of(scopes, user).items():
         if old.left() > 0:
-            exc.retry_after = max(exc.wait, old.left())
+            waits.append(old.left())
         else:
             cache.delete(_probe(scope))  # a probe that decided nothing of this: the next chat may try
+    return exc.but(retry_after=max(exc.wait, *waits)) if waits else exc
 
 
 def _rest_after(exc: ProviderError, scopes: Scopes, user: str) -> tuple[str, float] | None:

@@ -20,11 +20,10 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.base import ChatStream
-from chat.routing.attempts import Attempt, at_rest, call, log_failure
+from chat.routing.attempts import Result, at_rest, call, log_failure
 from chat.routing.fitting import remember_refusal
 from chat.routing.hedging import race
-from chat.types import ChatReply, ChatRequest, Route
+from chat.types import ABANDONED, Attempt, ChatRequest, Outcome, Route
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0
 """Seconds: after its n-th call a chat retries in a random time up to base x 2^n, at most the cap (full jitter)."""
@@ -33,7 +32,7 @@ LONGEST_WAIT = 2.0
 SHORTEST_ATTEMPT = 0.05
 """Seconds below which no further attempt is begun."""
 
-RETRY, NEXT, END = "retry", "next_route", "end"
+RETRY, NEXT, END, ANSWERED = "retry", "next_route", "end", "answered"
 DECISIONS: list[tuple[type[ProviderError], Callable[[Any], Any], str]] = [
     # What a failure leads to; the first row that fits holds.
     # This upstream model, or our rate there, does not take it; another may.
@@ -60,139 +59,142 @@ sleep = time.sleep
 clock = time.monotonic
 
 
-@dataclass
-class Course:
-    """What became of one chat: who answered and what it took. `provider_seconds` were spent waiting for providers, also
-    between two tries; `abandoned` is called, in a thread of its own, with the tokens of a hedged call that turned out
-    to cost something after all."""
-
-    abandoned: Callable[[int], None] = lambda tokens: None
-    answered: Attempt | None = None
-    attempts: int = 0
-    provider_seconds: float = 0.0
-    uncharged_tokens: int = 0
-    failures: list[Attempt] = field(default_factory=list)
-
-    @property
-    def provider(self) -> str:
-        return self.answered.provider if self.answered else ""
-
-    @property
-    def upstream_model(self) -> str:
-        return self.answered.route.upstream_model if self.answered else ""
-
-    def waited(self, seconds: float) -> None:
-        """Count a wait for the provider within its stream."""
-        self.provider_seconds += seconds
-
-    def last_failures(self) -> list[ProviderError]:
-        """The last failure of each route that was asked or found at rest."""
-        last = {id(attempt.route): attempt.failure for attempt in self.failures}
-        return [failure for failure in last.values() if failure]
-
-
-def run(
+def route(
     request: ChatRequest,
     routes: Sequence[Route],
     *,
     user: str,
     deadline: float,
     max_attempts: int,
-    course: Course,
+    late: Callable[[Attempt], None],
     stream: bool = False,
-) -> ChatReply | ChatStream:
-    """Ask the routes in their order until one answers `user`, or with `stream` begins to; `course` tells what happened,
-    also when this raises.
+) -> Outcome:
+    """Ask the routes in their order until one answers `user`, or with `stream` begins to; return what came of it.
 
-    `deadline` is on `time.monotonic()`'s scale. Raises the `ProviderError` that tells the client most, with the
-    provider `all_providers` where every one of several routes failed.
+    `deadline` is on `time.monotonic()`'s scale. `late` gets the attempt of a hedged call that was abandoned and turned
+    out to cost something after all, in that call's own thread. The failure is the `ProviderError` that tells the client
+    most, with the provider `all_providers` where every one of several routes failed. Raises nothing: whatever ended the
+    chat, a bug or a thread that is to end, its bill is settled all the same.
     """
     # Copies, since a model may list one route twice, and each entry counts for itself.
     routes = [Route(route.provider, route.upstream) for route in routes]
-    chat = _Chat(request, user, list(routes), deadline, max_attempts, course, stream)
-    route, waited = chat.waiting.pop(0), False
-    while chat.has_time():
-        attempts = chat.ask(route, waited=waited)
-        step, wait = chat.next_step(attempts)
-        answered = next((attempt for attempt in attempts if attempt.reply), None)
-        for attempt in attempts:
-            retry = f"retry in {wait:.2f} s" if step == RETRY else step
-            log_failure(attempt, "answered" if answered else END if attempt.crash else retry)
-        if answered and answered.reply:
-            course.answered = answered
-            return answered.reply
-        if crash := next((attempt.crash for attempt in attempts if attempt.crash), None):
-            raise crash
-        if step == END:
-            break
-        waited = step == RETRY and isinstance(attempts[0].failure, ProviderRateLimitError)
-        if step == RETRY:
-            started = clock()
-            sleep(wait)
-            course.provider_seconds += clock() - started
-        else:
-            failed, route = route, chat.waiting.pop(0)
-            log.warning("provider_failover", failed=failed.provider.key, to=route.provider.key)
-    raise _verdict(course, routes)
+    chat = _Chat(request, user, list(routes), deadline, max_attempts, late, stream)
+    answered: Result | None = None
+    failure: BaseException | None = None
+    try:
+        answered = chat.run()
+        failure = None if answered else _verdict(chat.failed, routes)
+    except BaseException as exc:
+        failure = exc
+    attempts = (*chat.attempts, *chat.abandoned())
+    if answered is None:
+        return Outcome(failure=failure, attempts=attempts, seconds=chat.seconds)
+    return Outcome(answered.reply, answered.route, attempts=attempts, seconds=chat.seconds)
 
 
 @dataclass
 class _Chat:
-    """One chat on its way; `waiting` are the routes that it has not come to yet."""
+    """One chat on its way; `waiting` are the routes that it has not come to yet, `made` the calls that it has made."""
 
     request: ChatRequest
     user: str
     waiting: list[Route]
     deadline: float
     max_attempts: int
-    course: Course
+    late: Callable[[Attempt], None]
     stream: bool
+    made: int = 0
+    seconds: float = 0.0
+    running: dict[int, Route] = field(default_factory=dict)
+    failed: list[Result] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def run(self) -> Result | None:
+        """Return the call that answered, or None. Raises what a bug of ours raised in a call."""
+        route, waited = self.waiting.pop(0), False
+        while self.has_time():
+            results = self.ask(route, waited=waited)
+            answered = next((result for result in results if result.reply), None)
+            step, wait = (ANSWERED, 0.0) if answered else self.next_step(results)
+            self.note(results, answered, f"retry in {wait:.2f} s" if step == RETRY else step)
+            if answered:
+                return answered
+            if crash := next((result.crash for result in results if result.crash), None):
+                raise crash
+            if step == END:
+                break
+            waited = step == RETRY and isinstance(results[0].failure, ProviderRateLimitError)
+            if step == RETRY:
+                self.wait(wait)
+            else:
+                silent, route = route, self.waiting.pop(0)
+                log.warning("provider_failover", failed=silent.provider.key, to=route.provider.key)
+        return None
 
     def has_time(self) -> bool:
         return clock() + SHORTEST_ATTEMPT <= self.deadline
 
-    def ask(self, route: Route, *, waited: bool) -> list[Attempt]:
-        """The attempts that are over: one of `route`, and of the next one beside it when CHAT_HEDGE_AFTER is set and
-        this one is silent that long. A route that was asked beside is taken from `waiting`.
+    def abandoned(self) -> list[Attempt]:
+        """Return the calls that are not over."""
+        return [
+            Attempt(route.provider.key, route.upstream_model, number, reason=ABANDONED, decision=ABANDONED)
+            for number, route in self.running.items()
+        ]
+
+    def wait(self, seconds: float) -> None:
+        started = clock()
+        sleep(seconds)
+        self.seconds += clock() - started
+
+    def note(self, results: list[Result], answered: Result | None, decision: str) -> None:
+        """Keep what is to be known of calls that are over, and close what nobody will read of them."""
+        for result in results:
+            self.running.pop(result.number, None)
+            led_to = END if result.crash and not answered else decision
+            self.attempts.append(result.attempt(led_to, used=result is answered))
+            log_failure(result, led_to)
+            if result is not answered:
+                result.drop()
+            if result.failure:
+                self.failed.append(result)
+                if result.number:
+                    remember_refusal(result.route, result.failure)
+
+    def ask(self, route: Route, *, waited: bool) -> list[Result]:
+        """Return the calls that are over: one to `route`, and one to the next beside it when CHAT_HEDGE_AFTER is set
+        and this one is silent that long. A route that was asked beside is taken from `waiting`.
 
         With `waited`, the wait that the provider itself asked for is over, and no rest is in the way.
         """
         failure = None if waited else at_rest(route, self.user)
-        attempts = [Attempt(route, self.user, failure=failure)] if failure else self._ask(route)
-        answered = next((attempt for attempt in attempts if attempt.reply), None)
-        for attempt in attempts:
-            if attempt is not answered:
-                self.course.uncharged_tokens += attempt.tokens
-                attempt.drop()
-            if attempt.number and attempt.failure:
-                remember_refusal(attempt.route, attempt.failure)
-        self.course.failures += [attempt for attempt in attempts if attempt.failure]
-        return attempts
-
-    def _ask(self, route: Route) -> list[Attempt]:
-        started, first = clock(), self._begin(route)
+        if failure:
+            return [Result(route, self.user, failure=failure)]
+        started, results, first = clock(), [], self._begin(route)
         try:
-            if conf.CHAT_HEDGE_AFTER is None or self.course.attempts >= self.max_attempts or not self._others(route):
-                return [first()]
-            return race(
-                first,
-                lambda: self._beside(route),
-                after=conf.CHAT_HEDGE_AFTER,
-                decides=lambda attempt: bool(attempt.reply or (attempt.failure and _decision(attempt.failure) == END)),
-                abandoned=self._abandon,
-            )
+            if conf.CHAT_HEDGE_AFTER is None or self.made >= self.max_attempts or not self._others(route):
+                results = [first()]
+            else:
+                results = race(
+                    first,
+                    lambda: self._beside(route),
+                    after=conf.CHAT_HEDGE_AFTER,
+                    decides=lambda result: bool(result.reply or (result.failure and _decision(result.failure) == END)),
+                    abandoned=self._abandon,
+                )
         finally:
-            self.course.provider_seconds += clock() - started
+            self.seconds += clock() - started
+        return results
 
-    def _begin(self, route: Route) -> Callable[[], Attempt]:
-        self.course.attempts += 1
-        attempt = Attempt(route, self.user, self.course.attempts)
-        return partial(call, attempt, self.request, self.deadline - clock(), stream=self.stream)
+    def _begin(self, route: Route) -> Callable[[], Result]:
+        self.made += 1
+        self.running[self.made] = route
+        seconds = self.deadline - clock()
+        return partial(call, route, self.user, self.made, self.request, seconds, stream=self.stream)
 
     def _others(self, route: Route) -> list[Route]:
         return [other for other in self.waiting if other.provider.key != route.provider.key]
 
-    def _beside(self, route: Route) -> Callable[[], Attempt] | None:
+    def _beside(self, route: Route) -> Callable[[], Result] | None:
         """The call to make beside a silent one. A route at rest is passed over, and stays in `waiting`."""
         for other in self._others(route) if self.has_time() else []:
             if not at_rest(other, self.user):
@@ -201,27 +203,28 @@ class _Chat:
                 return self._begin(other)
         return None
 
-    def _abandon(self, attempt: Attempt) -> None:
-        attempt.drop()
+    def _abandon(self, result: Result) -> None:
+        result.drop()
+        attempt = result.attempt(ABANDONED)
         log.info(
             "provider_attempt_abandoned",
             provider=attempt.provider,
             attempt=attempt.number,
-            duration_ms=attempt.duration_ms,
+            duration_ms=attempt.milliseconds,
             tokens=attempt.tokens,
         )
-        log_failure(attempt, "abandoned")
+        log_failure(result, ABANDONED)
         if attempt.tokens:
-            self.course.abandoned(attempt.tokens)
+            self.late(attempt)
 
-    def next_step(self, attempts: list[Attempt]) -> tuple[str, float]:
-        """What to do if `attempts` brought no answer, and the seconds to wait before a retry."""
-        failures = [attempt.failure for attempt in attempts if attempt.failure]
+    def next_step(self, results: list[Result]) -> tuple[str, float]:
+        """Return what to do after `results` that are no answer, and the seconds to wait before a retry."""
+        failures = [result.failure for result in results if result.failure]
         ended = any(_decision(failure) == END for failure in failures)
-        if ended or self.course.attempts >= self.max_attempts or not self.has_time():
+        if ended or self.made >= self.max_attempts or not self.has_time():
             return END, 0.0
-        if len(attempts) == 1 and attempts[0].number and failures:
-            wait = self._retry_wait(attempts[0].route, failures[0])
+        if len(results) == 1 and results[0].number and failures:
+            wait = self._retry_wait(results[0].route, failures[0])
             if wait is not None:
                 return RETRY, wait
         return (NEXT if self.waiting else END), 0.0
@@ -231,12 +234,12 @@ class _Chat:
 
         One call is kept for each route that was not asked yet, and a wait that does not fit the deadline is not begun.
         """
-        made, others = self.course.attempts, len(self.waiting)
+        others = len(self.waiting)
         asked = failure.retry_after or 0.0
-        if self.max_attempts - made <= others or asked > LONGEST_WAIT:
+        if self.max_attempts - self.made <= others or asked > LONGEST_WAIT:
             return None
         if _decision(failure) == RETRY and not at_rest(route, self.user):
-            wait = max(asked, random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2**made)))
+            wait = max(asked, random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2**self.made)))
         elif isinstance(failure, ProviderRateLimitError) and asked and not others:
             wait = asked
         else:
@@ -248,17 +251,15 @@ def _decision(failure: ProviderError) -> str:
     return next(row[2] for row in DECISIONS if isinstance(failure, row[0]) and row[1](failure))
 
 
-def _verdict(course: Course, routes: Sequence[Route]) -> ProviderError:
-    """The failure to tell the client of; its wait is the earliest of all."""
-    failures = course.last_failures()
-    if not failures:
+def _verdict(failed: Sequence[Result], routes: Sequence[Route]) -> ProviderError:
+    """Return the failure to tell the client of; its wait is the earliest of all."""
+    last = {id(result.route): result.failure for result in failed if result.failure}
+    if not last:
         return ProviderTimeoutError(
             routes[0].provider.key, None, "The deadline had passed before a provider was asked."
         )
     # A route that cannot do what was asked is no news beside one that could, later.
-    failures = [exc for exc in failures if not getattr(exc, "param", "")] or failures
+    failures = [exc for exc in last.values() if not getattr(exc, "param", "")] or list(last.values())
     best = min(failures, key=lambda exc: next(i for i, kind in enumerate(TELLS_MOST) if isinstance(exc, kind)))
-    best.retry_after = min(exc.wait for exc in failures)
-    if len(course.last_failures()) == len(routes) > 1:
-        best.provider = ALL_PROVIDERS
-    return best
+    facts = {"provider": ALL_PROVIDERS} if len(last) == len(routes) > 1 else {}
+    return best.but(retry_after=min(exc.wait for exc in failures), **facts)
