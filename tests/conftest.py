@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -20,11 +21,11 @@ from chat.billing import outbox
 from chat.completion import reply_cache
 from chat.observability.redaction import keep_private
 from chat.routing import attempts, catalogue, cooldown
-from tests import servers
-from tests.contract import Log
-from tests.fleet import fleet_over  # noqa: F401 - a fixture
-from tests.loopback import LoopbackProvider
-from tests.rig import rig  # noqa: F401 - a fixture
+from tests.support import servers
+from tests.support.contract import Log
+from tests.support.fleet import fleet_over  # noqa: F401 - a fixture
+from tests.support.loopback import LoopbackProvider
+from tests.support.rig import rig  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -50,6 +51,14 @@ if settings.REDIS_URL:
     for entry in settings.CACHES.values():
         if str(entry.get("LOCATION", "")).startswith("redis"):
             entry["LOCATION"] = settings.REDIS_URL
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `served` what starts processes of its own."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here / "served") or item.path.is_relative_to(here / "chaos"):
+            item.add_marker(pytest.mark.served)
 
 
 @pytest.fixture(autouse=True)

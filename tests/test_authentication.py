@@ -10,7 +10,7 @@ from django.utils import timezone
 from knox.models import get_token_model
 from rest_framework.test import APIClient
 
-from tests.contract import ask, chat_body, check_error, nothing_reserved
+from tests.support.contract import ask, chat_body, check_error, nothing_reserved
 
 pytestmark = pytest.mark.django_db
 

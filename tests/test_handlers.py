@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
 from rest_framework.renderers import JSONRenderer
 
-from tests.contract import PROBLEM, ask, check_error, check_ids, send
+from tests.support.contract import PROBLEM, ask, check_error, check_ids, send
 
 pytestmark = pytest.mark.django_db
 LOGIN = "/api-auth/login/"

@@ -6,8 +6,8 @@ import pytest
 import requests
 from django.db import connection
 
-from tests.contract import UUID4, ask, check_error, check_ids
-from tests.test_settings import python
+from tests.conf.test_settings import python
+from tests.support.contract import UUID4, ask, check_error, check_ids
 
 pytestmark = pytest.mark.django_db
 

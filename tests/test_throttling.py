@@ -11,7 +11,7 @@ from django.core.checks import run_checks
 
 from chat.models import TokenBudget
 from chat.throttling import window
-from tests.contract import ask, chat_body, check_error, nothing_reserved, send
+from tests.support.contract import ask, chat_body, check_error, nothing_reserved, send
 
 pytestmark = pytest.mark.django_db
 BOTH = {"RateLimit-Policy", "RateLimit"}

@@ -3,7 +3,7 @@
 A budget needs a number that is not too small: what is reserved too much is given back when the provider reports, what
 was reserved too little is spent already. So this leans above what the common byte-level BPE vocabularies give, and
 needs none of them, since each model has another one and some are secret. The numbers were fitted to prose in thirty
-languages, code, JSON and random strings; `tests/test_tokens.py` holds true counts to keep them honest.
+languages, code, JSON and random strings; `tests/billing/test_tokens.py` holds true counts to keep them honest.
 """
 
 from __future__ import annotations

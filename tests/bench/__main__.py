@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench import load, streams
-from tests.servers import Postgres, Redis
+from tests.support.servers import Postgres, Redis
 
 ROOT = Path(__file__).parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")

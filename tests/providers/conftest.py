@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.loopback import LoopbackProvider
+from tests.support.loopback import LoopbackProvider
 
 
 @pytest.fixture

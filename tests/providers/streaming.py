@@ -10,7 +10,7 @@ from chat.providers.base import ChatStream
 from chat.providers.openai import OpenAIProvider
 from chat.providers.transport.pool import Transport
 from chat.types import ChatMessage, ChatRequest, Upstream, Usage
-from tests.loopback import Fault, LoopbackProvider
+from tests.support.loopback import Fault, LoopbackProvider
 
 PLAIN = Transport(pool_size=2)
 TEXT = "one two three"

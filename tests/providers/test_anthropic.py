@@ -15,8 +15,8 @@ from chat.exceptions import (
 from chat.providers.anthropic import AnthropicProvider
 from chat.providers.transport.pool import Transport
 from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
-from tests.loopback import status
-from tests.loopback_faults import answer, error
+from tests.support.loopback import status
+from tests.support.loopback_faults import answer, error
 
 USAGE = Usage(9, 12)
 REQUEST = ChatRequest((ChatMessage("user", "Tell me about grey geese"),), 50, 0.7, "req-1")

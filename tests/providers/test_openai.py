@@ -17,8 +17,8 @@ from chat.exceptions import (
 from chat.providers.openai import OpenAIProvider
 from chat.providers.transport.pool import Transport
 from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
-from tests.loopback import Fault, status
-from tests.loopback_faults import answer, error
+from tests.support.loopback import Fault, status
+from tests.support.loopback_faults import answer, error
 
 USAGE = Usage(9, 12)
 PROMPT = "Tell me about the migration of grey geese in autumn"

@@ -13,9 +13,9 @@ import pytest
 
 from chat.exceptions import ProviderError
 from chat.types import Upstream
-from tests.loopback import Fault, status
 from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, make, rest, streamed
-from tests.rig import SLACK, eventually
+from tests.support.loopback import Fault, status
+from tests.support.rig import SLACK, eventually
 
 
 class TestSilence:

@@ -17,22 +17,10 @@ from chat.exceptions import (
 )
 from chat.providers.transport import incoming
 from chat.types import ChatRequest, Upstream
-from tests.loopback import Fault, status
-from tests.loopback_faults import error
-from tests.providers.streaming import (
-    REQUEST,
-    SHORT,
-    TEXT,
-    USAGE,
-    begin,
-    broken,
-    failure,
-    make,
-    rest,
-    so_far,
-    streamed,
-)
-from tests.rig import SLACK
+from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, broken, failure, make, rest, so_far, streamed
+from tests.support.loopback import Fault, status
+from tests.support.loopback_faults import error
+from tests.support.rig import SLACK
 
 
 class TestRequest:

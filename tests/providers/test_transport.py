@@ -19,8 +19,8 @@ from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.incoming import MAX_BODY, Response
 from chat.providers.transport.pool import Transport
 from chat.providers.waits import retry_after
-from tests.loopback import Fault, LoopbackProvider, status
-from tests.rig import SLACK, eventually
+from tests.support.loopback import Fault, LoopbackProvider, status
+from tests.support.rig import SLACK, eventually
 
 TOTAL = 0.3
 

@@ -17,8 +17,8 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.types import Upstream
-from tests.loopback import Fault, status
 from tests.providers.streaming import REQUEST, begin, make, rest
+from tests.support.loopback import Fault, status
 
 KEY, CREDIT, MODEL, CALL = (ProviderError, "key"), (ProviderError, "credit"), (ProviderError, "model"), "call"
 OTHER = (ProviderError, "other")

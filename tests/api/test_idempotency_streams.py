@@ -1,0 +1,104 @@
+"""Idempotency-Key on a streamed chat: its whole answer is kept, and what broke off is not."""
+
+from __future__ import annotations
+
+import pytest
+import time_machine
+from django.utils import timezone
+
+from chat.api import idempotency
+from chat.models import IdempotentRequest
+from tests.support.events import begun, end_of, events_of, leave, text_of
+from tests.support.loopback import Fault, status
+
+pytestmark = pytest.mark.django_db
+KEY = {"Idempotency-Key": "order-7"}
+TEXT = "one two three"
+GOOD, STALL = Fault(text=TEXT), Fault("stream_stall", text=TEXT)
+
+
+@pytest.fixture
+def chat(rig):
+    rig.first.always = GOOD
+    return lambda **options: rig.chat(stream=True, headers=KEY, **options)
+
+
+def test_a_replay_is_streamed_from_the_stored_answer_and_charged_once(rig, chat):
+    first = events_of(chat())
+    response = chat()
+    assert response["Idempotent-Replayed"] == "true"
+    again = events_of(response)
+    assert (text_of(again), end_of(again)) == (TEXT, end_of(first))
+    assert (rig.calls, rig.tokens()) == ((1, 0), (21, 0))
+
+
+@pytest.mark.parametrize("heard", [0, 1])
+def test_a_client_that_leaves_a_replay_does_not_lose_it(rig, chat, heard):
+    events_of(chat())
+    response = chat()
+    if heard:
+        with begun(response) as events:
+            next(events)
+    leave(response)
+    assert chat()["Idempotent-Replayed"] == "true"
+
+
+def test_while_the_stream_runs_a_second_one_is_told_so(rig, chat):
+    rig.first.then(STALL)
+    with begun(chat()) as events:
+        next(events)
+        response = chat()
+        assert (response.status_code, response.json()["error"]) == (409, "request_in_progress")
+
+
+@pytest.mark.parametrize("fault", ["stream_cut", "stream_error", "stream_garbage"])
+def test_what_broke_off_is_not_kept(rig, chat, fault):
+    rig.first.then(Fault(fault, text=TEXT))
+    assert end_of(events_of(chat()))[0] == "error"
+    assert not IdempotentRequest.objects.exists()
+    response = chat()
+    assert ("Idempotent-Replayed" in response, end_of(events_of(response))[0]) == (False, "done")
+
+
+@pytest.mark.parametrize("heard", [0, 1])
+def test_nor_is_an_answer_whose_client_left(rig, chat, heard):
+    rig.first.then(STALL)
+    response = chat()
+    if heard:
+        with begun(response) as events:
+            next(events)
+    leave(response)
+    assert not IdempotentRequest.objects.exists()
+    assert end_of(events_of(chat()))[0] == "done"
+
+
+def test_nor_is_an_error_before_the_first_text(rig, chat):
+    rig.first.then(status(501))
+    assert chat().status_code == 503
+    assert end_of(events_of(chat()))[0] == "done"
+
+
+def test_a_whole_answer_is_another_request_than_a_streamed_one(rig, chat):
+    events_of(chat())
+    assert rig.chat(headers=KEY).json()["error"] == "idempotency_key_reused"
+
+
+def test_a_client_that_leaves_before_the_end_is_told_finds_the_answer_kept(rig, chat):
+    response = chat()
+    with begun(response) as events:
+        while rig.tokens() != (21, 0):
+            next(events)
+    assert chat()["Idempotent-Replayed"] == "true"
+
+
+def test_the_claim_of_a_killed_worker_lasts_as_long_as_a_stream_may(rig, chat, settings, monkeypatch):
+    with monkeypatch.context() as killed:  # a killed worker writes nothing more
+        killed.setattr(idempotency, "persist", lambda write: None)
+        rig.first.then("stream_cut")
+        events_of(chat())
+    with time_machine.travel(timezone.now(), tick=True) as clock:
+        clock.shift(settings.CHAT_DEADLINE + settings.CHAT_STREAM_MAX)
+        assert chat().status_code == 409
+        clock.shift(settings.RESERVATION_MARGIN + 1)
+        response = chat()
+        assert ("Idempotent-Replayed" in response, end_of(events_of(response))[0]) == (False, "done")

@@ -1,0 +1,395 @@
+"""The books: an audit that misses nothing and imagines nothing, and pruning after which it still agrees."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from chat.billing import budgets, ledger
+from chat.billing.reservations import Reservation
+from chat.management.commands.prune_records import Progress
+from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from chat.types import Usage
+from tests.management.test_commands import run
+from tests.support.rig import eventually
+
+pytestmark = pytest.mark.django_db
+State = UsageRecord.State
+NOW = "2026-06-15 12:30 +0000"
+
+
+def reserve(user) -> Reservation:
+    return budgets.reserve(user, request_id="r", model="m", prompt_tokens=4, max_tokens=10, default_tokens=10)
+
+
+def live(user, when: str = NOW) -> None:
+    """One chat of each end there is, at that time: 30 tokens charged."""
+    with time_machine.travel(when):
+        budgets.settle(reserve(user), Usage(3, 20), provider="p")  # more than was reserved
+        budgets.settle(reserve(user), Usage(3, 4), provider="p")
+        budgets.release(reserve(user), error="ProviderTimeoutError")
+        reserve(user)
+    with time_machine.travel(datetime.fromisoformat(when) + timedelta(minutes=2)):
+        budgets.reclaim()
+
+
+def audit() -> list[ledger.Difference]:
+    with ledger.audit() as (_, _, differences):
+        return list(differences)
+
+
+# --- audit_budgets ----------------------------------------------------------------------------------------------------
+
+
+def test_all_agree_after_every_end_of_a_chat_and_with_one_that_runs(user, admin_user):
+    for who, when in itertools.product((user, admin_user), (NOW, "2026-04-15 12:30 +0000")):
+        live(who, when)
+    reserve(user)
+
+    assert run("audit_budgets") == "All 5 budget periods agree with the 17 usage records.\n"
+
+
+def test_nothing_agrees_with_nothing():
+    assert run("audit_budgets") == "All 0 budget periods agree with the 0 usage records.\n"
+
+
+def test_but_an_empty_database_may_be_the_wrong_one():
+    err = io.StringIO()
+    call_command("audit_budgets", stdout=io.StringIO(), stderr=err)
+    assert "holds no usage records; is it the right one?" in err.getvalue()
+
+
+def of_record(**changes):
+    return lambda: UsageRecord.objects.filter(pk=UsageRecord.objects.earliest("pk").pk).update(**changes)
+
+
+DAMAGE = {
+    "charged too much": (lambda: BudgetPeriod.objects.update(used=F("used") + 1), "30 31 14 14"),
+    "charged too little": (lambda: BudgetPeriod.objects.update(used=0), "30 0 14 14"),
+    "reserved too much": (lambda: BudgetPeriod.objects.update(reserved=F("reserved") + 1), "30 30 14 15"),
+    "reserved too little": (lambda: BudgetPeriod.objects.update(reserved=0), "30 30 14 0"),
+    "no row": (lambda: BudgetPeriod.objects.all().delete(), "30 0 14 0 the period has no row"),
+    "no record": (lambda: UsageRecord.objects.all().delete(), "0 30 0 14"),
+    "another charge": (of_record(tokens_used=1_023), "1,030 30 14 14"),
+    "no time of its end": (
+        of_record(finished_at=None),
+        "30 30 14 14 1 records whose end does not fit their state, the first is {first}",
+    ),
+    "open, yet ended": (
+        of_record(state=State.RESERVED, tokens_used=0, reserved=0),
+        "7 30 14 14 1 records whose end does not fit their state, the first is {first}",
+    ),
+    "open, yet charged": (
+        of_record(state=State.RESERVED, finished_at=None, reserved=0),
+        "30 30 14 14 1 records whose end does not fit their state, the first is {first}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "shown"), DAMAGE.values(), ids=DAMAGE)
+def test_every_damage_is_one_line_and_a_failure(user, admin_user, damage, shown):
+    live(user)
+    with time_machine.travel(NOW):
+        reserve(user)
+    first = UsageRecord.objects.earliest("pk").pk
+    damage()
+    out = io.StringIO()
+
+    with pytest.raises(CommandError, match="1 of 1 budget periods do not agree.*budget_settlement_failed") as failed:
+        call_command("audit_budgets", stdout=out)
+
+    assert failed.value.returncode == 1
+    _, line = out.getvalue().splitlines()
+    assert line.split() == f"ada month 2026-06-01 00:00 {shown.format(first=first)}".split()
+
+
+def test_a_missing_row_shows_even_where_nothing_was_charged(user):
+    budgets.release(reserve(user), error="ProviderTimeoutError")
+    BudgetPeriod.objects.all().delete()
+    assert [(found.used_recorded, found.reserved_recorded, found.stored) for found in audit()] == [(0, 0, 0)]
+
+
+def test_only_what_differs_is_shown(user, admin_user):
+    for who, when in itertools.product((user, admin_user), (NOW, "2026-04-15 12:30 +0000")):
+        live(who, when)
+    BudgetPeriod.objects.filter(user=admin_user, start__month=4).update(used=29)
+
+    (found,) = audit()
+
+    assert (found.username, str(found.start)[:10]) == ("admin", "2026-04-01")
+    assert (found.used_recorded, found.used_stored) == (30, 29)
+
+
+def test_a_final_state_that_is_yet_to_be_invented_counts_as_final(user):
+    live(user)
+    UsageRecord.objects.filter(state=State.SETTLED).update(state="new")
+    assert audit() == []
+
+
+def test_the_whole_audit_is_one_statement(user, admin_user, django_assert_num_queries):
+    live(user)
+    live(admin_user)
+    with django_assert_num_queries(1):
+        assert audit() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_exact_while_chats_go_on(django_user_model):
+    users = [django_user_model.objects.create_user(f"user{number}") for number in range(3)]
+    TokenBudget.objects.bulk_create(TokenBudget(user=user, limit=10**9) for user in users)
+    ended, chats, found = threading.Event(), [0] * len(users), []
+
+    def chat(number: int) -> None:
+        try:
+            while not ended.is_set():
+                budgets.settle(reserve(users[number]), Usage(3, 4), provider="p")
+                chats[number] += 1
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(users)) as pool:
+        running = [pool.submit(chat, number) for number in range(len(users))]
+        try:
+            while min(len(found), *chats) < 10 and not any(future.done() for future in running):
+                found.append(audit())
+        finally:
+            ended.set()
+        for future in running:
+            future.result()
+
+    assert len(found) >= 10
+    assert not any(found)
+
+
+# --- prune_records ----------------------------------------------------------------------------------------------------
+
+
+def prune(days: int = 60) -> str:
+    with time_machine.travel(NOW):
+        return run("prune_records", "--older-than", f"{days}d")
+
+
+@pytest.mark.parametrize(
+    ("period", "goes", "stays"),
+    [
+        ("hour", "2026-04-16 11:59 +0000", "2026-04-16 12:01 +0000"),
+        ("day", "2026-04-15 23:50 +0000", "2026-04-16 00:01 +0000"),
+        ("month", "2026-03-31 23:50 +0000", "2026-04-01 00:01 +0000"),
+    ],
+)
+def test_only_periods_that_had_ended_by_then_go(user, period, goes, stays):
+    TokenBudget.objects.create(user=user, limit=1000, period=period)
+    for when in (goes, stays, NOW):
+        live(user, when)
+
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 4 records, 1 periods.\n"
+
+    left = UsageRecord.objects.values_list("created_at", flat=True)
+    assert {when.date() for when in left} == {datetime.fromisoformat(when).date() for when in (stays, NOW)}
+    assert UsageRecord.objects.count() == 8
+    assert list(BudgetPeriod.objects.values_list("used", flat=True)) == [30, 30]
+    assert audit() == []
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 0 records, 0 periods.\n"
+
+
+def test_an_open_reservation_is_never_deleted(user):
+    live(user, "2025-01-10 10:00 +0000")
+    with time_machine.travel("2025-01-10 11:00 +0000"):
+        reserve(user)
+
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 4 records, 0 periods.\n"
+
+    assert UsageRecord.objects.get().state == State.RESERVED
+    assert BudgetPeriod.objects.values_list("used", "reserved").get() == (0, 14)
+    assert audit() == []
+    budgets.reclaim()
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 1 records, 1 periods.\n"
+    assert audit() == []
+
+
+def test_the_books_agree_after_each_batch_and_it_may_be_stopped_at_any(user, admin_user, monkeypatch):
+    monkeypatch.setattr(ledger, "BATCH", 3)
+    for who, month in itertools.product((user, admin_user), (1, 2, 3)):
+        live(who, f"2026-0{month}-10 10:00 +0000")
+    before, sizes = datetime(2026, 4, 10, tzinfo=UTC), []
+
+    for size in itertools.islice(ledger.prune_records(before), 3):
+        sizes.append(size)
+        assert audit() == []
+
+    assert (sizes, UsageRecord.objects.count()) == ([3, 3, 3], 15)
+    assert list(ledger.prune_records(before)) == [3, 3, 3, 3, 3]
+    assert ledger.prune_periods(before) == 6
+
+
+def test_more_records_of_one_moment_than_a_batch_holds(user, monkeypatch):
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    with time_machine.travel("2026-01-10 10:00 +0000", tick=False):
+        for _ in range(7):
+            budgets.settle(reserve(user), Usage(3, 4), provider="p")
+
+    assert prune().endswith(": 7 records, 1 periods.\n")
+
+
+def test_a_period_that_did_not_agree_is_not_swept_under_the_carpet(user):
+    live(user, "2026-01-10 10:00 +0000")
+    BudgetPeriod.objects.update(used=F("used") + 5)
+
+    assert prune().endswith(": 4 records, 0 periods.\n")
+
+    (found,) = audit()
+    assert (found.used_recorded, found.used_stored) == (0, 5)
+
+
+def test_a_period_that_holds_less_than_its_records_ends_it_with_what_to_do(user):
+    live(user, "2026-01-10 10:00 +0000")
+    BudgetPeriod.objects.update(used=29)
+
+    with pytest.raises(CommandError, match=r"After 0 records .*holds less.*manage.py audit_budgets"):
+        prune()
+
+    assert UsageRecord.objects.count() == 4
+    assert BudgetPeriod.objects.get().used == 29
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_runs_at_once_take_nothing_off_twice(monkeypatch):
+    monkeypatch.setattr(ledger, "BATCH", 5)
+    user = get_user_model().objects.create_user("ada")
+    for month in range(1, 7):
+        live(user, f"2025-0{month}-10 10:00 +0000")
+    live(user, "2026-06-10 10:00 +0000")
+    start = threading.Barrier(2)
+
+    def prune_all() -> int:
+        try:
+            start.wait()
+            return sum(ledger.prune_records(datetime(2026, 1, 1, tzinfo=UTC)))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(prune_all) for _ in range(2)]
+
+    assert sum(run.result() for run in runs) == 24
+    assert audit() == []
+    assert set(BudgetPeriod.objects.values_list("start__year", "used")) == {(2025, 0), (2026, 30)}
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL locks rows")
+def test_a_batch_reads_no_more_than_it_deletes(user):
+    live(user, "2025-01-10 10:00 +0000")
+    with CaptureQueriesContext(connection) as queries:
+        assert list(ledger.prune_records(datetime(2026, 1, 1, tzinfo=UTC))) == [4]
+    assert not [query["sql"] for query in queries if "EXISTS" in query["sql"]]  # all periods, and their users' records
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one lock for all rows")
+def test_two_runs_at_once_lock_the_periods_they_share_in_one_order():
+    users = [get_user_model().objects.create_user(f"user-{number}") for number in range(5)]
+    for user in users:
+        live(user, "2025-01-10 10:00 +0000")
+    first, *others = BudgetPeriod.objects.order_by("pk")
+    BudgetPeriod.objects.filter(pk=first.pk).update(used=F("used"))  # its row lies behind the others' now
+
+    def prune_all() -> int:
+        try:
+            return sum(ledger.prune_records(datetime(2026, 1, 1, tzinfo=UTC)))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            BudgetPeriod.objects.select_for_update().get(pk=first.pk)
+            run = pool.submit(prune_all)
+            with connection.cursor() as cursor:
+                waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+                eventually(lambda: cursor.execute(waiting).fetchone())
+            later = BudgetPeriod.objects.filter(pk__in=[period.pk for period in others])
+            assert len(later.select_for_update(nowait=True)) == 4
+        assert run.result() == 20
+
+
+@pytest.mark.parametrize(
+    "text", ["400", "d", "400 d", "400days", "-400d", "4.5d", "", "٤٠٠d", "400d\n", "9999999d", "1y"]
+)
+def test_an_age_that_cannot_be_read_is_refused_with_one_that_can(text):
+    with pytest.raises(CommandError, match="--older-than is a number of days such as 400d, not "):
+        run("prune_records", f"--older-than={text}")
+
+
+@pytest.mark.parametrize("text", ["0d", "31d", "36501d", "999999d"])
+def test_an_age_that_would_cut_into_what_users_see_is_refused(text):
+    with pytest.raises(CommandError, match=f"must be from 32d to 36500d, not {text}: .*last 30 days"):
+        run("prune_records", f"--older-than={text}")
+
+
+@pytest.mark.parametrize("text", ["32d", "36500d"])
+def test_the_limits_are_allowed(user, text):
+    reserve(user)
+    assert run("prune_records", "--older-than", text).endswith(": 0 records, 0 periods.\n")
+
+
+def test_there_is_no_age_by_default():
+    with pytest.raises(CommandError, match="required: --older-than"):
+        run("prune_records")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_share_count_and_rate(user, monkeypatch):
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    live(user, "2026-01-10 10:00 +0000")
+    err = Terminal()
+
+    with time_machine.travel(NOW):
+        call_command("prune_records", "--older-than", "60d", stdout=io.StringIO(), stderr=err)
+
+    half, whole = err.getvalue().removeprefix("\r").removesuffix("\n").split("\r")
+    assert half.startswith(f"[{'#' * 15}{' ' * 15}]  50%  2 of 4 records, ")
+    assert whole.startswith(f"[{'#' * 30}] 100%  4 of 4 records, ")
+    assert whole.endswith("/s")
+
+
+def test_elsewhere_there_is_a_line_now_and_then(monkeypatch):
+    from django.core.management.base import OutputWrapper
+
+    out = io.StringIO()
+    progress = Progress(OutputWrapper(out), 4)
+    progress.add(1)
+    assert out.getvalue() == ""
+    progress.written -= 11
+    progress.add(2)
+    progress.add(1)
+    progress.end()
+    assert out.getvalue().startswith(" 75%  3 of 4 records, ")
+    assert out.getvalue().count("\n") == 1
+
+
+def test_the_use_that_users_see_stays(auth_client, user):
+    now = timezone.now()
+    for days in (0, 29, 100):
+        live(user, (now - timedelta(days=days)).isoformat())
+    before = auth_client.get("/usage").json()
+
+    run("prune_records", "--older-than", "32d")
+
+    assert auth_client.get("/usage").json() == before
+    assert len(before["daily"]) == 2
+    assert UsageRecord.objects.count() == 8

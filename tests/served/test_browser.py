@@ -1,0 +1,150 @@
+"""The admin, the browsable API and the docs in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect, sync_playwright
+
+from chat.billing.allowance import period_start
+from chat.models import BudgetPeriod, TokenBudget
+from tests.conftest import unavailable
+from tests.support.contract import chat_body
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Nothing that the browser would fetch on its own account, and no sandbox, which root may not have.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium(bundled: str) -> str:
+    """The path of a Chromium: the system's, else Playwright's own."""
+    paths = [path for path in map(shutil.which, NAMES) if path] + [bundled] * Path(bundled).exists()
+    return (
+        paths[0] if paths else unavailable("There is no Chromium: install one, or run `playwright install chromium`.")
+    )
+
+
+@pytest.fixture
+def page(live_server, user, token, admin_user) -> Iterator[Page]:
+    """A page of the live server, which must load everything from there and run without an error.
+
+    Playwright keeps an event loop in this thread, next to which Django refuses to touch the database: what a test needs
+    in there is made by fixtures that come before this one.
+    """
+    errors: list[str] = []
+    refused: list[str] = []
+    visited: set[str] = set()
+    with sync_playwright() as playwright:
+        path = chromium(playwright.chromium.executable_path)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        page = browser.new_page(base_url=live_server.url)
+        page.set_default_timeout(15_000)
+        page.on("request", lambda request: visited.add(urlsplit(request.url).netloc))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
+        yield page
+        browser.close()
+    assert (errors, refused) == ([], [])
+    assert visited - {""} == {urlsplit(live_server.url).netloc}
+
+
+def log_in(page: Page, path: str, username: str, password: str) -> None:
+    page.goto(path)
+    page.fill("[name=username]", username)
+    page.fill("[name=password]", password)
+    page.click("[type=submit]")
+    expect(page.locator("body")).to_contain_text(username, ignore_case=True)
+
+
+@pytest.fixture
+def spent_budget(user) -> None:
+    TokenBudget.objects.create(user=user, limit=500)
+    BudgetPeriod.objects.create(user=user, period="month", start=period_start("month", datetime.now(UTC)), used=500)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("spent_budget")
+def test_a_refused_chat_succeeds_once_its_budget_is_raised_in_the_admin(page, live_server, token):
+    def chat() -> requests.Response:
+        headers = {"Authorization": f"Token {token}"}
+        return requests.post(f"{live_server}/chat", json=chat_body(), headers=headers, timeout=30)
+
+    refused = chat()
+    assert (refused.status_code, refused.json()["error"]) == (429, "token_budget_exceeded")
+
+    log_in(page, "/admin/", "admin", "password")
+    page.get_by_role("link", name="Token budgets").click()
+    row = page.locator("#result_list tbody tr", has_text="ada")
+    expect(row.locator(".field-remaining")).to_have_text("0")
+    expect(row.get_by_role("meter", name="Used or reserved by ada")).to_be_visible()
+    expect(row.locator(".field-share")).to_contain_text("100 %")
+    row.locator("[name$=limit]").first.fill("5000")
+    page.keyboard.press("Enter")
+    expect(page.locator(".messagelist")).to_contain_text("1 token budget was changed successfully.")
+    expect(page.locator(".field-remaining")).to_have_text("4,500")
+
+    answered = chat()
+    assert answered.status_code == 200, answered.text
+    page.goto("/admin/chat/usagerecord/")
+    expect(page.locator("#result_list")).to_contain_text(answered.json()["upstream_model"])
+
+
+@pytest.mark.timeout(120)
+def test_a_chat_is_sent_from_the_browsable_api_and_its_errors_read_well(page):
+    page.goto("/chat")
+    page.get_by_role("alert").get_by_role("link", name="log in").click()
+    log_in(page, page.url, "ada", "a password for tests")
+    expect(page.get_by_text("press POST")).to_be_visible()
+
+    page.get_by_role("button", name="POST").click()
+    expect(page.locator(".response-info")).to_contain_text("HTTP 200 OK")
+    expect(page.locator(".response-info")).to_contain_text('"response": "')
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+    box = page.locator("textarea")
+    box.fill(box.input_value().replace("claude-3", "unknown-model"))
+    page.get_by_role("button", name="POST").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("No model of this name is on offer.")
+    expect(alert).to_contain_text("in the log it is request ")
+    expect(page.locator(".response-info")).to_contain_text('"available_models"')
+    alert.get_by_role("link", name="model_not_found").click()
+    expect(page.locator(".response-info")).to_contain_text('"what_to_do"')
+    page.get_by_text("ada", exact=True).click()
+    page.get_by_role("link", name="Log out").click()
+    expect(page.get_by_role("link", name="Log in")).to_be_visible()
+
+
+@pytest.mark.timeout(120)
+def test_the_docs_show_every_operation_and_send_a_chat(page, token):
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.goto("/docs")
+    expect(page.locator(".opblock")).to_have_count(20)
+
+    page.get_by_role("button", name="Authorize").click()
+    page.locator("#auth-bearer-value").fill(token)
+    page.locator(".auth-container", has=page.locator("#auth-bearer-value")).locator("button.authorize").click()
+    page.locator(".btn-done").first.click()
+
+    chat = page.locator("#operations-chat-post_chat")
+    chat.locator(".opblock-summary-control").click()
+    expect(chat).to_contain_text("token_budget_exceeded")
+    chat.get_by_role("button", name="Try it out").click()
+    chat.get_by_role("button", name="Execute").click()
+    expect(chat.locator(".live-responses-table")).to_contain_text('"finish_reason": "stop"')
+    assert said == []
