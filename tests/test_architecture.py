@@ -14,7 +14,7 @@ from pathlib import Path
 from django.conf import settings
 
 from tests import conftest
-from tests.contract import ask
+from tests.support.contract import ask
 
 BASE = Path(settings.BASE_DIR)
 CHAT = BASE / "chat"
