@@ -1,4 +1,5 @@
-"""The README says what the server answers: every console block of it is run, in its order, and every Python snippet."""
+"""The README and the manual say what the server answers: their console blocks are run, in their order, and the
+README's Python snippets. The one in JavaScript runs in tests/served/test_browser.py."""
 
 from __future__ import annotations
 
@@ -13,12 +14,18 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MANUAL = {path.name: path.read_text() for path in sorted((ROOT / "genai_site" / "docs").glob("*.md"))}
+RUN = "\n".join([README, MANUAL["clients.md"], MANUAL["errors.md"]])
+"""The pages whose commands are run, in their order."""
+LINK = re.compile(r"\[[^\]]*\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)")
 BLOCK = re.compile(r"(?:<!-- ([^\n]+) -->\n)?```console\n(.*?)```", re.DOTALL)
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 PRINTED = re.compile(r"print\(.*\)  # (.*)$", re.MULTILINE)
 CHANGING = {
     "tokens_used",
+    "tokens_remaining",
     "request_id",
     "id",
     "created_at",
@@ -67,9 +74,9 @@ def shell(live_server: Any, user: Any) -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_answer_in_the_readme_is_what_the_server_says(shell: Any, settings: Any) -> None:
+def test_every_answer_in_the_manual_is_what_the_server_says(shell: Any, settings: Any) -> None:
     seen = 0
-    for needs, block in BLOCK.findall(README):
+    for needs, block in BLOCK.findall(RUN):
         if needs == "by hand":
             continue
         wanted = dict(pair.split("=") for pair in needs.removeprefix("with ").split())
@@ -83,7 +90,7 @@ def test_every_answer_in_the_readme_is_what_the_server_says(shell: Any, settings
                 seen += 1
         for name, value in before.items():
             setattr(settings, name, value)
-    assert seen > 25
+    assert seen > 28
 
 
 @pytest.mark.django_db(transaction=True)
@@ -96,10 +103,36 @@ def test_the_official_packages_print_what_the_readme_says(live_server: Any, toke
     assert done.stdout.splitlines() == PRINTED.findall(code)
 
 
-def test_every_error_of_the_table_is_in_the_readme() -> None:
+def test_every_error_is_in_the_readmes_table_and_in_the_tour() -> None:
     from chat.problems.table import BY_CODE
 
-    assert [code for code in BY_CODE if f"`{code}`" not in README] == []
+    for problem in BY_CODE.values():
+        assert f"| `{problem.code}` | {problem.status} |" in README
+        assert f"`{problem.code}`" in MANUAL["errors.md"], problem.code
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 250
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as forges make them."""
+    headings = re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", ["README.md", *MANUAL])
+def test_links_lead_somewhere(name: str) -> None:
+    path = ROOT / name if name == "README.md" else ROOT / "genai_site" / "docs" / name
+    for target, anchor in LINK.findall(path.read_text()):
+        linked = (path.parent / target).resolve() if target else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked.read_text()), anchor
+
+
+def test_every_page_is_listed() -> None:
+    for name in MANUAL:
+        assert name == "index.md" or (f"(genai_site/docs/{name})" in README and f"({name})" in MANUAL["index.md"])
 
 
 def _manage(line: str) -> str:

@@ -1,5 +1,5 @@
 """Settings that every environment shares. Each value that an operator may change is read from the environment here,
-with its default beside it; the README's table says what each one means."""
+with its default beside it; genai_site/docs/configure.md says what each one means."""
 
 import sys
 from datetime import timedelta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from django.conf import settings
 from playwright.sync_api import Page, expect, sync_playwright
 
 from chat.billing.allowance import period_start
@@ -148,3 +150,15 @@ def test_the_docs_show_every_operation_and_send_a_chat(page, token):
     chat.get_by_role("button", name="Execute").click()
     expect(chat.locator(".live-responses-table")).to_contain_text('"finish_reason": "stop"')
     assert said == []
+
+
+def test_the_readmes_stream_with_fetch(page, live_server, token):
+    (script,) = re.findall(r"```js\n(.*?)```", (Path(settings.BASE_DIR) / "README.md").read_text(), re.DOTALL)
+    script = script.replace("http://127.0.0.1:8000", live_server.url).replace("<key>", token)
+    page.goto("/models")
+    answer, whole = page.evaluate(f"async () => {{ {script}; return [answer, whole]; }}")
+    assert answer.startswith("Good question about hello.")
+    assert whole["finish_reason"] == "stop"
+    broken = script.replace("Hello!", "/fault truncated")
+    told = page.evaluate(f"async () => {{ try {{ {broken} }} catch (error) {{ return error; }} }}")
+    assert told["error"] == "invalid_provider_response"
