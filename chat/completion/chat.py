@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from django.utils.crypto import salted_hmac
 
 from chat.billing import bill, budgets, tokens
 from chat.billing.reservations import Reservation
@@ -220,7 +219,6 @@ def request_of(chat: Chat) -> ChatRequest:
         chat.request_id,
         chat.top_p,
         chat.stop,
-        salted_hmac("chat.pseudonym", str(chat.user.pk), algorithm="sha256").hexdigest(),
     )
 
 

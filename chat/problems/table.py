@@ -24,7 +24,7 @@ from chat import exceptions as tree
 from chat.billing.budgets import SMALLEST_ANSWER
 from chat.completion.arrival import ServerStopping, StreamTooLong
 from chat.conf import conf
-from chat.providers.failures import FORBIDDEN
+from chat.protocols.errors import FORBIDDEN
 from chat.routing import catalogue
 from chat.routing.failover import ALL_PROVIDERS
 from chat.types import SIMULATOR

@@ -50,6 +50,11 @@ class Provider(Protocol):
         """Return the name of the first field of `request` that `upstream` cannot take, or "". Asks nobody."""
         ...
 
+    def tells_users_apart(self, upstream: Upstream) -> bool:
+        """Return whether the provider is to be told which requests are one user's: so that one who abuses the vendor's
+        service is stopped alone, and not our key with everybody's chats."""
+        ...
+
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
         """Answer `request` with the model `upstream`, within `timeout` seconds of wall clock to the last byte.
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from zlib import crc32
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
-from chat.providers.failures import NO_ANSWER, provider_error, read_error, verdict_on
-from chat.providers.openai import WORDS
-from chat.providers.transport.incoming import Response
+from chat.protocols import openai
+from chat.protocols.payload import Response, UnusableReply
+from chat.providers.reading import Reading
 from chat.types import ChatReply, ChatRequest, FinishReason, Upstream, Usage
 
 CHARS_PER_TOKEN = 4
@@ -72,6 +72,10 @@ class SimulatorProvider:
         """See `Provider.refuses`. It takes everything, and reads nothing but the messages and the limit."""
         return ""
 
+    def tells_users_apart(self, upstream: Upstream) -> bool:
+        """See `Provider.tells_users_apart`."""
+        return False
+
     def models(self, timeout: float) -> list[str]:
         """See `Provider.models`. It answers under any name, and has none of its own."""
         return []
@@ -120,16 +124,15 @@ class SimulatorProvider:
         return self._answered(name, retry_after)
 
     def _answered(self, name: str, retry_after: int) -> ProviderError:
-        """What a real provider's answer would have become, by the same tables."""
+        """Return what a real provider's answer would have become, by the same tables."""
+        reading = Reading(openai, self.key, ChatRequest((), 0))
         if name == "garbage":
             page = Response(200, {"content-type": "text/html"}, b"<html>Simulated garbage.</html>")
-            return provider_error(self.key, page, NO_ANSWER, read_error(page.body))
+            return reading.unusable(page, UnusableReply("no JSON object"))
         status, kind, code = ERRORS[name]
         error = {"message": f"Simulated: {name}.", "type": kind, "param": None, "code": code}
         headers = {"retry-after": str(retry_after)} if status == 429 else {}
-        response = Response(status, headers, json.dumps({"error": error}).encode())
-        says = read_error(response.body)
-        return provider_error(self.key, response, verdict_on(status, says, WORDS), says)
+        return reading.failed(Response(status, headers, json.dumps({"error": error}).encode()))
 
     def _timed_out(self, seconds: float) -> ProviderTimeoutError:
         return ProviderTimeoutError(self.key, None, f"no complete answer from {self.key} after {seconds:.1f} s")

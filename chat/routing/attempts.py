@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import structlog
+from django.utils.crypto import salted_hmac
 
 from chat.conf import conf
 from chat.exceptions import ProviderError, ProviderTimeoutError
-from chat.providers.anthropic import AnthropicProvider
+from chat.protocols.registry import PROTOCOLS
 from chat.providers.base import ChatStream, Provider
-from chat.providers.openai import OpenAIProvider
+from chat.providers.client import Client
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport.pool import Transport
 from chat.routing import cooldown
@@ -77,7 +78,7 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
     failure: ProviderError | None = None
     crash: BaseException | None = None
     try:
-        reply = _reply(route, request, seconds, stream)
+        reply = _reply(route, user, request, seconds, stream)
     except ProviderError as exc:
         failure = exc.with_traceback(None)  # nobody reads it, and its frames hold the request
     except BaseException as exc:  # raised again by the thread that serves the chat
@@ -90,16 +91,23 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
     return Result(route, user, number, reply, failure, crash, milliseconds)
 
 
-def _reply(route: Route, request: ChatRequest, seconds: float, stream: bool) -> ChatReply | ChatStream:
+def _reply(route: Route, user: str, request: ChatRequest, seconds: float, stream: bool) -> ChatReply | ChatStream:
     client, upstream = provider(route.provider), route.upstream
     if upstream.max_output_tokens:
         request = replace(request, max_tokens=min(request.max_tokens, upstream.max_output_tokens))
+    if client.tells_users_apart(upstream):
+        request = replace(request, pseudonym=pseudonym(user))
     if not stream:
         return client.complete(request, upstream=upstream, timeout=seconds)
     # The client gets its first keep-alive, and with it the status, when it has waited that long in all.
     handover = conf.CHAT_KEEP_ALIVE - (conf.CHAT_DEADLINE - seconds)
     idle_timeout = conf.CHAT_STREAM_IDLE_TIMEOUT
     return client.stream(request, upstream=upstream, timeout=seconds, idle_timeout=idle_timeout, handover=handover)
+
+
+def pseudonym(user: str) -> str:
+    """Return the name of `user` towards a provider, who can tell by it which requests are one user's and not whose."""
+    return salted_hmac("chat.pseudonym", user, algorithm="sha256").hexdigest()
 
 
 def learn(route: Route, user: str, failure: ProviderError | None, *, begun: bool = False) -> ProviderError | None:
@@ -173,8 +181,8 @@ def provider(entry: ProviderEntry) -> Provider:
 
 @cache
 def _client(entry: ProviderEntry, pool_size: int) -> Provider:
-    protocol = AnthropicProvider if entry.protocol == "anthropic" else OpenAIProvider
-    return protocol(
+    return Client(
+        PROTOCOLS[entry.protocol],
         key=entry.key,
         base_url=entry.base_url,
         api_key=entry.api_key or None,

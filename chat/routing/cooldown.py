@@ -26,7 +26,7 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.failures import CREDIT_SPENT, KEY_REFUSED, UNKNOWN_MODEL
+from chat.protocols.errors import CREDIT_SPENT, KEY_REFUSED, UNKNOWN_MODEL
 from chat.types import Route
 
 FAILURES_IN_A_ROW = 5

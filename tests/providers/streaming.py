@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chat.exceptions import ProviderError
-from chat.providers.anthropic import AnthropicProvider
+from chat.protocols.registry import PROTOCOLS
 from chat.providers.base import ChatStream
-from chat.providers.openai import OpenAIProvider
+from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
 from chat.types import ChatMessage, ChatRequest, Upstream, Usage
 from tests.support.loopback import Fault, LoopbackProvider
@@ -20,11 +20,17 @@ SHORT = 0.3
 
 
 def make(server: LoopbackProvider, protocol: str = "openai", timeout: float = 5.0):
-    kind, url = (OpenAIProvider, server.openai_url) if protocol == "openai" else (AnthropicProvider, server.url)
+    url = server.openai_url if protocol == "openai" else server.url
     # A transport reads all authorities, which takes longer than most tests here.
     transport = PLAIN if server.url.startswith("http:") else Transport(pool_size=2)
-    return kind(
-        key="acme", base_url=url, api_key="sk-test-1234", timeout=timeout, connect_timeout=2.0, transport=transport
+    return Client(
+        PROTOCOLS[protocol],
+        key="acme",
+        base_url=url,
+        api_key="sk-test-1234",
+        timeout=timeout,
+        connect_timeout=2.0,
+        transport=transport,
     )
 
 

@@ -12,7 +12,8 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.anthropic import AnthropicProvider
+from chat.protocols import anthropic
+from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
 from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
 from tests.support.loopback import status
@@ -28,7 +29,8 @@ def provider(server):
 
 
 def make(base_url, api_key="sk-ant-test-abcdef"):
-    return AnthropicProvider(
+    return Client(
+        anthropic,
         key="anthropic",
         base_url=base_url,
         api_key=api_key,
@@ -38,11 +40,11 @@ def make(base_url, api_key="sk-ant-test-abcdef"):
     )
 
 
-def ask(provider: AnthropicProvider, request: ChatRequest = REQUEST) -> ChatReply:
+def ask(provider: Client, request: ChatRequest = REQUEST) -> ChatReply:
     return provider.complete(request, upstream=Upstream("claude-x"), timeout=5)
 
 
-def failure(provider: AnthropicProvider, request: ChatRequest = REQUEST) -> ProviderError:
+def failure(provider: Client, request: ChatRequest = REQUEST) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
         ask(provider, request)
     assert all(isinstance(value, str) for value in caught.value.details.values())

@@ -14,7 +14,8 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.openai import OpenAIProvider
+from chat.protocols import openai
+from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
 from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
 from tests.support.loopback import Fault, status
@@ -37,14 +38,18 @@ def provider(server):
 
 def make(base_url, api_key="sk-test-abcdef", **options):
     common = {"timeout": 5.0, "connect_timeout": 1.0, "transport": Transport(pool_size=2)}
-    return OpenAIProvider(key="acme", base_url=base_url, api_key=api_key, **common | options)
+    return Client(openai, key="acme", base_url=base_url, api_key=api_key, **common | options)
 
 
-def ask(provider: OpenAIProvider, request: ChatRequest = REQUEST) -> ChatReply:
+def ask(provider: Client, request: ChatRequest = REQUEST) -> ChatReply:
     return provider.complete(request, upstream=Upstream("gpt-x"), timeout=5)
 
 
-def failure(provider: OpenAIProvider, request: ChatRequest = REQUEST) -> ProviderError:
+def written(provider: Client, upstream: Upstream):
+    return openai.write_request(REQUEST, upstream, host=provider.endpoint.host, stream=False)
+
+
+def failure(provider: Client, request: ChatRequest = REQUEST) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
         ask(provider, request)
     assert all(isinstance(value, str) for value in caught.value.details.values())
@@ -85,12 +90,12 @@ class TestRequest:
         ],
     )
     def test_name_of_the_limit(self, base_url, field):
-        assert make(base_url).payload(REQUEST, Upstream("m"))[field] == 50
+        assert written(make(base_url), Upstream("m"))[field] == 50
 
     @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
     def test_an_operator_names_the_limit(self, field):
         for base_url in ("https://api.openai.com/v1", "http://localhost:11434/v1"):
-            payload = make(base_url).payload(REQUEST, Upstream("m", limit_field=field))
+            payload = written(make(base_url), Upstream("m", limit_field=field))
             assert [name for name in payload if name.startswith("max_")] == [field]
 
     @pytest.mark.parametrize("request_id", ["", "с-русски", "a b", "a\r\nX-Evil: 1", "x" * 600])

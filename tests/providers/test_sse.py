@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chat.providers.sse import MAX_EVENT, Event, EventReader
+from chat.protocols.sse import MAX_EVENT, Event, EventReader
 
 
 def read(*pieces: bytes) -> list[Event]:

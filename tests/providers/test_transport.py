@@ -14,11 +14,12 @@ from email.utils import format_datetime
 import pytest
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError, ProviderUnavailableError
+from chat.protocols.payload import Response
+from chat.protocols.waits import retry_after
 from chat.providers.transport import addresses as where
 from chat.providers.transport.endpoint import Endpoint
-from chat.providers.transport.incoming import MAX_BODY, Response
+from chat.providers.transport.incoming import MAX_BODY
 from chat.providers.transport.pool import Transport
-from chat.providers.waits import retry_after
 from tests.support.loopback import Fault, LoopbackProvider, status
 from tests.support.rig import SLACK, eventually
 

@@ -417,7 +417,7 @@ def test_a_bug_in_a_client_is_a_500_told_once_with_what_it_took(rig, monkeypatch
     def broken(*args, **kwargs):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("chat.providers.openai.OpenAIProvider.read_reply", broken)
+    monkeypatch.setattr("chat.protocols.openai.read_reply", broken)
     response = rig.chat("pair")
     assert (response.status_code, response.json()["error"]) == (500, "internal_error")
     (attempt,) = rig.events("provider_attempt_failed")

@@ -9,6 +9,7 @@ import pytest
 
 from chat.exceptions import ProviderUnavailableError
 from chat.models import UsageRecord
+from chat.providers.client import Client
 from chat.routing import cooldown
 from chat.routing.hedging import race
 from tests.support.loopback import Fault, status
@@ -145,16 +146,14 @@ def test_the_deadline_holds_and_nothing_is_left_running(rig, settings):
 
 
 def test_a_bug_in_one_call_does_not_cost_the_other_ones_answer(rig, monkeypatch):
-    from chat.providers.openai import OpenAIProvider
+    real = Client.complete
 
-    real = OpenAIProvider.read_reply
-
-    def broken_first(self, data, request):
+    def broken_second(self, request, **how):
         if self.key == "second":
             raise RuntimeError("a bug")
-        return real(self, data, request)
+        return real(self, request, **how)
 
-    monkeypatch.setattr(OpenAIProvider, "read_reply", broken_first)
+    monkeypatch.setattr(Client, "complete", broken_second)
     rig.first.always = Fault("slow", seconds=1.0)
     assert rig.chat("pair").json()["provider"] == "first"
     (line,) = rig.events("provider_attempt_failed")

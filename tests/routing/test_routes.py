@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from chat.models import UsageRecord
-from chat.providers.anthropic import AnthropicProvider
-from chat.providers.openai import OpenAIProvider
+from chat.protocols.registry import PROTOCOLS
+from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
 from chat.routing import catalogue
-from chat.types import ChatMessage, ChatRequest, Upstream
+from chat.types import Upstream
 from tests.support.contract import check_error
 from tests.support.loopback import status
 from tests.support.loopback_faults import error
@@ -328,14 +328,19 @@ def test_and_nothing_elsewhere(house, auth_client, protocol):
     assert told_of_the_user((*rig.first.requests, *rig.second.requests)[0]) is None
 
 
-def test_the_vendors_themselves_are_told(settings):
-    request = ChatRequest((ChatMessage("user", "Hi"),), 16, pseudonym="p")
+@pytest.mark.parametrize(
+    ("protocol", "url", "pseudonyms", "told"),
+    [
+        ("openai", "https://api.openai.com/v1", None, True),
+        ("anthropic", "https://api.anthropic.com", None, True),
+        ("anthropic", "https://api.anthropic.com", False, False),
+        ("openai", "https://llm.example/v1", None, False),
+    ],
+)
+def test_the_vendors_themselves_are_told(protocol, url, pseudonyms, told):
     common = {"key": "k", "api_key": "k", "timeout": 5.0, "connect_timeout": 5.0, "transport": Transport()}
-    openai = OpenAIProvider(base_url="https://api.openai.com/v1", **common)
-    anthropic = AnthropicProvider(base_url="https://api.anthropic.com", **common)
-    assert openai.payload(request, Upstream("m"))["safety_identifier"] == "p"
-    assert anthropic.payload(request, Upstream("m"))["metadata"] == {"user_id": "p"}
-    assert "metadata" not in anthropic.payload(request, Upstream("m", pseudonyms=False))
+    client = Client(PROTOCOLS[protocol], base_url=url, **common)
+    assert client.tells_users_apart(Upstream("m", pseudonyms=pseudonyms)) is told
 
 
 @pytest.mark.parametrize(

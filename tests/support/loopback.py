@@ -2,7 +2,7 @@
 
     with LoopbackProvider() as server:
         server.then("hang", status(429, {"retry-after": "7"}), "ok")     # one for each request, in order
-        OpenAIProvider(base_url=server.openai_url, …)                     # after those: `server.always`, "ok"
+        Client(openai, base_url=server.openai_url, …)                     # after those: `server.always`, "ok"
 
 `always` may also be a function from `Recorded` to a fault. Faults, by name, or as `Fault(name, …)` to set more:
 

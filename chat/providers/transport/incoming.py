@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import requests
@@ -16,6 +15,7 @@ from urllib3.util.wait import wait_for_read
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError, ProviderUnavailableError
 from chat.observability.redaction import mask_secrets
+from chat.protocols.payload import Response
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.framing import Framing
 from chat.providers.transport.sockets import call
@@ -28,15 +28,6 @@ MAX_ERROR_BODY = 1024 * 1024
 CHUNK = 64 * 1024
 LONGEST_DRAIN = 0.2
 """Seconds that the end of a body which holds nothing more is waited for, so that its connection can be used again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A provider's whole answer. `headers` may be looked up in any case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Incoming:

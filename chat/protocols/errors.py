@@ -17,10 +17,10 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.observability.redaction import EXAMINED, excerpt, mask_secrets
-from chat.providers.payload import parse_object
-from chat.providers.transport.incoming import Response
-from chat.providers.waits import duration, retry_after, wait_in
+from chat.observability.redaction import EXAMINED
+from chat.protocols.payload import Response, error_object
+from chat.protocols.waits import duration, wait_in
+from chat.types import ChatRequest
 
 
 class Verdict(NamedTuple):
@@ -92,6 +92,23 @@ STATUS_OF_WORD = {
 """The status that OpenAI and Anthropic give to an error of this type or code where the status is still to be sent."""
 
 
+CODES = ("unsupported_value", "unsupported_parameter")
+OUR_NAMES = {"stop_sequences": "stop"}
+FIELDS = (
+    *("temperature", "top_p", "stop", "stop_sequences", "name"),
+    *("max_tokens", "max_completion_tokens", "reasoning_effort", "thinking", "output_config"),
+)
+"""The fields that we may send beside the model and the messages."""
+_NAME = rf"[`'\"]?(?P<{{}}>{'|'.join(FIELDS)})[`'\"]?"
+REFUSALS = re.compile(
+    rf"\s*(?:{_NAME.format('a')} (?:is deprecated|is not supported|is unsupported|and `\w+` cannot both be specified)\b"
+    rf"|Unsupported (?:parameter|value): {_NAME.format('b')}"
+    rf"|Argument not supported on this model: {_NAME.format('c')}"
+    rf"|Model \S{{1,200}} does not support parameter {_NAME.format('d')})"
+)
+"""The beginnings of a 400's message that name the field, where no code and no `param` does."""
+
+
 class ProviderSays(NamedTuple):
     """The parts of an error body, as found; each is "" where there is none. `words` are further words of a machine's,
     such as Google's `status` and `reason`; `wait` is the seconds that the body asks us to wait."""
@@ -109,7 +126,37 @@ class ProviderSays(NamedTuple):
         return (self.code, self.type, *self.words)
 
 
-def read_error(body: bytes) -> ProviderSays:
+class Failure(NamedTuple):
+    """An error as it was read. `status` is what the provider means by it, which may have come after a 200."""
+
+    status: int
+    says: ProviderSays
+    verdict: Verdict
+
+
+def read_error(
+    response: Response, request: ChatRequest, words: Mapping[str, Verdict], phrases: Mapping[str, Verdict]
+) -> Failure | None:
+    """Return what an error means; None for one under a status of success that does not say what it is.
+
+    `words` are a format's codes and types that say more than a 4xx status; `phrases` are regular expressions for the
+    beginning of a message, where no code tells these cases apart.
+    """
+    says = said(response.body)
+    status = _status_meant(says, words) if 200 <= response.status < 300 else response.status
+    if status is None:
+        return None
+    name = _field_refused(status, says)
+    if name in request.optional():
+        verdict = NOT_ACCEPTED._replace(meaning=f"this upstream model does not take {name}", param=name)
+    elif name:
+        verdict = UNEXPECTED._replace(meaning=f"it does not take {name} as models.toml has it sent", param=name)
+    else:
+        verdict = _verdict(status, says, words, phrases, (message.content for message in request.messages))
+    return Failure(status, says, verdict)
+
+
+def said(body: bytes) -> ProviderSays:
     """Return the parts of an error body. Bodies of any shape are taken: HTML, empty, a list, `error` as a string."""
     data = error_object(body)
     if data is None:
@@ -142,40 +189,21 @@ def read_error(body: bytes) -> ProviderSays:
     )
 
 
-def error_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object of a body, or the first one of a list, as Google's OpenAI API sends it."""
-    data = parse_object(body)
-    if data is None and body[:64].lstrip().startswith(b"["):
-        first = parse_object(b'{"list": ' + body + b"}")
-        items = first["list"] if first else []
-        data = items[0] if items and isinstance(items[0], dict) else None
-    return data
-
-
-def is_error(data: Mapping[str, Any]) -> bool:
-    """Return whether a body or an event of a status of success tells an error, with or without an `error` envelope."""
-    if data.get("error") or data.get("type") == "error" or data.get("object") == "error":
-        return True
-    bare = isinstance(data.get("message"), str) or isinstance(data.get("detail"), str | list)
-    return bare and not {"choices", "content", "delta", "usage"} & data.keys()
-
-
-def verdict_on(
+def _verdict(
     status: int,
     says: ProviderSays,
     words: Mapping[str, Verdict],
-    phrases: Mapping[str, Verdict] | None = None,
-    contents: Iterable[str] = (),
+    phrases: Mapping[str, Verdict],
+    contents: Iterable[str],
 ) -> Verdict:
-    """Return the meaning of an error status. `words` are a protocol's codes and types that say more than a 4xx status;
-    `phrases` are regular expressions for the beginning of a message, where no code tells these cases apart. `contents`
-    are the request's messages, since a server may do no more than repeat one."""
+    """Return the meaning of an error status. `contents` are the request's messages, since a server may do no more than
+    repeat one."""
     if 400 <= status < 500:
         for word in says.all_words:
             if word in words:
                 return words[word]
         start = says.message[:500].lstrip()
-        for phrase, verdict in (phrases or {}).items():
+        for phrase, verdict in phrases.items():
             found = re.match(phrase, start, re.IGNORECASE)
             about_policy = verdict is AGAINST_POLICY
             if found and (status in POLICY_STATUSES or not about_policy) and not _is_echo(found[0], contents):
@@ -188,7 +216,7 @@ def _is_echo(phrase: str, contents: Iterable[str]) -> bool:
     return any(phrase.lower() in content.lower() for content in contents)
 
 
-def status_meant(says: ProviderSays, words: Mapping[str, Verdict]) -> int | None:
+def _status_meant(says: ProviderSays, words: Mapping[str, Verdict]) -> int | None:
     """Return the status of an error that came after a 200; None where it does not say what it is.
 
     Some servers (vLLM, llama.cpp, OpenRouter, Google) put the status itself where others have a code.
@@ -201,54 +229,14 @@ def status_meant(says: ProviderSays, words: Mapping[str, Verdict]) -> int | None
     return 400 if {*says.all_words} & words.keys() else None
 
 
-def provider_error(
-    provider: str,
-    response: Response,
-    verdict: Verdict,
-    says: ProviderSays,
-    *,
-    contents: Iterable[str] = (),
-    secrets: Iterable[str] = (),
-    usage: Any = None,
-    within: str = "",
-) -> ProviderError:
-    """The exception for `verdict`, with everything that a log may know of `response`.
-
-    `contents` are the request's messages, which must not be found in it, and neither must `secrets`. `within` is
-    added to "answered <status>".
-    """
-    contents, secrets = list(contents), list(secrets)
-    facts = {
-        "error_type": _machines(says.type, secrets),
-        "error_code": _machines(says.code, secrets),
-        "provider_request_id": request_id_of(response, says),
-        "text": excerpt(says.message, contents, secrets),
-    }
-    details = {name: value for name, value in facts.items() if value}
-    words = "/".join(details[name] for name in ("error_type", "error_code") if name in details)
-    message = f"{provider} answered {response.status}{within}{words and f' ({words})'}: {verdict.meaning}"
-    wait = retry_after(response.headers) or says.wait
-    common: dict[str, Any] = {"retry_after": wait, "details": details, "usage": usage}
-    if verdict.param:
-        details["param"] = verdict.param
-    if verdict.error is ProviderError:
-        details["kind"] = verdict.fact
-    if verdict.error is ProviderRequestRejectedError:
-        common |= {"reason": verdict.fact, "param": verdict.param}
-    return verdict.error(provider, response.status, message, **common)
-
-
-def _machines(word: str, secrets: Iterable[str]) -> str:
-    """Return an error's type or code for the log, "" where it is no word of a machine's and may be a user's."""
-    return mask_secrets(word, secrets) if re.fullmatch(r"[\w.:/-]{1,100}", word, re.ASCII) else ""
-
-
-def request_id_of(response: Response, says: ProviderSays) -> str:
-    """The provider's own id of the request, which its support asks for, or ""."""
-    for value in (response.headers.get("x-request-id"), response.headers.get("request-id"), says.request_id):
-        if value and re.fullmatch(r"[\w.:-]{1,128}", value, re.ASCII):
-            return value
-    return ""
+def _field_refused(status: int, says: ProviderSays) -> str:
+    """Return the field that an error refuses, by our own name for it, or "" where the error is about something else."""
+    if status not in (400, 422):
+        return ""
+    phrase = REFUSALS.match(says.message[:500])
+    named = says.param if says.code in CODES and says.param in FIELDS else ""
+    named = named or (next(filter(None, phrase.groups())) if phrase else "")
+    return OUR_NAMES.get(named, named)
 
 
 def _word(value: Any) -> str:

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
-from chat.providers.failures import is_error
-from chat.providers.payload import UnusableReply, as_text, parse_object
-from chat.providers.sse import Event, EventReader
-from chat.providers.transport.incoming import Incoming, Response
-from chat.types import ChatReply, ChatRequest, FinishReason, Usage
-
-if TYPE_CHECKING:
-    from chat.providers.http import HTTPProvider
-
+from chat.protocols.payload import Heard, Response, UnusableReply, as_text, finish_reason, is_error, parse_object
+from chat.protocols.sse import Event, EventReader
+from chat.providers.reading import Reading
+from chat.providers.transport.incoming import Incoming
+from chat.types import ChatReply, FinishReason, Usage
 
 WHITE = b" \t\r\n\xef\xbb\xbf"
 """Bytes that may stand before an answer and say nothing; the last three are a byte order mark."""
 
 
-@dataclass(slots=True)
-class Heard:
-    """What the events so far have told besides text. `reason` is the protocol's own finish reason, `usage_report` its
-    own usage object where that comes in parts; `done` means that the event came which must be the last,
-    `counted` that the output was counted after it had begun."""
-
-    usage: Usage | None = None
-    usage_report: dict[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-    refused: bool = False
-    stop_sequence: str = ""
-    done: bool = False
-    counted: bool = False
-
-
 class HTTPStream:
     """See `ChatStream`. `idle_timeout` is seconds. Nothing may be read of it before `begin`."""
 
-    def __init__(
-        self, provider: HTTPProvider, request: ChatRequest, incoming: Incoming, *, idle_timeout: float
-    ) -> None:
+    def __init__(self, reading: Reading, incoming: Incoming, *, idle_timeout: float) -> None:
         self.finish_reason: FinishReason | None = None
-        self._provider, self._request, self._incoming = provider, request, incoming
+        self._reading, self._protocol, self._incoming = reading, reading.protocol, incoming
         self._idle_timeout = idle_timeout
         self._heard, self._reader = Heard(), EventReader()
         self._events: deque[Event] = deque()
@@ -78,7 +55,9 @@ class HTTPStream:
                 if left <= 0 and thinks:
                     return
                 if left <= 0:
-                    raise ProviderTimeoutError(self._provider.key, None, "neither text nor a sign of life came in time")
+                    raise ProviderTimeoutError(
+                        self._reading.provider, None, "neither text nor a sign of life came in time"
+                    )
                 text = self._next(left, idle=self._idle_timeout if self._is_alive else left, alive=self._is_alive)
                 self._first += text or ""
         except ProviderError as exc:
@@ -88,7 +67,7 @@ class HTTPStream:
         """See `ChatStream.next`."""
         try:
             if self._closed and not self.finish_reason:
-                raise InvalidProviderResponseError(self._provider.key, None, "the stream was closed")
+                raise InvalidProviderResponseError(self._reading.provider, None, "the stream was closed")
             if self._first:
                 text, self._first = self._first, ""
                 return text
@@ -120,10 +99,10 @@ class HTTPStream:
 
     def _end(self) -> str | None:
         if self._page is None:
-            may_omit = self._provider.may_omit_terminator and self._incoming.framing.is_told
+            may_omit = self._protocol.MAY_OMIT_TERMINATOR and self._incoming.framing.is_told
             self._complete(may_omit_terminator=may_omit)
             return self._last_half()
-        reply = self._provider.read_whole(self._response(bytes(self._page)), self._request)
+        reply = self._reading.whole(self._response(bytes(self._page)))
         self.finish_reason, self._heard.usage = reply.finish_reason, reply.usage
         self._heard.stop_sequence = reply.stop_sequence
         self._incoming.finish()
@@ -151,7 +130,7 @@ class HTTPStream:
             self._last_byte = time.monotonic()
             self._read(piece)
         elif (silent := time.monotonic() - self._last_byte) >= idle:
-            raise ProviderTimeoutError(self._provider.key, None, f"the stream was silent for {silent:.1f} s")
+            raise ProviderTimeoutError(self._reading.provider, None, f"the stream was silent for {silent:.1f} s")
 
     def _read(self, piece: bytes) -> None:
         # Some servers label events as JSON, and some answer a request for events in one piece, labelled as events.
@@ -171,7 +150,7 @@ class HTTPStream:
         if self.finish_reason:
             return ""
         text, data = "", event.data.strip()
-        if data == self._provider.terminator:
+        if data == self._protocol.TERMINATOR:
             self._heard.done = True
         elif data or event.name == "error":
             text = self._read_event(event)
@@ -184,9 +163,9 @@ class HTTPStream:
         if data is None:
             raise self._unusable("an event is no JSON object", event.data)
         if is_error(data) or event.name == "error":
-            raise self._provider.reported(self._response(event.data), self._request, self.usage)
+            raise self._reading.failed(self._response(event.data), self.usage)
         try:
-            return self._provider.read_event(data, self._heard)
+            return self._protocol.read_event(data, self._heard)
         except UnusableReply as reply:
             unusable = reply
         raise self._unusable(unusable.why, event.data)
@@ -197,12 +176,13 @@ class HTTPStream:
             raise self._unusable("it ended without the event that must be the last")
         if self._heard.reason is None:
             raise self._unusable("it ended without a finish reason")
-        finish = self._provider.finish(self._heard.reason, self.usage, self._request)
+        most = self._reading.request.max_tokens
+        finish = finish_reason(self._heard.reason, self._protocol.FINISH_REASONS, self.usage, most)
         self.finish_reason = "content_filter" if self._heard.refused else finish
         self._incoming.finish()
 
     def _unusable(self, why: str, body: bytes = b"") -> ProviderError:
-        return self._provider.unusable(self._response(body), self._request, UnusableReply(why, self.usage))
+        return self._reading.unusable(self._response(body), UnusableReply(why, self.usage))
 
     def _response(self, body: bytes) -> Response:
         return Response(self._incoming.status, self._incoming.headers, body)

@@ -1,0 +1,32 @@
+"""Anthropic's errors. Source: platform.claude.com/docs/en/api/errors and /api/rate-limits."""
+
+from __future__ import annotations
+
+from chat.protocols import errors
+from chat.protocols.errors import AGAINST_POLICY, CREDIT_SPENT, KEY_REFUSED, TOO_LARGE, TOO_LONG, UNKNOWN_MODEL
+from chat.protocols.payload import Response
+from chat.types import ChatRequest
+
+WORDS = {
+    "enforced_spend_limit_reached": CREDIT_SPENT,
+    "contract_spend_limit_reached": CREDIT_SPENT,
+    "billing_error": CREDIT_SPENT,
+    "authentication_error": KEY_REFUSED,
+    "not_found_error": UNKNOWN_MODEL,
+    "request_too_large": TOO_LARGE,
+}
+"""Values of `error.details.error_code` and `error.type`."""
+
+PHRASES = {
+    "you have reached your specified api usage limits": CREDIT_SPENT,
+    "your credit balance is too low": CREDIT_SPENT,
+    "prompt is too long": TOO_LONG,
+    "input length and `max_tokens` exceed context limit": TOO_LONG,
+    "output blocked by content filtering policy": AGAINST_POLICY,
+}
+"""How the message of a 400 begins, where nothing else tells these cases from a bad request."""
+
+
+def read_error(response: Response, request: ChatRequest) -> errors.Failure | None:
+    """See `Protocol.read_error`."""
+    return errors.read_error(response, request, WORDS, PHRASES)

@@ -1,0 +1,35 @@
+"""OpenAI's Chat Completions API, and the many servers that speak it: Ollama, vLLM, llama.cpp, Groq, Mistral …
+
+Source: platform.openai.com/docs/api-reference/chat and /docs/guides/error-codes.
+"""
+
+from __future__ import annotations
+
+from chat.protocols.openai.errors import read_error
+from chat.protocols.openai.reply import FINISH_REASONS, read_event, read_reply
+from chat.protocols.openai.request import headers, request_headers, root, takes, write_request
+
+__all__ = [
+    "FINISH_REASONS",
+    "MAY_OMIT_TERMINATOR",
+    "MODELS_PATH",
+    "PATH",
+    "TERMINATOR",
+    "VENDOR",
+    "headers",
+    "read_error",
+    "read_event",
+    "read_reply",
+    "request_headers",
+    "root",
+    "takes",
+    "write_request",
+]
+
+VENDOR = "api.openai.com"
+PATH = "/chat/completions"
+MODELS_PATH = "/models"
+TERMINATOR: bytes | None = b"[DONE]"
+# The API's own clients do not ask for [DONE], so servers exist that never send it. The finish reason says that the
+# model was done, and HTTP that nothing was lost after it; where HTTP cannot say so, the answer counts as cut.
+MAY_OMIT_TERMINATOR = True

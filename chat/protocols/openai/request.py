@@ -1,0 +1,76 @@
+"""A chat as OpenAI's clients ask for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from chat.protocols import fields
+from chat.types import SAMPLING, ChatMessage, ChatRequest, Upstream
+
+MOST_STOPS = 4
+REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
+"""The beginning of the names of OpenAI's models that think. They refuse sampling while they do."""
+ALWAYS_THINKING = re.compile(r"(?:ft:)?o\d")
+OPENAI_HOSTS = (
+    ".openai.com",
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+)
+
+
+def root(base_url: str) -> str:
+    """See `Protocol.root`."""
+    return base_url
+
+
+def headers(api_key: str) -> dict[str, str]:
+    """See `Protocol.headers`."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def request_headers(request: ChatRequest) -> Mapping[str, str]:
+    """See `Protocol.request_headers`."""
+    # OpenAI keeps it beside its own id, so that its support can find a request that never got an answer.
+    return {"X-Client-Request-Id": request.request_id} if re.fullmatch(r"[!-~]{1,512}", request.request_id) else {}
+
+
+def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream: bool) -> dict[str, Any]:
+    """See `Protocol.write_request`."""
+    optional = fields.to_send(request, upstream, takes)
+    named = optional.pop("name", False)
+    body: dict[str, Any] = {
+        "model": upstream.model,
+        "messages": [_message(message, named) for message in request.messages],
+        upstream.limit_field or _limit_field(host): request.max_tokens,
+    }
+    if upstream.effort:
+        body["reasoning_effort"] = upstream.effort
+    if request.pseudonym:
+        body["safety_identifier"] = request.pseudonym
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return body | optional
+
+
+def takes(name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+    """See `Protocol.takes`. Source: OpenAI's guides to its reasoning models and to GPT-6."""
+    model = upstream.model.rpartition("/")[2]  # OpenRouter's names begin with the maker's
+    if name == "stop":
+        return len(asked["stop"]) <= MOST_STOPS
+    if name in SAMPLING and REASONING.match(model):
+        return upstream.effort == "none" and not ALWAYS_THINKING.match(model)
+    return True
+
+
+def _message(message: ChatMessage, named: bool) -> dict[str, str]:
+    name = {"name": message.name} if named and message.name else {}
+    return {"role": message.role, "content": message.content, **name}
+
+
+def _limit_field(host: str) -> str:
+    # OpenAI's newer models refuse `max_tokens`. Several compatible servers (Ollama, LM Studio, older llama.cpp) ignore
+    # its successor in silence, which would leave the output, and so the user's budget, without a bound.
+    return "max_completion_tokens" if host.partition(":")[0].endswith(OPENAI_HOSTS) else "max_tokens"

@@ -1,0 +1,121 @@
+"""Reading JSON that a stranger wrote: the values in it, how a reply ended, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from chat.types import FinishReason, Usage
+
+MOST_TOKENS = 10_000_000
+"""No model has so long a context; a larger count is nonsense."""
+
+
+class Response(NamedTuple):
+    """A whole answer. `headers` may be looked up in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class UnusableReply(Exception):
+    """A successful answer says nothing usable. `why` is for the log; `usage` is what it cost nevertheless."""
+
+    def __init__(self, why: str, usage: Usage | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.usage = usage
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the events so far have told besides text. `reason` is the format's own finish reason, `usage_report` its
+    own usage object where that comes in parts; `done` means that the event came which must be the last,
+    `counted` that the output was counted after it had begun."""
+
+    usage: Usage | None = None
+    usage_report: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    refused: bool = False
+    stop_sequence: str = ""
+    done: bool = False
+    counted: bool = False
+
+
+def parse_object(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in `body`, or None if it holds anything else."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Return `value` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_text(value: Any) -> str:
+    """Return `value` if it is a string, fit for UTF-8, JSON and PostgreSQL, else "". The two halves of a character that
+    were escaped one by one become that character, and a half alone U+FFFD."""
+    text = part_of(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def part_of(value: Any) -> str:
+    """Return `value` if it is a string, else "": a part of a text, which may begin or end in half a character."""
+    return value.replace("\x00", "") if isinstance(value, str) else ""
+
+
+def error_object(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of a body, or the first one of a list, as Google's OpenAI API sends it."""
+    data = parse_object(body)
+    if data is None and body[:64].lstrip().startswith(b"["):
+        first = parse_object(b'{"list": ' + body + b"}")
+        items = first["list"] if first else []
+        data = items[0] if items and isinstance(items[0], dict) else None
+    return data
+
+
+def is_error(data: Mapping[str, Any]) -> bool:
+    """Return whether a body or an event of a status of success tells an error, with or without an `error` envelope."""
+    if data.get("error") or data.get("type") == "error" or data.get("object") == "error":
+        return True
+    bare = isinstance(data.get("message"), str) or isinstance(data.get("detail"), str | list)
+    return bare and not {"choices", "content", "delta", "usage"} & data.keys()
+
+
+def finish_reason(reason: Any, reasons: Mapping[str, FinishReason], usage: Usage | None, most: int) -> FinishReason:
+    """Return our word for a format's finish reason; `most` are the tokens that the answer could have.
+
+    An unknown or missing one comes with text that is usable; that it was cut is then told by its length alone.
+    """
+    known = reasons.get(reason) if isinstance(reason, str) else None
+    cut = usage is not None and usage.completion_tokens >= most
+    return known or ("length" if cut else "stop")
+
+
+def count(value: Any) -> int | None:
+    """Return `value` if it can be a number of tokens, else None."""
+    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return value if sane else None
+
+
+def usage_of(prompt_tokens: int | None, completion_tokens: int | None, total_tokens: int | None = None) -> Usage | None:
+    """Return both counts, or None if either is missing or nothing at all was counted (some servers send only zeros).
+
+    A total above their sum is what was billed: xAI and Google count the thinking beside the completion. Beside a prompt
+    of zero it says nothing of the completion.
+    """
+    if prompt_tokens is None or completion_tokens is None or prompt_tokens + completion_tokens == 0:
+        return None
+    thought = (total_tokens or 0) - prompt_tokens if prompt_tokens else 0
+    return Usage(prompt_tokens, max(completion_tokens, thought))
