@@ -1,10 +1,12 @@
 """The environment, read strictly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from chat.conf.declared import Setting
 
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
@@ -41,3 +43,10 @@ class Environment(environ.Env):  # type: ignore[misc]  # published without types
             return read(text)
         except ValueError:
             raise ImproperlyConfigured(f"The environment variable {var} is {text!r}; it must be {kind}.") from None
+
+    def values(self, declared: Mapping[str, Setting[Any]]) -> dict[str, Any]:
+        """Return the value of each setting, by name. Raises `ImproperlyConfigured`, naming the first that is wrong."""
+        values: dict[str, Any] = {}
+        for name, setting in declared.items():
+            values[name] = self.get_value(name, setting.kind, setting.default_after(values))
+        return values

@@ -23,23 +23,23 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from chat.conf.declared import DECLARED
 from genai_site.connections import MOST_GATHERED, TimedBody, Waiting
 from genai_site.environment import Environment
 
 env = Environment()
-chats = env.int("CHAT_MAX_IN_FLIGHT", 600)
-deadline = env.float("CHAT_DEADLINE", 60.0)
+declared = env.values(DECLARED)
 
 bind = env.str("BIND", "127.0.0.1:8000")
 worker_class = "genai_site.gunicorn.Worker"
-workers = env.int("WEB_CONCURRENCY", 1)
-threads = chats + 32
+workers = declared["WEB_CONCURRENCY"]
+threads = declared["CHAT_MAX_IN_FLIGHT"] + 32
 # Those that wait hold no thread, only a descriptor each.
 descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 worker_connections = max(2 * threads, min(10_000, descriptors - 1_000))
 backlog = 2048
 keepalive = 65  # longer than a balancer's own, or it would use a connection that is just being closed
-graceful_timeout = int(deadline) + 10
+graceful_timeout = int(declared["CHAT_DEADLINE"]) + 10
 timeout = 60  # a worker that gives no sign of life at all, whatever its chats do
 control_socket_disable = True
 forwarder_headers = ""  # a header of a proxy's, or of a stranger's behind one, does not say where the site begins

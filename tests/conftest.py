@@ -19,6 +19,7 @@ from django.core.cache import caches
 from chat.backends import cache
 from chat.billing import outbox
 from chat.completion import reply_cache
+from chat.conf import conf
 from chat.observability.redaction import keep_private
 from chat.routing import attempts, catalogue, cooldown
 from tests.support import servers
@@ -46,11 +47,11 @@ def own_redis_database(url: str) -> str:
     return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + WORKER}").geturl()
 
 
-if settings.REDIS_URL:
-    settings.REDIS_URL = os.environ["REDIS_URL"] = own_redis_database(settings.REDIS_URL)
+if conf.REDIS_URL:
+    os.environ["REDIS_URL"] = own_redis_database(conf.REDIS_URL)
     for entry in settings.CACHES.values():
         if str(entry.get("LOCATION", "")).startswith("redis"):
-            entry["LOCATION"] = settings.REDIS_URL
+            entry["LOCATION"] = os.environ["REDIS_URL"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,7 +76,7 @@ def _clean_start() -> None:
     cooldown._seen.clear()
     outbox.pending.clear()
     outbox._rests_until = 0.0
-    attempts._transport(settings.PROVIDER_POOL_SIZE).close()  # those to its providers, which are gone
+    attempts._transport(conf.PROVIDER_POOL_SIZE).close()  # those to its providers, which are gone
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------

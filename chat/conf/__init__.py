@@ -1,52 +1,12 @@
-"""A typed, lazy view of the settings this app reads; `genai_site/settings/base.py` has their defaults and meaning.
-
-Nothing is copied at import time, so `override_settings` works in tests.
-"""
+"""The settings that this app reads, with their types."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
 
+from chat.conf.declared import Settings
 
-class Conf:
-    """`conf.CHAT_DEADLINE` is `settings.CHAT_DEADLINE` with a type."""
-
-    CHAT_MODELS_FILE: str
-    CHAT_SIMULATOR: bool
-    CHAT_DEADLINE: float
-    CHAT_MAX_ATTEMPTS: int
-    CHAT_HEDGE_AFTER: float | None
-    CHAT_MAX_IN_FLIGHT: int
-    CHAT_MAX_IN_FLIGHT_PER_USER: int
-    CHAT_RATE_LIMIT: str
-    CONVERSATION_RATE_LIMIT: str
-    LOGIN_RATE_LIMIT: str
-    BAD_KEY_RATE_LIMIT: str
-    CONVERSATIONS_PER_USER: int
-    MESSAGES_PER_CONVERSATION: int
-    CHAT_TOKEN_ESTIMATE: str
-    CHAT_STREAM_IDLE_TIMEOUT: float
-    CHAT_STREAM_MAX: float
-    CHAT_KEEP_ALIVE: float
-    MAX_BODY_BYTES: int
-    MAX_V1_BODY_BYTES: int
-    REPLY_CACHE_TTL: int
-    RESERVATION_MARGIN: float
-    TOKEN_BUDGET_DEFAULT: int
-    TOKEN_BUDGET_PERIOD: str
-    TRUSTED_PROXY_HOPS: int
-    UPGRADE_URL: str | None
-    PROVIDER_POOL_SIZE: int
-    SIMULATOR_LATENCY: float
-    SIMULATOR_FAILURE_RATE: float
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(settings, name)
-
-
-conf = Conf()
+conf = Settings()
 
 
 def largest_body(path: str) -> int:

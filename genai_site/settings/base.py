@@ -1,5 +1,8 @@
-"""Settings that every environment shares. Each value that an operator may change is read from the environment here,
-with its default beside it; genai_site/docs/configure.md says what each one means."""
+"""Settings that every environment shares.
+
+Most of what an operator may change is declared in chat/conf/declared.py; the rest is read from the environment here,
+with its default beside it. genai_site/docs/configure.md says what each one means.
+"""
 
 import sys
 from datetime import timedelta
@@ -10,12 +13,18 @@ from urllib.parse import urlsplit
 from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 
+from chat.conf.declared import DECLARED
 from genai_site.environment import Environment
 from genai_site.logging import configure_logging
 from genai_site.private_files import PrivateDatabase
 
 env = Environment()
 BASE_DIR = Path(__file__).resolve().parents[2]
+
+declared = env.values(DECLARED)
+declared["CHAT_HEDGE_AFTER"] = declared["CHAT_HEDGE_AFTER"] or None  # 0 is off
+declared["CHAT_MODELS_FILE"] = declared["CHAT_MODELS_FILE"] or str(BASE_DIR / "genai_site" / "models.toml")
+globals().update(declared)
 
 # --- Django ---------------------------------------------------------------------------------------------------------
 DEBUG = False
@@ -30,9 +39,8 @@ STATIC_URL = "static/"
 LOGIN_URL = "rest_framework:login"
 LOGIN_REDIRECT_URL = "/"
 CSRF_FAILURE_VIEW = "chat.handlers.csrf_failure"
-MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440)
-MAX_V1_BODY_BYTES = env.int("MAX_V1_BODY_BYTES", 33_554_432)  # images and long histories, as the vendors take them
-DATA_UPLOAD_MAX_MEMORY_SIZE = max(MAX_BODY_BYTES, MAX_V1_BODY_BYTES)  # Django's own, behind ours
+# Django's own, behind ours.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(declared["MAX_BODY_BYTES"], declared["MAX_V1_BODY_BYTES"])
 
 INSTALLED_APPS = [
     "chat",  # first, for its templates and its runserver
@@ -90,7 +98,6 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- front ends of other origins --------------------------------------------------------------------------------------
 # Nobody's until it is named. Their users' keys come in a header, so cookies (CORS_ALLOW_CREDENTIALS) stay out of it.
-CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_EXPOSE_HEADERS = [
     "x-request-id",
     "request-id",
@@ -163,8 +170,9 @@ def database(url: str) -> dict[str, Any]:
         # By default each failed try to connect doubles the wait for the next: after a long outage the pool would come
         # back minutes after the server. Once it has given up, the next request makes it try anew. One worker opens
         # one connection at a time, and waits two seconds for a host that has vanished.
-        pool = {"min_size": min(2, DATABASE_POOL), "max_size": DATABASE_POOL, "timeout": 1.5, "reconnect_timeout": 0.75}
-        pool["num_workers"] = DATABASE_POOL
+        most = declared["DATABASE_POOL"]
+        pool = {"min_size": min(2, most), "max_size": most, "timeout": 1.5, "reconnect_timeout": 0.75}
+        pool["num_workers"] = most
         # A host that vanishes resets nothing, and the kernel would go on for minutes. The first is for bytes that are
         # not acknowledged (milliseconds), the others are for a wait in which none are under way (seconds).
         vanished = {"tcp_user_timeout": 2000, "keepalives_idle": 1, "keepalives_interval": 1}
@@ -209,15 +217,10 @@ def cache(url: str | None) -> dict[str, Any]:
     }
 
 
-DATABASE_POOL = env.int("DATABASE_POOL", 10)
-REDIS_URL = env.str("REDIS_URL", "")
 DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
-CACHES = cache(REDIS_URL)
+CACHES = cache(declared["REDIS_URL"])
 RATELIMIT_IP_META_KEY = "chat.throttling.address_of"
-RATELIMIT_USE_CACHE = "counters" if REDIS_URL else "default"
-
-# --- the network ------------------------------------------------------------------------------------------------------
-TRUSTED_PROXY_HOPS = env.int("TRUSTED_PROXY_HOPS", 0)
+RATELIMIT_USE_CACHE = "counters" if declared["REDIS_URL"] else "default"
 
 # --- the API ----------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -247,37 +250,10 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["chat.api.openapi.without_trailing_slash"],
     "POSTPROCESSING_HOOKS": [],
 }
-KEY_TTL_DAYS = env.int("KEY_TTL_DAYS", 365)
 KNOX_TOKEN_MODEL = "knox.AuthToken"  # its own default, which the migrations of what points there must find
-LOGIN_RATE_LIMIT = env.str("LOGIN_RATE_LIMIT", "10/5m")
-BAD_KEY_RATE_LIMIT = env.str("BAD_KEY_RATE_LIMIT", "600/m")
-REST_KNOX = {"TOKEN_TTL": timedelta(days=KEY_TTL_DAYS)}
+REST_KNOX = {"TOKEN_TTL": timedelta(days=declared["KEY_TTL_DAYS"])}
 
-# --- chats ------------------------------------------------------------------------------------------------------------
-CHAT_MODELS_FILE = env.str("CHAT_MODELS_FILE", str(BASE_DIR / "genai_site" / "models.toml"))
 CHAT_SIMULATOR = True
-CHAT_DEADLINE = env.float("CHAT_DEADLINE", 60.0)
-CHAT_MAX_ATTEMPTS = env.int("CHAT_MAX_ATTEMPTS", 3)
-CHAT_HEDGE_AFTER = env.float("CHAT_HEDGE_AFTER", 0.0) or None
-CHAT_MAX_IN_FLIGHT = env.int("CHAT_MAX_IN_FLIGHT", 600)
-CHAT_MAX_IN_FLIGHT_PER_USER = env.int("CHAT_MAX_IN_FLIGHT_PER_USER", max(1, CHAT_MAX_IN_FLIGHT // 10))
-CHAT_STREAM_IDLE_TIMEOUT = env.float("CHAT_STREAM_IDLE_TIMEOUT", 30.0)
-CHAT_STREAM_MAX = env.float("CHAT_STREAM_MAX", 600.0)
-CHAT_KEEP_ALIVE = env.float("CHAT_KEEP_ALIVE", 15.0)
-CHAT_TOKEN_ESTIMATE = env.str("CHAT_TOKEN_ESTIMATE", "natural")
-CONVERSATION_RATE_LIMIT = env.str("CONVERSATION_RATE_LIMIT", "30/m")
-CONVERSATIONS_PER_USER = env.int("CONVERSATIONS_PER_USER", 1_000)
-MESSAGES_PER_CONVERSATION = env.int("MESSAGES_PER_CONVERSATION", 2_000)
-CHAT_RATE_LIMIT = env.str("CHAT_RATE_LIMIT", "10/m")
-TOKEN_BUDGET_DEFAULT = env.int("TOKEN_BUDGET_DEFAULT", 10_000)
-TOKEN_BUDGET_PERIOD = env.str("TOKEN_BUDGET_PERIOD", "month")
-RESERVATION_MARGIN = env.float("RESERVATION_MARGIN", 30.0)
-REPLY_CACHE_TTL = env.int("REPLY_CACHE_TTL", 86_400)
-UPGRADE_URL = env.str("UPGRADE_URL", "") or None
-PROVIDER_POOL_SIZE = env.int("PROVIDER_POOL_SIZE", CHAT_MAX_IN_FLIGHT)
-SIMULATOR_LATENCY = env.float("SIMULATOR_LATENCY", 0.3)
-SIMULATOR_FAILURE_RATE = env.float("SIMULATOR_FAILURE_RATE", 0.1)
-WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1)
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = None

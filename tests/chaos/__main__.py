@@ -60,6 +60,7 @@ def print_table(number: int, concurrency: int, protocol: str) -> None:
     from django.db.models import Sum
 
     from chat.completion import reply_cache
+    from chat.conf import conf
     from chat.models import BudgetPeriod
     from tests.chaos import chats
 
@@ -70,7 +71,7 @@ def print_table(number: int, concurrency: int, protocol: str) -> None:
     bomb = status(200, {"content-encoding": "gzip"}, gzip.compress(b" " * 2**20) * 200)
     behaviours: dict[str, Any] = {"healthy": "ok", "gzip_bomb": bomb}
     with LoopbackProvider(lambda request: behaviours.get(name := chats.fault_of(request), name)) as server:
-        Path(settings.CHAT_MODELS_FILE).write_text(chats.models_file(server.url, protocol))
+        Path(conf.CHAT_MODELS_FILE).write_text(chats.models_file(server.url, protocol))
         started = time.monotonic()
         made = chats.run(number, concurrency)
         seconds = time.monotonic() - started
@@ -80,7 +81,7 @@ def print_table(number: int, concurrency: int, protocol: str) -> None:
     slowest = max(chat.milliseconds for chat in made)
     print(
         f"\n{number} chats in {seconds:.1f} s, {concurrency} at once; the slowest took {slowest:.0f} ms with a "
-        f"deadline of {settings.CHAT_DEADLINE * 1000:.0f}. Tokens still reserved: {left}."
+        f"deadline of {conf.CHAT_DEADLINE * 1000:.0f}. Tokens still reserved: {left}."
     )
 
 

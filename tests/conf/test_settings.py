@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from chat.conf.declared import DECLARED
 from genai_site.environment import Environment
 from genai_site.private_files import PrivateLogHandler
 
@@ -155,6 +157,24 @@ def test_a_variable_is_read_as_meant_or_refused_by_name(monkeypatch, read, text,
             getattr(environment, read)("SOME_NAME", default=5)
     else:
         assert getattr(environment, read)("SOME_NAME", default=5) == value
+
+
+MANUAL = (settings.BASE_DIR / "genai_site/docs/configure.md").read_text()
+
+
+@pytest.mark.parametrize("setting", DECLARED.values(), ids=DECLARED)
+def test_the_manual_has_each_setting_as_it_is_declared(setting):
+    default = str(setting.default or 0).removesuffix(".0")
+    if setting.kind in (str, list):
+        default = f"`{setting.default}`" if setting.default else "none"
+    assert f"| `{setting.name}` | {setting.shown or default} | {setting.help} |\n" in MANUAL
+
+
+def test_the_manual_has_every_variable_that_the_project_reads():
+    source = "".join(path.read_text() for path in settings.BASE_DIR.glob("genai_site/**/*.py"))
+    variables = re.findall(r"""(?:env\.\w+|required)\(\s*"(\w+)""", source)
+    assert len(variables) > 10
+    assert [name for name in variables if f"`{name}`" not in MANUAL] == []
 
 
 def test_the_tests_do_not_depend_on_the_developers_settings():
