@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from chat.exceptions import ModelNotFoundError
@@ -217,6 +219,59 @@ class Outcome:
     def uncharged(self) -> int:
         """The tokens that providers billed for calls that did not answer."""
         return sum(attempt.tokens for attempt in self.attempts if attempt.reason)
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Tokens set aside for one chat. `output_tokens` is how long the answer may be."""
+
+    record_id: int
+    user_id: Any
+    period: str
+    period_start: datetime
+    tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The hold of a request on its Idempotency-Key, for as long as the stored row `pk` says `expires_at`. `answer` are
+    the fields of the answer to keep; None where there is none, so that the key is to be free again."""
+
+    pk: int
+    expires_at: datetime
+    answer: dict[str, Any] | None = None
+
+
+Ending = Literal["settled", "truncated", "released"]
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How a reservation ends. Its `state`: `settled`; `truncated`, a part of the answer had arrived; `released`, there
+    was none and the user pays nothing. `uncharged` are tokens that providers billed in vain, `error` names what went
+    wrong. The answer of a `claim` is kept in the transaction that charges it, or a retry could pay again."""
+
+    reservation: Reservation
+    state: Ending
+    usage: Usage = Usage(0, 0)
+    provider: str = ""
+    upstream_model: str = ""
+    estimated: bool = False
+    uncharged: int = 0
+    error: str = ""
+    claim: Claim | None = None
+    finished_at: datetime = field(default_factory=partial(datetime.now, UTC))
+
+    @property
+    def tokens_used(self) -> int:
+        """The tokens that the user pays."""
+        return 0 if self.state == "released" else self.usage.total
+
+    def answered_again(self) -> Settlement:
+        """Return the end of a chat in whose place another has answered, and was paid for, meanwhile."""
+        unpaid = self.uncharged + self.tokens_used
+        return replace(self, state="released", error="AnsweredAgain", uncharged=unpaid)
 
 
 @dataclass(frozen=True)

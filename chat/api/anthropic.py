@@ -13,7 +13,7 @@ from chat.api.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.api.streaming import event
 from chat.api.vendor_shapes import MESSAGE
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
-from chat.completion.chat import Chat
+from chat.completion.asked import Chat
 from chat.exceptions import InvalidMessageFormatError
 from chat.problems.envelopes import ANTHROPIC
 from chat.problems.negotiation import EVENT_STREAM

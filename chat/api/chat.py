@@ -8,7 +8,7 @@ from chat.api import shapes
 from chat.api.endpoint import ChatEndpoint
 from chat.api.openapi import CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.api.streaming import COMMENT, event
-from chat.completion.chat import Chat
+from chat.completion.asked import Chat
 from chat.problems.envelopes import NATIVE
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Description

@@ -20,7 +20,8 @@ from chat.api.admission import admitted
 from chat.api.parsers import InvalidJSON
 from chat.api.streaming import ClientLeft, Events, error_in_band, written
 from chat.billing import budgets
-from chat.completion.chat import Chat, complete_chat, in_pieces, longest, stream_chat
+from chat.completion.asked import Chat
+from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
 from chat.exceptions import GenAIException
 from chat.throttling import ChatRateThrottle
 from chat.types import Answer, Start, Usage
@@ -130,7 +131,7 @@ class ChatEndpoint(generics.GenericAPIView):
         sent = [self.face, request.data]
         with idempotency.once(request.user, key, sent, longest(stream), chat.conversation) as claim:
             if claim.answer is None:
-                yield replace(chat, keep=claim.keep), stream, None
+                yield replace(chat, claim=claim), stream, None
                 return
             answer = Answer.restored(claim.answer)
             if answer is None:  # it was paid for, so the request must not run again as if it had not

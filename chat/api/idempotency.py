@@ -15,21 +15,18 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from rest_framework.request import Request
 
-from chat.billing.outbox import Write, persist, write_pending
+from chat.billing.outbox import persist, write_pending
 from chat.conf import conf
 from chat.exceptions import ValidationError
 from chat.models import Conversation, IdempotentRequest
 from chat.problems.table import IdempotencyKeyReused, RequestInProgress
+from chat.types import Claim
 
 VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-KEPT = timedelta(hours=24)
-
-log = structlog.get_logger(__name__)
 
 
 def key_of(request: Request) -> str | None:
@@ -43,54 +40,23 @@ def key_of(request: Request) -> str | None:
     return key
 
 
-class Claim:
-    """A request that runs under its key, or has run: then `answer` is what to replay."""
-
-    def __init__(self, stored: IdempotentRequest) -> None:
-        self.answer: dict[str, Any] | None = stored.answer
-        self.pk = stored.pk
-        self.mine = IdempotentRequest.objects.filter(pk=stored.pk, expires_at=stored.expires_at)
-
-    def keep(self, answer: dict[str, Any]) -> bool:
-        """Keep the answer; False where an outage kept it back for so long that the request was taken for dead, and
-        another has the key. To be called in the transaction of its bill: with one written and the other not, a retry
-        would pay again. An earlier answer that stands in has no bill."""
-        if not answer["cached"]:
-            return self._write(answer)
-        persist(Write(lambda: self._write(answer), self._report))
-        return True
-
-    def _write(self, answer: dict[str, Any]) -> bool:
-        kept = self.mine.update(answer=answer, expires_at=timezone.now() + KEPT)
-        return bool(kept) or not IdempotentRequest.objects.filter(pk=self.pk).exists()
-
-    def _report(self, failure: Exception | None) -> None:
-        if failure:
-            log.error("idempotency_not_stored", claim=self.pk, exc_info=failure)
-        else:
-            log.warning("idempotency_stored_late", claim=self.pk)
-
-    def give_up(self) -> None:
-        """Free the key, unless its answer is kept."""
-        persist(Write(self.mine.delete, self._report))
-
-
 @contextmanager
 def once(user: Any, key: str, data: Any, seconds: float, conversation: Conversation | None = None) -> Iterator[Claim]:
-    """The claim of this request; what is kept of its answer is kept for 24 hours, or until the conversation that it
-    names is deleted.
+    """Give the claim of this request, with the answer to give again where there is one. A new answer is kept for 24
+    hours, or until the conversation that it names is deleted.
 
     If the block raises before that, the key is free again. RESERVATION_MARGIN after `seconds` a request that is not
     over is taken for dead. Raises `RequestInProgress` or `IdempotencyKeyReused`.
     """
     write_pending()  # perhaps this key's
     fingerprint = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-    claim = Claim(_claim(user, key, fingerprint, seconds, conversation))
+    stored = _claim(user, key, fingerprint, seconds, conversation)
+    claim = Claim(stored.pk, stored.expires_at, stored.answer)
     try:
         yield claim
     except BaseException:  # whatever ended it, a client that left included: a retry with the key must find it free
         if claim.answer is None:
-            claim.give_up()
+            persist(claim)
         raise
 
 

@@ -14,7 +14,7 @@ from chat.api.endpoint import ChatEndpoint, charged, noted
 from chat.api.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
 from chat.api.streaming import COMMENT, event
 from chat.api.vendor_shapes import CHAT_COMPLETION
-from chat.completion.chat import Chat
+from chat.completion.asked import Chat
 from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
 from chat.problems.envelopes import OPENAI
 from chat.problems.negotiation import EVENT_STREAM

@@ -7,11 +7,8 @@ ever read and written back. All counts are tokens, all times UTC.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import structlog
@@ -21,12 +18,12 @@ from django.utils import timezone
 
 from chat.billing import reservations
 from chat.billing.allowance import allowance, period_end, period_start
-from chat.billing.outbox import NEVER_WRITABLE, Write, persist, write_pending
-from chat.billing.reservations import Reservation
+from chat.billing.outbox import persist, write_pending
+from chat.billing.reservations import rows_of
 from chat.conf import conf
 from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
-from chat.types import Attempt, Usage
+from chat.types import Attempt, Reservation, Settlement
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
@@ -91,7 +88,7 @@ def _take_what_is_left(
     )
     reclaim(user_id=asked.user_id)
     with transaction.atomic():
-        row = asked.rows().select_for_update().get()
+        row = rows_of(asked).select_for_update().get()
         tokens = min(asked.tokens, limit - row.used - row.reserved)
         if tokens < smallest:
             return None, row
@@ -113,43 +110,13 @@ def release_connection() -> None:
         database.close()
 
 
-# --- settle and release -----------------------------------------------------------------------------------------------
-def settle(
-    reservation: Reservation,
-    usage: Usage,
-    *,
-    provider: str,
-    upstream_model: str = "",
-    estimated: bool = False,
-    uncharged: int = 0,
-    truncated_by: str = "",
-    also: Callable[[], bool | None] | None = None,
-) -> None:
+# --- settle -----------------------------------------------------------------------------------------------------------
+def settle(settlement: Settlement) -> None:
     """Charge what the chat cost, in full even above the reservation (recorded as overrun), and give back the rest.
-    `truncated_by` names what broke the answer off, if it is not whole; `also` is written in the same transaction,
-    and if it returns False the user pays nothing: somebody else answered in place of this chat.
 
-    Does not raise when the database is away: the end is kept, logged, and written once the database is back.
+    Does not raise when the database is away: the settlement is kept, logged, and written once the database is back.
     """
-    _finish(
-        reservation,
-        also,
-        state=State.TRUNCATED if truncated_by else State.SETTLED,
-        error=truncated_by,
-        provider=provider,
-        upstream_model=upstream_model,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        tokens_used=usage.total,
-        overrun=max(0, usage.total - reservation.tokens),
-        estimated=estimated,
-        uncharged_tokens=uncharged,
-    )
-
-
-def release(reservation: Reservation, *, error: str, provider: str = "", uncharged: int = 0) -> None:
-    """Give everything back: the user got no answer. `uncharged` is what providers billed us nevertheless."""
-    _finish(reservation, None, state=State.RELEASED, error=error, provider=provider, uncharged_tokens=uncharged)
+    persist(settlement)
 
 
 def add_uncharged(reservation: Reservation, attempt: Attempt) -> None:
@@ -164,41 +131,6 @@ def add_uncharged(reservation: Reservation, attempt: Attempt) -> None:
         log.error("uncharged_tokens_not_stored", record_id=reservation.record_id, tokens=tokens, exc_info=exc)
     finally:
         connection.close()
-
-
-def _finish(reservation: Reservation, also: Callable[[], bool | None] | None, **end: Any) -> None:
-    end["finished_at"] = timezone.now()
-    persist(Write(lambda: _write_end(reservation, end, also), partial(_report, reservation, end, also)))
-
-
-def _write_end(reservation: Reservation, end: dict[str, Any], also: Callable[[], bool | None] | None) -> None:
-    with transaction.atomic() if also else nullcontext():
-        if also and also() is False:
-            unpaid = {"state": State.RELEASED, "error": "AnsweredAgain", "tokens_used": 0, "overrun": 0}
-            end = end | unpaid | {"uncharged_tokens": end["uncharged_tokens"] + end["tokens_used"]}
-        ended = reservations.end(reservation, end)
-    if ended:
-        log.debug(f"budget_{end['state']}", reserved=reservation.tokens, tokens_used=end.get("tokens_used", 0))
-
-
-def _report(
-    reservation: Reservation, end: dict[str, Any], also: Callable[[], bool | None] | None, failure: Exception | None
-) -> None:
-    if failure is None:
-        log.warning("budget_settlement_recovered", record_id=reservation.record_id, state=end["state"])
-        return
-    log.critical(  # everything that somebody needs who has to write it by hand
-        "budget_settlement_failed",
-        record_id=reservation.record_id,
-        user_id=reservation.user_id,
-        period=reservation.period,
-        period_start=reservation.period_start.isoformat(),
-        reserved=reservation.tokens,
-        **end | {"finished_at": end["finished_at"].isoformat()},
-        exc_info=failure,
-    )
-    if also and isinstance(failure, NEVER_WRITABLE):
-        persist(Write(also, lambda failure: None))
 
 
 # --- reclaim ----------------------------------------------------------------------------------------------------------

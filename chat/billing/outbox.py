@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from datetime import timedelta
 
-from django.db import DataError, Error, IntegrityError, connection
+import structlog
+from django.db import DataError, Error, IntegrityError, connection, transaction
+from django.utils import timezone
+
+from chat.billing import reservations
+from chat.models import IdempotentRequest
+from chat.types import Claim, Settlement
 
 PAUSES = (0.05, 0.25, 0.7)
 """Seconds between the tries."""
@@ -19,29 +25,24 @@ REST = 1.0
 """Seconds for which what is pending is left alone after a refusal: chats have their own wait for the database."""
 NEVER_WRITABLE = (IntegrityError, DataError)
 """Refusals that no later try can mend, unlike those of a database that is away."""
+KEPT = timedelta(hours=24)
+"""The time for which the answer of an Idempotency-Key is kept."""
 
-
-class Write(NamedTuple):
-    """`do` writes; `report` is for the log: the error where that failed, None where it was made up for."""
-
-    do: Callable[[], Any]
-    report: Callable[[Exception | None], None]
-
-
-pending: deque[Write] = deque(maxlen=10_000)
+log = structlog.get_logger(__name__)
+pending: deque[Settlement | Claim] = deque(maxlen=10_000)
 """More than can be in flight at once; each has been reported, with all that it takes to write it by hand."""
 _rests_until = 0.0
 
 
-def persist(write: Write) -> None:
-    """Do `write`, now or later. Within a transaction, which is lost with the first error, there is one try.
+def persist(value: Settlement | Claim) -> None:
+    """Write `value`, now or later. Within a transaction, which is lost with the first error, there is one try.
 
     Raises nothing.
     """
     give_up_at = time.monotonic() + sum(PAUSES)  # a try may itself have waited long for a connection
     for pause in (*PAUSES, None):
         try:
-            write.do()
+            write(value)
             return
         except Exception as exc:  # whatever it is, the user gets the answer that is paid for
             failure = exc
@@ -51,9 +52,11 @@ def persist(write: Write) -> None:
         if pause is None or time.monotonic() > give_up_at:
             break
         time.sleep(pause)
-    if not isinstance(failure, NEVER_WRITABLE):
-        pending.append(write)
-    write.report(failure)
+    if isinstance(failure, NEVER_WRITABLE):
+        _give_up(value, failure)
+    else:
+        pending.append(value)
+        _report(value, failure)
 
 
 def write_pending(*, at_once: bool = False) -> None:
@@ -62,20 +65,78 @@ def write_pending(*, at_once: bool = False) -> None:
     global _rests_until
     while pending and (at_once or time.monotonic() >= _rests_until):
         try:
-            write = pending.popleft()
+            value = pending.popleft()
         except IndexError:
             return  # another thread was quicker
         try:
-            write.do()
+            write(value)
         except NEVER_WRITABLE as exc:
-            write.report(exc)
+            _give_up(value, exc)
         except Exception as exc:
-            pending.append(write)  # behind the others: it may be the only one that cannot be written
+            pending.append(value)  # behind the others: it may be the only one that cannot be written
             _rests_until = time.monotonic() + REST
             if not isinstance(exc, Error):
-                write.report(exc)
+                _report(value, exc)
             elif not connection.in_atomic_block:
                 connection.close()  # the caller shall have one that works, if there is one
             return
         else:
-            write.report(None)
+            _report_late(value)
+
+
+def write(value: Settlement | Claim) -> None:
+    """Write a settlement, with the answer of its claim or neither of the two, or what is left of a claim alone.
+
+    Nobody pays for an answer in whose place another request has answered under the same key.
+    """
+    if isinstance(value, Claim):
+        _keep(value)
+        return
+    with transaction.atomic() if value.claim else nullcontext():
+        if value.claim and not _keep(value.claim):
+            value = value.answered_again()
+        ended = reservations.end(value)
+    if ended:
+        log.debug(f"budget_{value.state}", reserved=value.reservation.tokens, tokens_used=value.tokens_used)
+
+
+def _keep(claim: Claim) -> bool:
+    """Keep the claim's answer, or free its key. Return False where an outage kept the answer back for so long that the
+    request was taken for dead, and another has the key."""
+    mine = IdempotentRequest.objects.filter(pk=claim.pk, expires_at=claim.expires_at)
+    if claim.answer is None:
+        mine.delete()
+        return True
+    kept = mine.update(answer=claim.answer, expires_at=timezone.now() + KEPT)
+    return bool(kept) or not IdempotentRequest.objects.filter(pk=claim.pk).exists()
+
+
+def _give_up(value: Settlement | Claim, failure: Exception) -> None:
+    """Report what can never be written; the answer that was to be written with it may still be kept."""
+    _report(value, failure)
+    if isinstance(value, Settlement) and value.claim:
+        persist(value.claim)
+
+
+def _report(value: Settlement | Claim, failure: Exception) -> None:
+    if isinstance(value, Claim):
+        log.error("idempotency_not_stored", claim=value.pk, exc_info=failure)
+        return
+    reservation = value.reservation
+    log.critical(  # everything that somebody needs who has to write it by hand
+        "budget_settlement_failed",
+        record_id=reservation.record_id,
+        user_id=reservation.user_id,
+        period=reservation.period,
+        period_start=reservation.period_start.isoformat(),
+        reserved=reservation.tokens,
+        **reservations.columns(value) | {"finished_at": value.finished_at.isoformat()},
+        exc_info=failure,
+    )
+
+
+def _report_late(value: Settlement | Claim) -> None:
+    if isinstance(value, Claim):
+        log.warning("idempotency_stored_late", claim=value.pk)
+    else:
+        log.warning("budget_settlement_recovered", record_id=value.reservation.record_id, state=value.state)

@@ -6,8 +6,6 @@ budgets.py calls this.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -15,6 +13,7 @@ from django.db.models import F, QuerySet
 
 from chat.backends.database import fetch
 from chat.models import BudgetPeriod, UsageRecord
+from chat.types import Reservation, Settlement
 
 State = UsageRecord.State
 
@@ -45,34 +44,6 @@ END = """
     FROM ended WHERE row.user_id = ended.user_id AND row.period = ended.period AND row.start = ended.period_start
     RETURNING 1
 """
-NOTHING: dict[str, Any] = {
-    "provider": "",
-    "upstream_model": "",
-    "error": "",
-    "prompt_tokens": 0,
-    "completion_tokens": 0,
-    "tokens_used": 0,
-    "uncharged_tokens": 0,
-    "overrun": 0,
-    "estimated": False,
-}
-"""What the record of a chat's end holds where nothing else is said."""
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """Tokens set aside for one chat. `output_tokens` is how long the answer may be."""
-
-    record_id: int
-    user_id: Any
-    period: str
-    period_start: datetime
-    tokens: int
-    output_tokens: int
-
-    def rows(self) -> QuerySet[BudgetPeriod]:
-        """The budget row that admitted the chat."""
-        return BudgetPeriod.objects.filter(user_id=self.user_id, period=self.period, start=self.period_start)
 
 
 def take(wanted: Reservation, limit: int, **facts: Any) -> int | None:
@@ -91,34 +62,57 @@ def take(wanted: Reservation, limit: int, **facts: Any) -> int | None:
         rows = fetch(TAKE, facts | {"limit": limit})
         return rows[0][0] if rows else None
     with transaction.atomic():
-        fits = wanted.rows().filter(used__lte=limit - wanted.tokens - F("reserved"))
+        fits = rows_of(wanted).filter(used__lte=limit - wanted.tokens - F("reserved"))
         if not fits.update(reserved=F("reserved") + wanted.tokens):
             return None
         return int(UsageRecord.objects.create(**facts).pk)
 
 
-def end(reservation: Reservation, facts: dict[str, Any]) -> bool:
-    """Close a reservation: store the `facts` in its record (the new state among them) and move the numbers.
+def end(settlement: Settlement) -> bool:
+    """Close a reservation: store the settlement in its record and move the numbers.
 
     Exactly once, however often it is called: False means that it was closed before. A charge stands even where the
     reservation was taken for dead and reclaimed, all of it an overrun then.
     """
-    facts = NOTHING | facts
-    charge = facts["tokens_used"]
-    ending = {"state": str(facts["state"]), "record_id": reservation.record_id}
-    if connection.vendor == "postgresql" and fetch(END, facts | ending):
+    reservation, facts = settlement.reservation, columns(settlement)
+    charge = settlement.tokens_used
+    if connection.vendor == "postgresql" and fetch(END, facts | {"record_id": reservation.record_id}):
         return True
     record = UsageRecord.objects.filter(pk=reservation.record_id)
     # Added, since a hedged call that was abandoned may have written its own tokens already.
-    facts = facts | {"uncharged_tokens": F("uncharged_tokens") + facts["uncharged_tokens"]}
+    facts["uncharged_tokens"] += F("uncharged_tokens")
     with transaction.atomic():
         if record.filter(state=State.RESERVED).update(**facts):
             back = reservation.tokens
-        elif facts["state"] != State.RELEASED and record.filter(state=State.RECLAIMED).update(
+        elif settlement.state != "released" and record.filter(state=State.RECLAIMED).update(
             **facts | {"overrun": charge}
         ):
             back = 0
         else:
             return False
-        reservation.rows().update(used=F("used") + charge, reserved=F("reserved") - back)
+        rows_of(reservation).update(used=F("used") + charge, reserved=F("reserved") - back)
     return True
+
+
+def columns(settlement: Settlement) -> dict[str, Any]:
+    """Return what the record of a chat holds of its end."""
+    return {
+        "state": settlement.state,
+        "finished_at": settlement.finished_at,
+        "provider": settlement.provider,
+        "upstream_model": settlement.upstream_model,
+        "error": settlement.error,
+        "prompt_tokens": settlement.usage.prompt_tokens,
+        "completion_tokens": settlement.usage.completion_tokens,
+        "tokens_used": settlement.tokens_used,
+        "uncharged_tokens": settlement.uncharged,
+        "overrun": max(0, settlement.tokens_used - settlement.reservation.tokens),
+        "estimated": settlement.estimated,
+    }
+
+
+def rows_of(reservation: Reservation) -> QuerySet[BudgetPeriod]:
+    """Return the budget row that admitted the chat."""
+    return BudgetPeriod.objects.filter(
+        user_id=reservation.user_id, period=reservation.period, start=reservation.period_start
+    )

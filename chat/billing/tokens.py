@@ -1,4 +1,4 @@
-"""The estimate of a prompt, in tokens, before anything is sent.
+"""The count of tokens: the estimate of a prompt before anything is sent, and what an answer cost.
 
 A budget needs a number that is not too small: what is reserved too much is given back when the provider reports, what
 was reserved too little is spent already. So this leans above what the common byte-level BPE vocabularies give, and
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from math import isqrt
 
-from chat.types import ChatMessage
+from chat.types import ChatMessage, Usage
 
 # Prices are whole twentieths of a token, so that a price fits a byte and the sum stays exact.
 TOKEN = 20
@@ -70,6 +70,12 @@ MESSAGE_TOKENS = 4
 REPLY_TOKENS = 3
 STRICT_MESSAGE_TOKENS = 8
 
+MOST_WORDS_A_TOKEN = 4
+"""Words of an answer for each token reported, above which the report is no count of that answer. A word takes at least
+one token in all known vocabularies."""
+MOST_ESTIMATED_A_TOKEN = 25
+"""Tokens of our own estimate for each token reported, likewise: for scripts that write no spaces."""
+
 
 def estimate_text(text: str) -> int:
     """About the tokens in `text`, seldom below the true count and never more than its UTF-8 bytes."""
@@ -92,6 +98,23 @@ def estimate_prompt(messages: Iterable[ChatMessage], *, strict: bool = False) ->
         return sum(len(_encode(content)) + STRICT_MESSAGE_TOKENS for content in contents)
     # Together, so that the room for error is given once and not for each turn of a long conversation.
     return estimate_text("\n".join(contents)) + len(contents) * MESSAGE_TOKENS + REPLY_TOKENS
+
+
+def counted(prompt_tokens: int, text: str, limit: int) -> Usage:
+    """Return our own estimate, which is on the high side; but the answer was limited to `limit` tokens."""
+    return Usage(prompt_tokens, min(estimate_text(text), limit))
+
+
+def believed(reported: Usage | None, estimate: Usage, text: str) -> tuple[Usage, bool]:
+    """Return the cost of `text`, and whether any half of it is our own estimate: a half that the text contradicts is no
+    report."""
+    if reported is None:
+        return estimate, True
+    prompt, completion = reported.prompt_tokens or estimate.prompt_tokens, reported.completion_tokens
+    contradicted = len(text.split()) > completion * MOST_WORDS_A_TOKEN
+    if (text and not completion) or contradicted or estimate.completion_tokens > completion * MOST_ESTIMATED_A_TOKEN:
+        completion = max(completion, estimate.completion_tokens)
+    return Usage(prompt, completion), (prompt, completion) != reported
 
 
 def _encode(text: str) -> bytes:

@@ -246,7 +246,7 @@ def test_a_bill_that_cannot_be_written_is_written_later(rig, monkeypatch):
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(budgets, "_write_end", away)
+        patch.setattr(outbox, "write", away)
         patch.setattr(outbox.time, "sleep", lambda seconds: None)
         assert end_of(events_of(rig.chat(stream=True)))[0] == "done"
     assert rig.events("budget_settlement_failed")[0]["tokens_used"] == 21

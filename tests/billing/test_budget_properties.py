@@ -16,8 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chat.billing import budgets, outbox
 from chat.billing.allowance import allowance
+from chat.billing.reservations import rows_of
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
+from chat.types import Settlement
 from tests.billing.test_budgets import settle, with_budget
 
 names = count()
@@ -57,7 +59,7 @@ class Life(RuleBasedStateMachine):
             self.check_refusal(exc, smallest, limit)
             return
         self.reservations.append(reservation)
-        row = reservation.rows().get()
+        row = rows_of(reservation).get()
         assert row.used + row.reserved <= limit, "admitted though it does not fit"
         assert smallest <= reservation.tokens <= prompt + (max_tokens or default)
         assert reservation.tokens == prompt + reservation.output_tokens
@@ -78,7 +80,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.reservations)
     @rule(which=which)
     def release(self, which):
-        budgets.release(self.reservations[which % len(self.reservations)], error="E")
+        budgets.settle(Settlement(self.reservations[which % len(self.reservations)], "released", error="E"))
 
     @rule(mine=st.booleans())
     def reclaim(self, mine):

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from chat.billing import budgets, outbox
 from chat.billing.allowance import allowance, period_end, period_start, usage_of
 from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
-from chat.models import BudgetPeriod, Conversation, TokenBudget, UsageRecord
-from chat.types import Attempt, Usage
+from chat.models import BudgetPeriod, IdempotentRequest, TokenBudget, UsageRecord
+from chat.types import Attempt, Claim, Settlement, Usage
 
 pytestmark = pytest.mark.django_db
 EXPIRY = timedelta(seconds=90)
@@ -40,7 +40,11 @@ def reserve(user, prompt=100, max_tokens=None, default=1000):
 
 
 def settle(reservation, prompt, completion=0, **facts):
-    budgets.settle(reservation, Usage(prompt, completion), provider="p", **facts)
+    budgets.settle(Settlement(reservation, "settled", Usage(prompt, completion), "p", **facts))
+
+
+def release(reservation, **facts):
+    budgets.settle(Settlement(reservation, "released", **facts))
 
 
 def spend(user, tokens):
@@ -88,7 +92,7 @@ def test_a_chat_is_set_aside_and_then_charged_what_it_cost(user, settings):
 
 def test_a_chat_without_an_answer_is_given_back_and_says_why(user):
     reservation = reserve(user)
-    budgets.release(reservation, error="ProviderTimeoutError", provider="p", uncharged=40)
+    release(reservation, error="ProviderTimeoutError", provider="p", uncharged=40)
     record = record_of(reservation)
     assert numbers(user) == [(0, 0)]
     assert (record.state, record.error, record.provider) == ("released", "ProviderTimeoutError", "p")
@@ -117,7 +121,7 @@ def test_what_an_abandoned_call_cost_is_recorded_afterwards(user):
 
 
 SETTLE = (lambda r: settle(r, 70, 10), "settled", 80)
-RELEASE = (lambda r: budgets.release(r, error="E"), "released", 0)
+RELEASE = (lambda r: release(r, error="E"), "released", 0)
 
 
 @pytest.mark.parametrize("second", [SETTLE, RELEASE], ids=["settle", "release"])
@@ -247,7 +251,7 @@ def test_a_chat_is_charged_to_the_period_that_admitted_it(user, time_machine):
     time_machine.move_to(utc("2028-03-01T00:00:05"), tick=False)
     reserve(user, 50, 50)
     settle(charged, 10, 5)
-    budgets.release(given_back, error="E")
+    release(given_back, error="E")
     assert numbers(user) == [(15, 0), (0, 100)]
 
 
@@ -319,7 +323,7 @@ def test_an_answer_that_comes_after_all_is_charged_once_and_all_of_it_is_overrun
     reserve(user, 50, 50)
     for _ in range(2):
         settle(late, 20, 10)
-        budgets.release(failed, error="E")
+        release(failed, error="E")
     assert numbers(user) == [(30, 100)]
     assert (record_of(late).state, record_of(late).overrun, record_of(failed).state) == ("settled", 30, "reclaimed")
 
@@ -333,7 +337,7 @@ def test_an_end_that_cannot_be_written_is_kept_told_and_written_by_the_next_chat
     kept, gone = reserve(user, 100, 50), reserve(user, 10, 10)
     with capture_logs() as logs, connection.execute_wrapper(away):
         settle(kept, 90, 30, uncharged=3)
-        budgets.release(gone, error="ProviderTimeoutError")
+        release(gone, error="ProviderTimeoutError")
         with pytest.raises(OperationalError):
             reserve(user)
     assert [line["log_level"] for line in logs] == ["critical", "critical"]
@@ -357,10 +361,10 @@ def test_an_end_that_can_never_be_written_does_not_stand_in_the_way(user, monkey
     broken = reserve(user, 100, 50)
     BudgetPeriod.objects.update(reserved=0)  # somebody edited the numbers: giving back 150 would make them negative
     with capture_logs() as logs:
-        budgets.release(broken, error="E")
+        release(broken, error="E")
     assert [line["event"] for line in logs] == ["budget_settlement_failed"]
     monkeypatch.setattr(outbox, "NEVER_WRITABLE", ())
-    budgets.release(broken, error="E")
+    release(broken, error="E")
     monkeypatch.undo()
     assert len(outbox.pending) == 1
     with capture_logs() as logs:
@@ -370,21 +374,27 @@ def test_an_end_that_can_never_be_written_does_not_stand_in_the_way(user, monkey
 
 @pytest.mark.django_db(transaction=True)
 def test_nor_does_one_that_always_fails_and_nothing_is_lost_to_a_bug(user, monkeypatch):
-    written, outcomes = [], iter([OperationalError("this row alone"), RuntimeError("a bug"), None])
+    troubled, good = (Settlement(reserve(user, 10, 10), "settled", Usage(5, 5)) for _ in range(2))
+    outcomes, write = iter([OperationalError("this row alone"), RuntimeError("a bug"), None]), outbox.write
 
-    def do():
-        outcome = next(outcomes)
-        if outcome:
+    def fails_at_first(value):
+        if value is troubled and (outcome := next(outcomes)):
             raise outcome
-        written.append("in the end")
+        write(value)
 
-    outbox.pending.extend([outbox.Write(do, written.append), outbox.Write(lambda: written.append("x"), written.append)])
-    reserve(user, 1, 1)
-    assert (written, len(outbox.pending)) == ([], 2)
-    reserve(user, 1, 1)  # the good one, and then the bug
-    assert (written[:2], str(written[2]), len(outbox.pending)) == (["x", None], "a bug", 1)
-    reserve(user, 1, 1)
-    assert (written[3:], len(outbox.pending)) == (["in the end", None], 0)
+    monkeypatch.setattr(outbox, "write", fails_at_first)
+    outbox.pending.extend([troubled, good])
+
+    def pending_after_another_chat():
+        with capture_logs() as logs:
+            reserve(user, 1, 1)
+        return len(outbox.pending), [line["event"] for line in logs if "settlement" in line["event"]]
+
+    assert pending_after_another_chat() == (2, [])
+    # The good one, and then the bug.
+    assert pending_after_another_chat() == (1, ["budget_settlement_recovered", "budget_settlement_failed"])
+    assert pending_after_another_chat() == (0, ["budget_settlement_recovered"])
+    assert numbers(user) == [(20, 6)]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -399,28 +409,75 @@ def test_a_bug_in_the_writing_costs_no_answer_and_no_charge(user, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_a_refusal_the_database_is_left_alone_for_a_second(user, monkeypatch, time_machine):
-    monkeypatch.setattr(outbox, "REST", 1.0)
+def test_after_a_refusal_the_database_is_left_alone_for_a_second(user, monkeypatch):
     tries, now = [], [1000.0]
+    outbox.pending.append(Settlement(reserve(user, 10, 10), "released"))
+    monkeypatch.setattr(outbox, "REST", 1.0)
     monkeypatch.setattr(outbox, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
-    def do():
+    def refuse(*args):
         tries.append(now[0])
         raise OperationalError("gone")
 
-    outbox.pending.append(outbox.Write(do, tries.append))
-    for now[0] in (1000.0, 1000.5, 1001.0):
-        outbox.write_pending()
-    outbox.write_pending(at_once=True)
-    assert tries == [1000.0, 1001.0, 1001.0]
+    with connection.execute_wrapper(refuse):
+        for now[0] in (1000.0, 1000.5, 1001.0):
+            outbox.write_pending()
+        outbox.write_pending(at_once=True)
+    assert sorted(set(tries)) == [1000.0, 1001.0]
+
+
+def key_of(user):
+    """A key that a request of the user's has, and its claim with an answer to keep."""
+    row = IdempotentRequest.objects.create(user=user, key="k", fingerprint="f", expires_at=datetime.now(UTC) + EXPIRY)
+    return row, Claim(row.pk, row.expires_at, {"text": "hello"})
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_bill_that_can_never_be_written_does_not_cost_what_was_to_be_written_with_it(user):
-    broken = reserve(user, 100, 50)
+def test_an_answer_and_its_charge_are_written_together_or_not_at_all(user):
+    reservation, (row, claim) = reserve(user, 100, 50), key_of(user)
+
+    def away_at_the_end(execute, sql, params, many, context):
+        if "chat_budgetperiod" in sql:
+            raise OperationalError("gone")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(away_at_the_end):
+        settle(reservation, 90, 30, claim=claim)
+    row.refresh_from_db()
+    assert (row.answer, numbers(user), len(outbox.pending)) == (None, [(0, 150)], 1)
+    outbox.write_pending()
+    row.refresh_from_db()
+    assert (row.answer, numbers(user), len(outbox.pending)) == ({"text": "hello"}, [(120, 0)], 0)
+    assert row.expires_at > claim.expires_at
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("meanwhile", "state", "error", "numbers_then", "uncharged"),
+    [("taken over", "released", "AnsweredAgain", (0, 0), 127), ("deleted", "settled", "", (120, 0), 7)],
+)
+def test_nobody_pays_for_an_answer_in_whose_place_another_was_kept(
+    user, meanwhile, state, error, numbers_then, uncharged
+):
+    reservation, (row, claim) = reserve(user, 100, 50), key_of(user)
+    if meanwhile == "taken over":
+        IdempotentRequest.objects.update(expires_at=claim.expires_at + EXPIRY)
+    else:
+        row.delete()
+    settle(reservation, 90, 30, uncharged=7, claim=claim)
+    record = record_of(reservation)
+    assert (record.state, record.error, numbers(user)) == (state, error, [numbers_then])
+    assert (record.uncharged_tokens, record.overrun) == (uncharged, 0)
+    assert not IdempotentRequest.objects.exclude(answer=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bill_that_can_never_be_written_does_not_cost_the_answer_that_was_to_be_kept_with_it(user):
+    broken, (row, claim) = reserve(user, 100, 50), key_of(user)
     BudgetPeriod.objects.update(reserved=0)
-    settle(broken, 90, 30, also=lambda: Conversation.objects.create(user=user) and None)
-    assert (Conversation.objects.count(), len(outbox.pending)) == (1, 0)
+    settle(broken, 90, 30, claim=claim)
+    row.refresh_from_db()
+    assert (row.answer, len(outbox.pending)) == ({"text": "hello"}, 0)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -18,10 +18,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat.billing import budgets, ledger
-from chat.billing.reservations import Reservation
 from chat.management.commands.prune_records import Progress
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
-from chat.types import Usage
+from chat.types import Reservation, Settlement, Usage
 from tests.management.test_commands import run
 from tests.support.rig import eventually
 
@@ -37,9 +36,9 @@ def reserve(user) -> Reservation:
 def live(user, when: str = NOW) -> None:
     """One chat of each end there is, at that time: 30 tokens charged."""
     with time_machine.travel(when):
-        budgets.settle(reserve(user), Usage(3, 20), provider="p")  # more than was reserved
-        budgets.settle(reserve(user), Usage(3, 4), provider="p")
-        budgets.release(reserve(user), error="ProviderTimeoutError")
+        budgets.settle(Settlement(reserve(user), "settled", Usage(3, 20), "p"))  # more than was reserved
+        budgets.settle(Settlement(reserve(user), "settled", Usage(3, 4), "p"))
+        budgets.settle(Settlement(reserve(user), "released", error="ProviderTimeoutError"))
         reserve(user)
     with time_machine.travel(datetime.fromisoformat(when) + timedelta(minutes=2)):
         budgets.reclaim()
@@ -116,7 +115,7 @@ def test_every_damage_is_one_line_and_a_failure(user, admin_user, damage, shown)
 
 
 def test_a_missing_row_shows_even_where_nothing_was_charged(user):
-    budgets.release(reserve(user), error="ProviderTimeoutError")
+    budgets.settle(Settlement(reserve(user), "released", error="ProviderTimeoutError"))
     BudgetPeriod.objects.all().delete()
     assert [(found.used_recorded, found.reserved_recorded, found.stored) for found in audit()] == [(0, 0, 0)]
 
@@ -154,7 +153,7 @@ def test_it_is_exact_while_chats_go_on(django_user_model):
     def chat(number: int) -> None:
         try:
             while not ended.is_set():
-                budgets.settle(reserve(users[number]), Usage(3, 4), provider="p")
+                budgets.settle(Settlement(reserve(users[number]), "settled", Usage(3, 4), "p"))
                 chats[number] += 1
         finally:
             connection.close()
@@ -238,7 +237,7 @@ def test_more_records_of_one_moment_than_a_batch_holds(user, monkeypatch):
     monkeypatch.setattr(ledger, "BATCH", 2)
     with time_machine.travel("2026-01-10 10:00 +0000", tick=False):
         for _ in range(7):
-            budgets.settle(reserve(user), Usage(3, 4), provider="p")
+            budgets.settle(Settlement(reserve(user), "settled", Usage(3, 4), "p"))
 
     assert prune().endswith(": 7 records, 1 periods.\n")
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import OperationalError, connection
 
-from chat.billing import budgets, outbox
+from chat.billing import outbox
 from chat.models import Conversation, Message
 from tests.support.loopback import status
 
@@ -36,7 +36,7 @@ def test_a_paid_answer_goes_out_even_if_the_bill_cannot_be_written(rig, monkeypa
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(budgets, "_write_end", away)
+        patch.setattr(outbox, "write", away)
         patch.setattr(outbox.time, "sleep", lambda seconds: None)
         assert rig.chat().json()["tokens_used"] == 21
     assert rig.events("budget_settlement_failed")[0]["tokens_used"] == 21

@@ -13,7 +13,7 @@ from knox.models import AuthToken
 
 from chat.billing import budgets
 from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Message, TokenBudget, UsageRecord
-from chat.types import Usage
+from chat.types import Settlement, Usage
 from tests.support.contract import ask, check_error
 from tests.support.fleet import ALIAS
 from tests.support.rig import eventually
@@ -122,7 +122,7 @@ def test_a_chat_in_flight_ends_on_the_bill_of_nobody(user):
 
     settled, reclaimed = reserve("a"), reserve("b")
     delete_user("ada")
-    budgets.settle(settled, Usage(1, 6), provider="simulator")
+    budgets.settle(Settlement(settled, "settled", Usage(1, 6), "simulator"))
     UsageRecord.objects.filter(pk=reclaimed.record_id).update(expires_at="2026-01-01T00:00Z")
     assert budgets.reclaim() == 1
     states = dict(UsageRecord.objects.values_list("request_id", "state"))

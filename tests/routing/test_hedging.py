@@ -53,10 +53,10 @@ def test_tokens_that_come_in_before_the_bill_is_settled_are_not_lost(rig, monkey
 
     settle, release = budgets.settle, threading.Event()
 
-    def late(reservation, *args, **kwargs):
+    def late(settlement):
         release.set()
         eventually(lambda: rig.record().uncharged_tokens == 21)
-        settle(reservation, *args, **kwargs)
+        settle(settlement)
 
     monkeypatch.setattr(budgets, "settle", late)
     rig.first.always = lambda request: (release.wait(10), "ok")[1]

@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 from chat.billing import budgets, outbox
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
+from chat.types import Settlement
 from tests.billing.test_budgets import numbers, record_of, reserve, settle, spend, with_budget
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -142,7 +143,7 @@ def test_everything_at_once_neither_locks_up_nor_loses_a_token(user, settings):
             if (number + turn) % 3 == 0:
                 settle(reservation, 3)
             elif (number + turn) % 3 == 1:
-                budgets.release(reservation, error="E")
+                budgets.settle(Settlement(reservation, "released", error="E"))
             budgets.release_connection()
 
     with capture_logs() as logs:

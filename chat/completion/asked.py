@@ -1,0 +1,139 @@
+"""The values of one chat on its way: what is asked, and what is known once the providers have been asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chat.billing import tokens
+from chat.completion import reply_cache
+from chat.exceptions import ProviderError
+from chat.models import Conversation
+from chat.observability.redaction import keep_private
+from chat.routing import fitting
+from chat.routing.attempts import learn
+from chat.types import (
+    Answer,
+    ChatMessage,
+    ChatRequest,
+    Claim,
+    Ending,
+    Model,
+    Outcome,
+    Reservation,
+    Settlement,
+    Usage,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """A checked request. `max_tokens` is the output that the client wants, `most_tokens` a bound that it would not have
+    passed; without both the model's default holds. `spelling` has the client's own word for a field where that is
+    another than ours. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS. `claim`
+    is that of its Idempotency-Key, with which its answer is kept."""
+
+    user: Any
+    model: Model
+    messages: Sequence[ChatMessage]
+    max_tokens: int | None
+    request_id: str
+    most_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    conversation: Conversation | None = None
+    spelling: Mapping[str, str] = field(default_factory=dict)
+    max_attempts: int | None = None
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A chat whose providers have been asked: what was asked and reserved, and the outcome. `request.max_tokens` are
+    those that the answer may have where the budget allows them."""
+
+    chat: Chat
+    request: ChatRequest
+    prompt_tokens: int
+    reservation: Reservation
+    started: float
+    outcome: Outcome
+
+    def after(self, seconds: float) -> Asked:
+        """Return the same after so many more seconds of waiting for the provider."""
+        return replace(self, outcome=replace(self.outcome, seconds=self.outcome.seconds + seconds))
+
+    def learn(self, failure: ProviderError | None) -> None:
+        """Tell the route's cooldown how the stream ended."""
+        if self.outcome.route:
+            learn(self.outcome.route, str(self.chat.user.pk), failure)
+
+    def ignored(self) -> tuple[str, ...]:
+        """Return the client's fields that an operator has left out for the route that answers, in its spelling."""
+        dropped = fitting.left_out(self.request, self.outcome.route) if self.outcome.route else ()
+        return tuple(self.chat.spelling.get(name, name) for name in dropped)
+
+    def budget_limit(self) -> int:
+        """Return the tokens that the budget, and nobody else, limits the answer to; 0 where it does not."""
+        allowed, route = self.reservation.output_tokens, self.outcome.route
+        routes_own = route.upstream.max_output_tokens if route else None
+        return allowed if allowed < min(self.request.max_tokens, routes_own or allowed + 1) else 0
+
+    def keep_private(self, answer: str) -> None:
+        """Keep the words of the chat out of the log."""
+        keep_private((*(message.content for message in self.request.messages), answer))
+
+    def counted(self, text: str) -> Usage:
+        return tokens.counted(self.prompt_tokens, text, self.reservation.output_tokens)
+
+    def cache_key(self) -> str:
+        return reply_cache.key(self.chat.user.pk, self.chat.model.name, self.request)
+
+    def earlier_answer(self) -> Answer | None:
+        """Return the last answer to an identical request, if it may stand in for what came of this one."""
+        failure = self.outcome.failure
+        message = reply_cache.may_stand_in(failure, self.outcome.attempts) if failure else ""
+        kept = reply_cache.get(self.cache_key()) if message else None
+        now = {"request_id": self.chat.request_id, "created": int(time.time())}
+        return Answer.restored(kept, tokens_used=0, cached=True, message=message, **now) if kept else None
+
+    def claim(self, answer: Answer | None) -> Claim | None:
+        """Return the claim of the Idempotency-Key with the answer to keep, if there are both."""
+        return replace(self.chat.claim, answer=answer._asdict()) if self.chat.claim and answer else None
+
+    def settlement(self, state: Ending, **facts: Any) -> Settlement:
+        outcome = self.outcome
+        facts = {"uncharged": outcome.uncharged} | facts
+        return Settlement(
+            self.reservation, state, provider=outcome.provider, upstream_model=outcome.upstream_model, **facts
+        )
+
+    def answer(self, text: str, usage: Usage) -> Answer:
+        reply = self.outcome.reply
+        return Answer(
+            text,
+            usage,
+            reply.finish_reason,
+            self.outcome.provider,
+            usage.total,
+            self.chat.model.name,
+            self.chat.request_id,
+            int(time.time()),
+            upstream_model=self.outcome.upstream_model,
+            ignored=self.ignored(),
+            stop_sequence=reply.stop_sequence,
+            budget_limit=self.budget_limit() if reply.finish_reason == "length" else 0,
+        )
+
+    def effort(self) -> dict[str, Any]:
+        """Return the provider calls made, the milliseconds of waiting for them, and those of our own: of a stream, also
+        what its client takes to receive it."""
+        ours = time.monotonic() - self.started - self.outcome.seconds
+        return {
+            "attempts": self.outcome.calls,
+            "provider_ms": round(self.outcome.seconds * 1000, 1),
+            "overhead_ms": round(ours * 1000, 1),
+        }
