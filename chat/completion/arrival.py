@@ -34,18 +34,6 @@ class StreamTooLong(ProviderTimeoutError):
     slow one."""
 
 
-class Stopwatch:
-    """Adds up the seconds that are spent within it."""
-
-    seconds = 0.0
-
-    def __enter__(self) -> None:
-        self.began = time.monotonic()
-
-    def __exit__(self, *exc: object) -> None:
-        self.seconds += time.monotonic() - self.began
-
-
 def next_item(reply: ChatStream, provider: str, ends: float) -> Delta | Tick | None:
     """Return the next piece, a `Tick` after a second without any, or None at the proper end.
 

@@ -64,6 +64,18 @@ class Result:
             self.reply.close()
 
 
+class Stopwatch:
+    """Adds up the seconds that are spent within it."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *exc: object) -> None:
+        self.seconds += time.monotonic() - self.began
+
+
 def at_rest(route: Route, user: str) -> ProviderError | None:
     """Return the failure that put the route to rest for `user`, if it rests; None is leave to ask it, and the only
     leave when a rest has just ended. The simulator never rests: it is asked to fail."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.routing.attempts import Result, at_rest, call, log_failure
+from chat.routing.attempts import Result, Stopwatch, at_rest, call, log_failure
 from chat.routing.fitting import remember_refusal
 from chat.routing.hedging import race
 from chat.types import ABANDONED, Attempt, ChatRequest, Outcome, Route
@@ -79,17 +79,14 @@ def route(
     # Copies, since a model may list one route twice, and each entry counts for itself.
     routes = [Route(route.provider, route.upstream) for route in routes]
     chat = _Chat(request, user, list(routes), deadline, max_attempts, late, stream)
-    answered: Result | None = None
-    failure: BaseException | None = None
     try:
         answered = chat.run()
-        failure = None if answered else _verdict(chat.failed, routes)
+        outcome = (
+            Outcome(answered.reply, answered.route) if answered else Outcome(failure=_verdict(chat.failed, routes))
+        )
     except BaseException as exc:
-        failure = exc
-    attempts = (*chat.attempts, *chat.abandoned())
-    if answered is None:
-        return Outcome(failure=failure, attempts=attempts, seconds=chat.seconds)
-    return Outcome(answered.reply, answered.route, attempts=attempts, seconds=chat.seconds)
+        outcome = Outcome(failure=exc)
+    return replace(outcome, attempts=chat.records(), seconds=chat.waits.seconds)
 
 
 @dataclass
@@ -104,7 +101,7 @@ class _Chat:
     late: Callable[[Attempt], None]
     stream: bool
     made: int = 0
-    seconds: float = 0.0
+    waits: Stopwatch = field(default_factory=Stopwatch)
     running: dict[int, Route] = field(default_factory=dict)
     failed: list[Result] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -125,7 +122,8 @@ class _Chat:
                 break
             waited = step == RETRY and isinstance(results[0].failure, ProviderRateLimitError)
             if step == RETRY:
-                self.wait(wait)
+                with self.waits:
+                    sleep(wait)
             else:
                 silent, route = route, self.waiting.pop(0)
                 log.warning("provider_failover", failed=silent.provider.key, to=route.provider.key)
@@ -134,17 +132,10 @@ class _Chat:
     def has_time(self) -> bool:
         return clock() + SHORTEST_ATTEMPT <= self.deadline
 
-    def abandoned(self) -> list[Attempt]:
-        """Return the calls that are not over."""
-        return [
-            Attempt(route.provider.key, route.upstream_model, number, reason=ABANDONED, decision=ABANDONED)
-            for number, route in self.running.items()
-        ]
-
-    def wait(self, seconds: float) -> None:
-        started = clock()
-        sleep(seconds)
-        self.seconds += clock() - started
+    def records(self) -> tuple[Attempt, ...]:
+        """Return the attempts that are over, and those that were abandoned."""
+        running = (Result(route, self.user, number).attempt(ABANDONED) for number, route in self.running.items())
+        return *self.attempts, *running
 
     def note(self, results: list[Result], answered: Result | None, decision: str) -> None:
         """Keep what is to be known of calls that are over, and close what nobody will read of them."""
@@ -169,21 +160,17 @@ class _Chat:
         failure = None if waited else at_rest(route, self.user)
         if failure:
             return [Result(route, self.user, failure=failure)]
-        started, results, first = clock(), [], self._begin(route)
-        try:
+        first = self._begin(route)
+        with self.waits:
             if conf.CHAT_HEDGE_AFTER is None or self.made >= self.max_attempts or not self._others(route):
-                results = [first()]
-            else:
-                results = race(
-                    first,
-                    lambda: self._beside(route),
-                    after=conf.CHAT_HEDGE_AFTER,
-                    decides=lambda result: bool(result.reply or (result.failure and _decision(result.failure) == END)),
-                    abandoned=self._abandon,
-                )
-        finally:
-            self.seconds += clock() - started
-        return results
+                return [first()]
+            return race(
+                first,
+                lambda: self._beside(route),
+                after=conf.CHAT_HEDGE_AFTER,
+                decides=lambda result: bool(result.reply or (result.failure and _decision(result.failure) == END)),
+                abandoned=self._abandon,
+            )
 
     def _begin(self, route: Route) -> Callable[[], Result]:
         self.made += 1

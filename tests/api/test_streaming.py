@@ -278,7 +278,8 @@ def test_of_two_streams_in_a_race_the_slower_is_closed(rig, settings):
     silent = threading.Event()
     rig.first.always = lambda request: (silent.wait(10), STALL)[1]
     events = events_of(rig.chat("pair", stream=True))
-    assert (end_of(events)[0], end_of(events)[1]["provider"], rig.calls) == ("done", "second", (1, 1))
+    assert (end_of(events)[0], end_of(events)[1]["provider"]) == ("done", "second")
+    eventually(lambda: rig.calls == (1, 1))  # a busy machine's provider may be late to read what was sent
     silent.set()
     assert rig.first.left.wait(5)
     eventually(lambda: rig.events("provider_attempt_abandoned"))
