@@ -114,7 +114,7 @@ class ErrorMiddleware:
             request.get_host()
         except DisallowedHost as exc:
             return error_response(exc, request)
-        request.error_is_ours = not is_admin(request)  # type: ignore[attr-defined]
+        request.is_guarded = True  # type: ignore[attr-defined]
         if is_too_large(request):
             return error_response(BodyTooLarge(largest_body(request.path_info)), request)
         response = self.get_response(request)
@@ -212,5 +212,6 @@ def remember(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> 
     line of its own, which that has then no need of."""
     if request is not None:
         end_stream(request)
-        request.reported = getattr(request, "error_is_ours", False)  # type: ignore[attr-defined]
+        guarded = getattr(request, "is_guarded", False)  # what fails further out has nobody else to tell of it
+        request.reported = guarded and not is_admin(request)  # type: ignore[attr-defined]
         request.uncaught = sys.exc_info()[1]  # type: ignore[attr-defined]
