@@ -11,7 +11,7 @@ from typing import Any
 from chat.conf import conf
 from chat.problems.table import Overloaded, TooManyConcurrentRequests
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may end a lost stream anywhere, within this lock too
 _in_flight: Counter[Any] = Counter()
 
 
