@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
-import structlog
 from django.conf import settings
 from django.core.cache import caches
 
-from chat.backends import cache
 from chat.billing import outbox
 from chat.completion import reply_cache
 from chat.conf import conf
-from chat.observability.redaction import keep_private
-from chat.routing import attempts, catalogue, cooldown
+from chat.routing import cooldown
 from tests.support import servers
 from tests.support.contract import Log
 from tests.support.fleet import fleet_over  # noqa: F401 - a fixture
@@ -69,14 +66,9 @@ def _clean_start() -> None:
     for alias in settings.CACHES:
         caches[alias].clear()
         del caches[alias]
-    cache.outage = cache.Outage()
-    structlog.contextvars.clear_contextvars()
-    keep_private(())
-    catalogue.load.cache_clear()
     cooldown._seen.clear()
     outbox.pending.clear()
     outbox._rests_until = 0.0
-    attempts._transport(conf.PROVIDER_POOL_SIZE).close()  # those to its providers, which are gone
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Redis costs one time-out in `RETRY_AFTER` seconds instead of several in every re
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import Any, ClassVar
@@ -38,7 +39,7 @@ class JSONSerializer(json.JSONSerializer):
 
 
 class Outage:
-    """What this process knows of Redis; one for all threads, while Django gives each thread a cache of its own."""
+    """What this process knows of one Redis; for all threads, while Django gives each thread a cache of its own."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -73,7 +74,10 @@ class Outage:
             )
 
 
-outage = Outage()
+@functools.cache
+def outage_of(location: str) -> Outage:
+    """Return what this process knows of the Redis at `location`."""
+    return Outage()
 
 
 class FallbackCache(BaseCache):
@@ -82,24 +86,25 @@ class FallbackCache(BaseCache):
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
         self.local = location
+        self.outage = outage_of(caches.settings["redis"]["LOCATION"])
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        if outage.may_ask():
+        if self.outage.may_ask():
             try:
                 answer = getattr(caches["redis"], method)(*args, **kwargs)
             except Exception as exc:  # whatever the client raises, a chat must not fail for want of a cache
                 if method == "incr" and isinstance(exc, ValueError):
-                    outage.over()
+                    self.outage.over()
                     raise  # the key is not there: an answer, not a failure
                 if method == "incr" and isinstance(
                     exc, ResponseError | TypeError
                 ):  # no number, or none that can be read
-                    outage.over()
+                    self.outage.over()
                     caches["redis"].delete(args[0], version=kwargs.get("version"))
                     raise ValueError("The value is no number.") from None
-                outage.noticed(exc)
+                self.outage.noticed(exc)
             else:
-                outage.over()
+                self.outage.over()
                 return answer
         return getattr(caches[self.local], method)(*args, **kwargs)
 
@@ -108,9 +113,9 @@ class FallbackCache(BaseCache):
         try:
             caches["redis"].get("health")
         except Exception as exc:  # see _call
-            outage.noticed(exc)
+            self.outage.noticed(exc)
             return False
-        outage.over()
+        self.outage.over()
         return True
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
@@ -133,11 +138,11 @@ class FallbackCache(BaseCache):
         return bool(self._call("delete", key, version=version))
 
     def incr(self, key: Any, delta: int = 1, version: Any = None) -> int:
-        unsettled = outage.ask_at is not None
+        unsettled = self.outage.ask_at is not None
         try:
             return int(self._call("incr", key, delta, version=version))
         except ValueError:
-            if not unsettled and outage.ask_at is None:
+            if not unsettled and self.outage.ask_at is None:
                 raise
             # The counter is in the other cache, which answered until just now; a new one begins here.
             self.set(key, delta, timeout=86_400, version=version)  # the longest window of a rate; keys name theirs

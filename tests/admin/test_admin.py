@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import timedelta
 from html import unescape
 
@@ -332,8 +333,9 @@ def test_deleting_a_user_deletes_what_is_theirs_but_for_the_bill(admin_client, u
     assert "the-one" in page(admin_client, RECORDS)
 
 
-def test_providers_are_shown_with_their_rest(admin_client, monkeypatch):
+def test_providers_are_shown_with_their_rest(admin_client, monkeypatch, settings, tmp_path):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key-for-tests")
+    settings.CHAT_MODELS_FILE = str(shutil.copy(settings.CHAT_MODELS_FILE, tmp_path))  # a file that is yet unread
     for model in ("claude-haiku-5-5", "claude-sonnet-5-5"):
         cooldown.failed(ProviderRateLimitError("anthropic", 429, "slow down", 50), route_of("anthropic", model), "1")
 

@@ -61,9 +61,9 @@ class Broken(LocMemCache):
 
 
 @pytest.fixture
-def broken(settings):
+def broken(settings, request):
     Broken.asked, Broken.failing, Broken.timeout = 0, True, 0.0
-    configure(settings, {"BACKEND": "tests.served.test_cache.Broken", "LOCATION": "broken"})
+    configure(settings, {"BACKEND": "tests.served.test_cache.Broken", "LOCATION": request.node.name})
     return Broken
 
 
