@@ -14,7 +14,8 @@ from chat.exceptions import InvalidMessageFormatError
 from chat.models import Conversation, KeyDetail, Message
 from chat.problems.table import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
 from chat.routing import catalogue
-from chat.types import ChatMessage, Model
+from chat.types import Message as Turn
+from chat.types import Model
 
 ROLES = ("system", "user", "assistant")
 MOST_MESSAGES = 2_000
@@ -90,7 +91,7 @@ class ChatSerializer(serializers.Serializer):
         return self.to_internal_value(data)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """The checked request, with a `Model` and `ChatMessage`s.
+        """The checked request, with a `Model` and `types.Message`s.
 
         Raises `ModelNotFoundError`, `InvalidMessageFormatError`, `ValidationError` or, for a conversation that is not
         the user's, `ConversationNotFound`, in this order.
@@ -192,7 +193,7 @@ def check_model(name: Any) -> Model:
     return catalogue.current().get(name)
 
 
-def check_messages(value: Any, may_be_blank: Collection[str] = ()) -> tuple[ChatMessage, ...]:
+def check_messages(value: Any, may_be_blank: Collection[str] = ()) -> tuple[Turn, ...]:
     """Return the messages, checked. Raises `InvalidMessageFormatError` for the first fault. The roles in `may_be_blank`
     need not say anything."""
     if value is None:
@@ -208,7 +209,7 @@ def check_messages(value: Any, may_be_blank: Collection[str] = ()) -> tuple[Chat
     return messages
 
 
-def _check_message(item: Any, place: str, may_be_blank: Collection[str]) -> ChatMessage:
+def _check_message(item: Any, place: str, may_be_blank: Collection[str]) -> Turn:
     def fault(message: str, received: Any, field: str = "") -> InvalidMessageFormatError:
         return InvalidMessageFormatError(message, field=place + field, received=echo(received))
 
@@ -223,7 +224,7 @@ def _check_message(item: Any, place: str, may_be_blank: Collection[str]) -> Chat
         raise fault("The content must be a string.", content, ".content")
     if not content.strip() and role not in may_be_blank:
         raise fault("The content must not be blank.", content, ".content")
-    return ChatMessage(str(role), content, item.get("name", ""))
+    return Turn.of(str(role), content, item.get("name", ""))
 
 
 def echo(value: Any) -> str:

@@ -19,7 +19,7 @@ from chat.problems.envelopes import ANTHROPIC
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Description
 from chat.serializers import check_messages, echo
-from chat.types import Answer, ChatMessage, Model, Start, Usage
+from chat.types import Answer, Message, Model, Start, Usage
 
 ROLES = ("user", "assistant")
 OTHER_BLOCKS = (
@@ -93,7 +93,7 @@ class MessagesSerializer(foreign.ForeignSerializer):
         if not isinstance(system, str | None):
             complaint = "This must be a string or a list of text blocks."
             raise InvalidMessageFormatError(complaint, field="system", received=echo(system))
-        return (ChatMessage("system", system), *messages) if system and system.strip() else messages
+        return (Message.of("system", system), *messages) if system and system.strip() else messages
 
     def take_options(self, fields: Fields, model: Model) -> dict[str, Any]:
         """See `ForeignSerializer`."""

@@ -59,7 +59,7 @@ def written(
         if has_left(request):
             raise ClientLeft
         if isinstance(item, Delta):
-            yield events.text(item.text)
+            yield events.text(item.part.text)
         elif time.monotonic() - heard_at < conf.CHAT_KEEP_ALIVE:
             continue
         else:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from math import isqrt
 
-from chat.types import ChatMessage, Usage
+from chat.types import Message, Usage
 
 # Prices are whole twentieths of a token, so that a price fits a byte and the sum stays exact.
 TOKEN = 20
@@ -87,13 +87,13 @@ def estimate_text(text: str) -> int:
     return min(-(-price // TOKEN), len(data))
 
 
-def estimate_prompt(messages: Iterable[ChatMessage], *, strict: bool = False) -> int:
+def estimate_prompt(messages: Iterable[Message], *, strict: bool = False) -> int:
     """About the tokens a provider will count for `messages`.
 
     `strict` gives a bound that no byte-level BPE can pass (unless it first rewrites the text, as NFKC does to a few
     ligatures), about three times the estimate on English.
     """
-    contents = [message.content for message in messages]
+    contents = [message.text for message in messages]
     if strict:
         return sum(len(_encode(content)) + STRICT_MESSAGE_TOKENS for content in contents)
     # Together, so that the room for error is given once and not for each turn of a long conversation.

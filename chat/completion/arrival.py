@@ -46,7 +46,4 @@ def next_item(reply: ChatStream, provider: str, ends: float) -> Delta | Tick | N
     if now >= ends:
         message = f"not at its end {conf.CHAT_STREAM_MAX:.0f} s after its first text (CHAT_STREAM_MAX)"
         raise StreamTooLong(provider, None, message)
-    piece = reply.next(min(TICK, ends - now))
-    if piece is None:
-        return None
-    return Delta(piece) if piece else Tick()
+    return reply.next(min(TICK, ends - now))

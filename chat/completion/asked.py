@@ -16,12 +16,13 @@ from chat.routing import fitting
 from chat.routing.attempts import learn
 from chat.types import (
     Answer,
-    ChatMessage,
     ChatRequest,
     Claim,
     Ending,
+    Message,
     Model,
     Outcome,
+    Part,
     Reservation,
     Settlement,
     Usage,
@@ -37,7 +38,7 @@ class Chat:
 
     user: Any
     model: Model
-    messages: Sequence[ChatMessage]
+    messages: Sequence[Message]
     max_tokens: int | None
     request_id: str
     most_tokens: int | None = None
@@ -84,7 +85,7 @@ class Asked:
 
     def keep_private(self, answer: str) -> None:
         """Keep the words of the chat out of the log."""
-        keep_private((*(message.content for message in self.request.messages), answer))
+        keep_private((*(message.text for message in self.request.messages), answer))
 
     def counted(self, text: str) -> Usage:
         return tokens.counted(self.prompt_tokens, text, self.reservation.output_tokens)
@@ -111,10 +112,10 @@ class Asked:
             self.reservation, state, provider=outcome.provider, upstream_model=outcome.upstream_model, **facts
         )
 
-    def answer(self, text: str, usage: Usage) -> Answer:
+    def answer(self, parts: tuple[Part, ...], usage: Usage) -> Answer:
         reply = self.outcome.reply
         return Answer(
-            text,
+            parts,
             usage,
             reply.finish_reason,
             self.outcome.provider,

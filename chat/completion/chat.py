@@ -23,9 +23,12 @@ from chat.types import (
     Answer,
     ChatRequest,
     Delta,
+    Part,
     Route,
     Start,
     Tick,
+    joined,
+    text_of,
 )
 
 log = structlog.get_logger(__name__)
@@ -40,7 +43,7 @@ def complete_chat(chat: Chat) -> Answer:
     """
     asked = ask(chat)
     reply = asked.outcome.reply
-    return whole(asked, reply.text) if reply else stand_in(asked)
+    return whole(asked, reply.parts) if reply else stand_in(asked)
 
 
 def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, None]:
@@ -51,7 +54,7 @@ def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, No
     left: what had arrived is charged.
     """
     asked = ask(chat, stream=True)
-    reply, said, waits = asked.outcome.reply, list[str](), Stopwatch()
+    reply, said, waits = asked.outcome.reply, list[Part](), Stopwatch()
     if not reply:
         yield from in_pieces(stand_in(asked))
         return
@@ -64,17 +67,17 @@ def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, No
             if item is None:
                 break
             if isinstance(item, Delta):
-                said.append(item.text)
+                said.append(item.part)
             yield item
     except BaseException as exc:
         try:
             reply.close()
         finally:
-            charged = broken(asked.after(waits.seconds), "".join(said), exc)
+            charged = broken(asked.after(waits.seconds), joined(said), exc)
         if charged and isinstance(exc, ProviderError | ServerStopping):
             raise exc.but(tokens_charged=charged) from exc
         raise
-    answer = whole(asked.after(waits.seconds), "".join(said))
+    answer = whole(asked.after(waits.seconds), joined(said))
     asked.learn(None)
     yield answer
 
@@ -82,8 +85,7 @@ def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, No
 def in_pieces(answer: Answer) -> Generator[Start | Delta | Tick | Answer, None, None]:
     """Yield an answer that is there already as `stream_chat` does."""
     yield Start(answer.usage, answer.ignored, answer.budget_limit, answer)
-    if answer.text:
-        yield Delta(answer.text)
+    yield from map(Delta, answer.parts)
     yield answer
 
 
@@ -124,7 +126,7 @@ def ask(chat: Chat, *, stream: bool = False) -> Asked:
 def request_of(chat: Chat) -> ChatRequest:
     """Return the request with the conversation's history before it. Raises `ValidationError` where that is full."""
     messages = (*conversations.history(chat.conversation, len(chat.messages)), *chat.messages)
-    keep_private(message.content for message in messages)
+    keep_private(message.text for message in messages)
     bound = min(chat.most_tokens, chat.model.max_output_tokens) if chat.most_tokens else None
     return ChatRequest(
         messages,
@@ -148,12 +150,12 @@ def unsupported(chat: Chat, name: str) -> UnsupportedParameter:
     return UnsupportedParameter(chat.spelling.get(name, name), model=chat.model.name)
 
 
-def whole(asked: Asked, text: str) -> Answer:
+def whole(asked: Asked, parts: tuple[Part, ...]) -> Answer:
     """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
-    chat, outcome = asked.chat, asked.outcome
+    chat, outcome, text = asked.chat, asked.outcome, text_of(parts)
     asked.keep_private(text)
     usage, estimated = tokens.believed(outcome.reply.usage, asked.counted(text), text)
-    answer = asked.answer(text, usage)
+    answer = asked.answer(parts, usage)
     budgets.settle(asked.settlement("settled", usage=usage, estimated=estimated, claim=asked.claim(answer)))
     if text.strip():
         reply_cache.put(asked.cache_key(), answer._asdict(), conversations.name(chat.conversation))
@@ -176,19 +178,19 @@ def stand_in(asked: Asked) -> Answer:
     raise failure
 
 
-def broken(asked: Asked, said: str, exc: BaseException) -> int:
+def broken(asked: Asked, said: tuple[Part, ...], exc: BaseException) -> int:
     """Settle the bill of a stream that broke off, and return the tokens charged: the prompt, and the tokens reported or
     else counted of what had arrived. The provider broke it (a `ProviderError`), our server or a bug of ours, or the
     client, by leaving (`GeneratorExit`)."""
     reported, left = asked.outcome.reply.usage, isinstance(exc, GeneratorExit)
     reason = "ClientLeft" if left else type(exc).__name__
-    asked.keep_private(said)
+    asked.keep_private(text_of(said))
     if isinstance(exc, ProviderError | ServerStopping) and not said:  # nothing had been delivered
         wasted = asked.outcome.uncharged + (reported.total if reported else 0)
         settlement = asked.settlement("released", error=reason, uncharged=wasted)
     else:
-        counted = asked.counted(said)
-        usage, _ = tokens.believed(reported, counted, said)
+        counted = asked.counted(text_of(said))
+        usage, _ = tokens.believed(reported, counted, text_of(said))
         # Its first report counts no more than the first token of the answer.
         usage = usage._replace(completion_tokens=max(usage.completion_tokens, counted.completion_tokens))
         settlement = asked.settlement("truncated", usage=usage, estimated=True, error=reason)

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import structlog
 from django.db import IntegrityError, transaction
 
+from chat import models
 from chat.completion import reply_cache
 from chat.conf import conf
 from chat.exceptions import ValidationError
-from chat.models import Conversation, Message
-from chat.types import Answer, ChatMessage
+from chat.models import Conversation
+from chat.types import Answer, Message
 
 log = structlog.get_logger(__name__)
 
 
-def history(conversation: Conversation | None, new: int) -> list[ChatMessage]:
+def history(conversation: Conversation | None, new: int) -> list[Message]:
     """Return the stored turns; none without a conversation. Raises `ValidationError` where there is no room for `new`
     messages and an answer."""
     if conversation is None:
@@ -26,7 +27,7 @@ def history(conversation: Conversation | None, new: int) -> list[ChatMessage]:
     if len(turns) + new + 1 > most:
         full = f"It holds {len(turns)} messages of the {most} that it may: no room for this exchange. Begin another."
         raise ValidationError("The conversation is full.", fields={"conversation_id": [full]})
-    return [ChatMessage(role, content) for role, content in turns]
+    return [Message.of(role, content) for role, content in turns]
 
 
 def name(conversation: Conversation | None) -> str:
@@ -42,18 +43,18 @@ def delete(conversation: Conversation) -> None:
     reply_cache.forget(conversation_id)
 
 
-def store(conversation: Conversation | None, messages: Sequence[ChatMessage], answer: Answer) -> None:
+def store(conversation: Conversation | None, messages: Sequence[Message], answer: Answer) -> None:
     """Add the exchange to the conversation. Should that fail, the answer is paid for and still goes out.
 
     A content-filtered answer may be empty; with an empty turn in its history, providers would refuse every later chat.
     """
     if conversation is None or not answer.text.strip():
         return
-    turns = [*messages, ChatMessage("assistant", answer.text)]
+    turns = [*messages, Message("assistant", answer.parts)]
     try:
         with transaction.atomic():
-            Message.objects.bulk_create(
-                Message(conversation=conversation, role=turn.role, content=turn.content) for turn in turns
+            models.Message.objects.bulk_create(
+                models.Message(conversation=conversation, role=turn.role, content=turn.text) for turn in turns
             )
     except Exception as exc:  # whatever it is, it must not cost the user the answer
         log.error("conversation_not_stored", conversation_id=name(conversation), exc_info=exc)

@@ -8,7 +8,7 @@ from typing import Any
 
 from chat.protocols.errors import Failure
 from chat.protocols.payload import Heard, Response
-from chat.types import ChatReply, ChatRequest, FinishReason, Upstream
+from chat.types import ChatRequest, FinishReason, Part, Reply, Upstream
 
 
 class Protocol(typing.Protocol):
@@ -47,12 +47,12 @@ class Protocol(typing.Protocol):
         """Return the body to send to the server at `host`."""
         ...
 
-    def read_reply(self, data: dict[str, Any], request: ChatRequest) -> ChatReply:
+    def read_reply(self, data: dict[str, Any], request: ChatRequest) -> Reply:
         """Return the answer in a successful response. Raises `UnusableReply`."""
         ...
 
-    def read_event(self, data: dict[str, Any], heard: Heard) -> str:
-        """Return the text of one event of a stream, often ""; what else it tells goes to `heard`. Raises
+    def read_event(self, data: dict[str, Any], heard: Heard) -> tuple[Part, ...]:
+        """Return the pieces of one event of a stream, often none; what else it tells goes to `heard`. Raises
         `UnusableReply`."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from chat.types import ChatReply, ChatRequest, FinishReason, Upstream, Usage
+from chat.types import ChatRequest, Delta, FinishReason, Reply, Tick, Upstream, Usage
 
 
 class ChatStream(Protocol):
@@ -25,8 +25,8 @@ class ChatStream(Protocol):
     @property
     def usage(self) -> Usage | None: ...
 
-    def next(self, seconds: float) -> str | None:
-        """The next piece of text; "" after `seconds` without any; None at the proper end, and again ever after.
+    def next(self, seconds: float) -> Delta | Tick | None:
+        """Return the next piece, a `Tick` after `seconds` without any, None at the proper end and ever after.
 
         For one thread at a time, not always the same one. Raises a `ProviderError` when the answer breaks off: its
         `usage` is what had been reported by then, and the connection is closed.
@@ -34,10 +34,8 @@ class ChatStream(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop the provider's work: closes the connection, unless the answer is complete.
-
-        Safe to call twice and from any thread; a `next()` that waits in another raises a `ProviderError`.
-        """
+        """Stop the provider's work: close the connection, unless the answer is complete. It may be called twice, but
+        not while another thread reads."""
         ...
 
 
@@ -55,7 +53,7 @@ class Provider(Protocol):
         service is stopped alone, and not our key with everybody's chats."""
         ...
 
-    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
+    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """Answer `request` with the model `upstream`, within `timeout` seconds of wall clock to the last byte.
 
         Raises a `ProviderError`, never anything else that the network or the provider's answer could cause.

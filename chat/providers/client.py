@@ -16,7 +16,7 @@ from chat.providers.stream import HTTPStream, OnePieceStream
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.incoming import Incoming
 from chat.providers.transport.pool import Transport
-from chat.types import ChatReply, ChatRequest, Upstream
+from chat.types import ChatRequest, Reply, Upstream
 
 
 class Client:
@@ -54,7 +54,7 @@ class Client:
         """See `Provider.tells_users_apart`."""
         return self.endpoint.host == self.protocol.VENDOR if upstream.pseudonyms is None else upstream.pseudonyms
 
-    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
+    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
         incoming, ends = self._ask(request, upstream, timeout)
         return self._reading(request).whole(incoming.whole(ends - time.monotonic()))

@@ -13,7 +13,7 @@ from chat.protocols.errors import NO_ANSWER, Failure, ProviderSays, said
 from chat.protocols.payload import Response, UnusableReply, error_object, is_error, parse_object
 from chat.protocols.protocol import Protocol
 from chat.protocols.waits import retry_after
-from chat.types import ChatReply, ChatRequest, Usage
+from chat.types import ChatRequest, Reply, Usage
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Reading:
     request: ChatRequest
     secrets: tuple[str, ...] = ()
 
-    def whole(self, response: Response) -> ChatReply:
+    def whole(self, response: Response) -> Reply:
         """Return the reply in a whole answer. Raises a `ProviderError`."""
         data = self.object(response)
         try:
@@ -63,7 +63,7 @@ class Reading:
         return self._error(response, Failure(response.status, says, verdict), reply.usage)
 
     def _error(self, response: Response, failure: Failure, usage: Usage | None) -> ProviderError:
-        contents = [message.content for message in self.request.messages]
+        contents = [message.text for message in self.request.messages]
         return provider_error(self.provider, response, failure, contents=contents, secrets=self.secrets, usage=usage)
 
 

@@ -16,7 +16,7 @@ from chat.exceptions import InvalidProviderResponseError, ProviderError, Provide
 from chat.protocols import openai
 from chat.protocols.payload import Response, UnusableReply
 from chat.providers.reading import Reading
-from chat.types import ChatReply, ChatRequest, FinishReason, Upstream, Usage
+from chat.types import ChatRequest, Delta, FinishReason, Part, Reply, Tick, Upstream, Usage
 
 CHARS_PER_TOKEN = 4
 
@@ -80,7 +80,7 @@ class SimulatorProvider:
         """See `Provider.models`. It answers under any name, and has none of its own."""
         return []
 
-    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> ChatReply:
+    def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """See `Provider.complete`. Also raises `RuntimeError`, a bug of our own, for `/fault crash`."""
         self._wait(self.latency, timeout)
         if fault := self._fault(request):
@@ -145,7 +145,7 @@ class SimulatorStream:
     """The words of a reply, one each `pause` seconds; half of them where the stream ends with a `failure`."""
 
     def __init__(
-        self, reply: ChatReply, pause: float, sleep: Callable[[float], None], failure: ProviderError | None
+        self, reply: Reply, pause: float, sleep: Callable[[float], None], failure: ProviderError | None
     ) -> None:
         words: list[str] = re.findall(r"\S+\s*", reply.text)
         self.finish_reason: FinishReason | None = None
@@ -155,17 +155,17 @@ class SimulatorStream:
         self._words = words[: max(1, len(words) // 2)] if failure else words
         self._owed = 0.0
 
-    def next(self, seconds: float) -> str | None:
+    def next(self, seconds: float) -> Delta | Tick | None:
         """See `ChatStream.next`."""
         if self._owed > 0:
             slept = min(self._owed, seconds)
             self._sleep(slept)
             self._owed -= slept
             if self._owed > 0:
-                return ""
+                return Tick()
         if self._words:
             self._owed = self._pause if len(self._words) > 1 else 0.0
-            return self._words.pop(0)
+            return Delta(Part(self._words.pop(0)))
         if self._failure:
             raise self._failure
         self.finish_reason, self.usage = self._reply.finish_reason, self._reply.usage
@@ -179,7 +179,7 @@ class SimulatorStream:
 
 
 def _last(request: ChatRequest) -> str:
-    return next((m.content.strip() for m in reversed(request.messages) if m.role == "user"), "")
+    return next((m.text.strip() for m in reversed(request.messages) if m.role == "user"), "")
 
 
 def _command(request: ChatRequest) -> str | None:
@@ -202,12 +202,12 @@ def _topic(message: str) -> str:
     return " and ".join(word for word in telling if word in longest) or "that"
 
 
-def _reply(request: ChatRequest) -> ChatReply:
+def _reply(request: ChatRequest) -> Reply:
     asked = _command(request) not in (None, "truncated")
     text = f"Known faults: {', '.join(FAULTS)}. Send one as /fault NAME." if asked else _answer(_last(request))
     words = text.split(" ")
     cut = len(words) > request.max_tokens
     finish_reason: FinishReason = "length" if cut else "stop"
     said = words[: request.max_tokens]
-    prompt = sum(len(message.content) // CHARS_PER_TOKEN + 1 for message in request.messages)
-    return ChatReply(" ".join(said), finish_reason, Usage(prompt, len(said)))
+    prompt = sum(len(message.text) // CHARS_PER_TOKEN + 1 for message in request.messages)
+    return Reply.of(" ".join(said), finish_reason, Usage(prompt, len(said)))

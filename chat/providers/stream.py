@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
 from chat.protocols.payload import Heard, Response, UnusableReply, as_text, finish_reason, is_error, parse_object
 from chat.protocols.sse import Event, EventReader
 from chat.providers.reading import Reading
 from chat.providers.transport.incoming import Incoming
-from chat.types import ChatReply, FinishReason, Usage
+from chat.types import Delta, FinishReason, Part, Reply, Tick, Usage, joined
 
 WHITE = b" \t\r\n\xef\xbb\xbf"
 """Bytes that may stand before an answer and say nothing; the last three are a byte order mark."""
+
+
+SILENCE = Part("")
 
 
 class HTTPStream:
@@ -25,7 +29,9 @@ class HTTPStream:
         self._idle_timeout = idle_timeout
         self._heard, self._reader = Heard(), EventReader()
         self._events: deque[Event] = deque()
-        self._first = self._half = ""
+        self._parts: deque[Part] = deque()
+        self._first: Sequence[Part] = ()
+        self._half = ""
         self._last_byte = time.monotonic()
         self._is_alive = self._at_end = self._closed = False
         self._page: bytearray | None = None
@@ -48,76 +54,83 @@ class HTTPStream:
             if self._incoming.headers.get("content-encoding", "identity").lower() != "identity":
                 # We ask for none. Decoders keep bytes back, so nobody could tell a silence from an unfinished block.
                 raise self._unusable("a compressed stream")
-            text: str | None = ""
-            while text is not None and not self._first.strip():
+            part: Part | None = SILENCE
+            first: list[Part] = []
+            while part and part.is_blank:
                 thinks = self._is_alive and self._page is None
                 left = (handover if thinks else ends) - time.monotonic()
                 if left <= 0 and thinks:
-                    return
+                    break
                 if left <= 0:
                     raise ProviderTimeoutError(
                         self._reading.provider, None, "neither text nor a sign of life came in time"
                     )
-                text = self._next(left, idle=self._idle_timeout if self._is_alive else left, alive=self._is_alive)
-                self._first += text or ""
+                part = self._next(left, idle=self._idle_timeout if self._is_alive else left, alive=self._is_alive)
+                first += [part] if part else []
+            self._first = joined(first)
         except ProviderError as exc:
             raise self._failed(exc) from None
 
-    def next(self, seconds: float) -> str | None:
+    def next(self, seconds: float) -> Delta | Tick | None:
         """See `ChatStream.next`."""
+        if self._first:
+            part, *self._first = self._first
+            return Delta(part)
         try:
             if self._closed and not self.finish_reason:
                 raise InvalidProviderResponseError(self._reading.provider, None, "the stream was closed")
-            if self._first:
-                text, self._first = self._first, ""
-                return text
-            return self._next(seconds, idle=self._idle_timeout, alive=True)
+            piece = self._next(seconds, idle=self._idle_timeout, alive=True)
         except ProviderError as exc:
             raise self._failed(exc) from None
+        return Tick() if piece is SILENCE else piece and Delta(piece)
 
     def close(self) -> None:
         """See `ChatStream.close`."""
         self._closed = True
         self._incoming.close()
 
-    def _next(self, seconds: float, idle: float, alive: bool) -> str | None:
-        """Return the next text, "" after `seconds` or with the first sign of life, None at the end."""
+    def _next(self, seconds: float, idle: float, alive: bool) -> Part | None:
+        """Return the next piece, `SILENCE` after `seconds` or with the first sign of life, None at the end."""
         ends, looked = time.monotonic() + seconds, False
         while True:
-            while self._events:
-                if text := self._whole_characters(self._take(self._events.popleft())):
-                    return text
+            while self._parts or self._events:
+                if not self._parts:
+                    self._parts.extend(self._take(self._events.popleft()))
+                elif (part := self._whole_characters(self._parts.popleft())).text:
+                    return part
             if self.finish_reason:
                 return self._last_half()
             if self._at_end:
-                return self._end()
+                self._end()
+                continue
             left = max(ends - time.monotonic(), 0)
             if looked and not left or self._is_alive and not alive:
-                return ""
+                return SILENCE
             self._receive(left, idle)
             looked = True
 
-    def _end(self) -> str | None:
+    def _end(self) -> None:
+        """Complete the answer at the end of its body. Raises a `ProviderError` where it is not."""
         if self._page is None:
             may_omit = self._protocol.MAY_OMIT_TERMINATOR and self._incoming.framing.is_told
             self._complete(may_omit_terminator=may_omit)
-            return self._last_half()
+            return
         reply = self._reading.whole(self._response(bytes(self._page)))
         self.finish_reason, self._heard.usage = reply.finish_reason, reply.usage
         self._heard.stop_sequence = reply.stop_sequence
+        self._parts.extend(reply.parts)
         self._incoming.finish()
-        return reply.text or None
 
-    def _whole_characters(self, text: str) -> str:
-        """Return `text` up to a half of a character at its end, which waits for the other half."""
-        text, self._half = self._half + text, ""
+    def _whole_characters(self, part: Part) -> Part:
+        """Return `part` up to a half of a character at its end, which waits for the other half."""
+        text, self._half = self._half + part.text, ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return as_text(text)
+        return part._replace(text=as_text(text))
 
-    def _last_half(self) -> str | None:
+    def _last_half(self) -> Part | None:
         text, self._half = as_text(self._half), ""
-        return text or None
+        return Part(text) if text else None
 
     def _receive(self, seconds: float, idle: float) -> None:
         """Wait for bytes, and turn them into events."""
@@ -145,20 +158,21 @@ class HTTPStream:
         except ValueError as exc:
             raise self._unusable(str(exc)) from None
 
-    def _take(self, event: Event) -> str:
-        """The text of an event, which may also be the last."""
+    def _take(self, event: Event) -> tuple[Part, ...]:
+        """Return the pieces of an event, which may also be the last."""
         if self.finish_reason:
-            return ""
-        text, data = "", event.data.strip()
+            return ()
+        parts: tuple[Part, ...] = ()
+        data = event.data.strip()
         if data == self._protocol.TERMINATOR:
             self._heard.done = True
         elif data or event.name == "error":
-            text = self._read_event(event)
+            parts = self._read_event(event)
         if self._heard.done:
             self._complete()
-        return text
+        return parts
 
-    def _read_event(self, event: Event) -> str:
+    def _read_event(self, event: Event) -> tuple[Part, ...]:
         data = parse_object(event.data)
         if data is None:
             raise self._unusable("an event is no JSON object", event.data)
@@ -195,17 +209,16 @@ class HTTPStream:
 class OnePieceStream:
     """A whole reply as a `ChatStream`, from a server that does not stream."""
 
-    def __init__(self, reply: ChatReply) -> None:
+    def __init__(self, reply: Reply) -> None:
         self.finish_reason: FinishReason | None = None
         self.usage = reply.usage
         self.stop_sequence = reply.stop_sequence
-        self._reply, self._text = reply, reply.text
+        self._reply, self._parts = reply, deque(reply.parts)
 
-    def next(self, seconds: float) -> str | None:
+    def next(self, seconds: float) -> Delta | Tick | None:
         """See `ChatStream.next`."""
-        text, self._text = self._text, ""
-        if text:
-            return text
+        if self._parts:
+            return Delta(self._parts.popleft())
         self.finish_reason = self._reply.finish_reason
         return None
 

@@ -17,7 +17,7 @@ from chat.providers.client import Client
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport.pool import Transport
 from chat.routing import cooldown
-from chat.types import ABANDONED, SIMULATOR, Attempt, ChatReply, ChatRequest, ProviderEntry, Route
+from chat.types import ABANDONED, SIMULATOR, Attempt, ChatRequest, ProviderEntry, Reply, Route
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Result:
     route: Route
     user: str
     number: int = 0
-    reply: ChatReply | ChatStream | None = None
+    reply: Reply | ChatStream | None = None
     failure: ProviderError | None = None
     crash: BaseException | None = None
     milliseconds: float = 0.0
@@ -60,7 +60,7 @@ class Result:
 
     def drop(self) -> None:
         """Close the stream that nobody will read."""
-        if self.reply and not isinstance(self.reply, ChatReply):
+        if self.reply and not isinstance(self.reply, Reply):
             self.reply.close()
 
 
@@ -86,7 +86,7 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
     """Ask the route's provider, for `seconds` at most (of a stream: until its first text). Never raises, since it may
     run in a thread of its own."""
     started = time.monotonic()
-    reply: ChatReply | ChatStream | None = None
+    reply: Reply | ChatStream | None = None
     failure: ProviderError | None = None
     crash: BaseException | None = None
     try:
@@ -97,13 +97,13 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
         crash = exc
     milliseconds = round((time.monotonic() - started) * 1000, 1)
     if reply:
-        learn(route, user, None, begun=not isinstance(reply, ChatReply))
+        learn(route, user, None, begun=not isinstance(reply, Reply))
     elif failure and not _cut_short(failure, route.provider, seconds):
         failure = learn(route, user, failure)
     return Result(route, user, number, reply, failure, crash, milliseconds)
 
 
-def _reply(route: Route, user: str, request: ChatRequest, seconds: float, stream: bool) -> ChatReply | ChatStream:
+def _reply(route: Route, user: str, request: ChatRequest, seconds: float, stream: bool) -> Reply | ChatStream:
     client, upstream = provider(route.provider), route.upstream
     if upstream.max_output_tokens:
         request = replace(request, max_tokens=min(request.max_tokens, upstream.max_output_tokens))

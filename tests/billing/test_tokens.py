@@ -6,7 +6,7 @@ import pytest
 
 from chat.billing import tokens
 from chat.billing.tokens import estimate_prompt, estimate_text
-from chat.types import ChatMessage
+from chat.types import Message
 
 TEXTS = {
     "English": (
@@ -90,8 +90,8 @@ ALPHABETS = {
 }
 
 
-def user(*contents: str) -> list[ChatMessage]:
-    return [ChatMessage("user", content) for content in contents]
+def user(*contents: str) -> list[Message]:
+    return [Message.of("user", content) for content in contents]
 
 
 def random_texts(alphabet: str, count: int = 200) -> list[str]:
@@ -190,7 +190,7 @@ class TestPrompt:
         assert estimate_prompt(iter(messages), strict=True) == estimate_prompt(messages, strict=True)
 
     def test_the_role_does_not_matter(self) -> None:
-        assert estimate_prompt([ChatMessage("assistant", "yes")]) == estimate_prompt(user("yes"))
+        assert estimate_prompt([Message.of("assistant", "yes")]) == estimate_prompt(user("yes"))
 
     def test_every_message_costs_its_wrapping(self) -> None:
         texts = ["Hello there, how are you?"] * 20

@@ -9,13 +9,13 @@ from chat.protocols.registry import PROTOCOLS
 from chat.providers.base import ChatStream
 from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
-from chat.types import ChatMessage, ChatRequest, Upstream, Usage
+from chat.types import ChatRequest, Delta, Message, Upstream, Usage
 from tests.support.loopback import Fault, LoopbackProvider
 
 PLAIN = Transport(pool_size=2)
 TEXT = "one two three"
 USAGE = Usage(9, 12)
-REQUEST = ChatRequest((ChatMessage("user", "Tell me about grey geese in autumn"),), 50, 0.7, "req-1")
+REQUEST = ChatRequest((Message.of("user", "Tell me about grey geese in autumn"),), 50, 0.7, "req-1")
 SHORT = 0.3
 
 
@@ -44,8 +44,14 @@ def streamed(server, fault, protocol="openai", **options) -> ChatStream:
     return begin(make(server, protocol), **options)
 
 
+def said(stream: ChatStream, seconds: float = 5.0) -> str | None:
+    """The text of the next piece; "" for a while without one, None at the end."""
+    item = stream.next(seconds)
+    return item.part.text if isinstance(item, Delta) else "" if item else None
+
+
 def rest(stream: ChatStream) -> list[str]:
-    return [piece for piece in iter(lambda: stream.next(5.0), None) if piece]
+    return [text for text in iter(lambda: said(stream), None) if text]
 
 
 def failure(server, fault, protocol="openai", **options) -> ProviderError:

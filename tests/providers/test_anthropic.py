@@ -15,12 +15,12 @@ from chat.exceptions import (
 from chat.protocols import anthropic
 from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
-from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
+from chat.types import ChatRequest, Message, Reply, Upstream, Usage
 from tests.support.loopback import status
 from tests.support.loopback_faults import answer, error
 
 USAGE = Usage(9, 12)
-REQUEST = ChatRequest((ChatMessage("user", "Tell me about grey geese"),), 50, 0.7, "req-1")
+REQUEST = ChatRequest((Message.of("user", "Tell me about grey geese"),), 50, 0.7, "req-1")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def make(base_url, api_key="sk-ant-test-abcdef"):
     )
 
 
-def ask(provider: Client, request: ChatRequest = REQUEST) -> ChatReply:
+def ask(provider: Client, request: ChatRequest = REQUEST) -> Reply:
     return provider.complete(request, upstream=Upstream("claude-x"), timeout=5)
 
 
@@ -54,12 +54,12 @@ def failure(provider: Client, request: ChatRequest = REQUEST) -> ProviderError:
 class TestRequest:
     def test_body_and_headers(self, provider, server):
         messages = (
-            ChatMessage("system", "Be brief."),
-            ChatMessage("assistant", "Hello."),
-            ChatMessage("user", "One"),
-            ChatMessage("user", "Two"),
-            ChatMessage("system", "Be kind."),
-            ChatMessage("assistant", "Because \n"),
+            Message.of("system", "Be brief."),
+            Message.of("assistant", "Hello."),
+            Message.of("user", "One"),
+            Message.of("user", "Two"),
+            Message.of("system", "Be kind."),
+            Message.of("assistant", "Because \n"),
         )
         ask(provider, ChatRequest(messages, 50, 0.5))
         (sent,) = server.requests
@@ -94,11 +94,11 @@ class TestRequest:
 @pytest.mark.parametrize(
     ("fault", "reply"),
     [
-        ("ok", ChatReply("hello", "stop", USAGE)),
-        ("refusal", ChatReply("", "content_filter", USAGE)),
-        ("usage_missing", ChatReply("hello", "stop", None)),
-        ("usage_nonsense", ChatReply("hello", "stop", None)),
-        ("surrogates", ChatReply("a\ufffdbc", "stop", USAGE)),
+        ("ok", Reply.of("hello", "stop", USAGE)),
+        ("refusal", Reply.of("", "content_filter", USAGE)),
+        ("usage_missing", Reply.of("hello", "stop", None)),
+        ("usage_nonsense", Reply.of("hello", "stop", None)),
+        ("surrogates", Reply.of("a\ufffdbc", "stop", USAGE)),
     ],
 )
 def test_answers(provider, server, fault, reply):
@@ -144,7 +144,7 @@ def test_answers(provider, server, fault, reply):
 )
 def test_variants(provider, server, changes, text, finish_reason, usage):
     server.then(status(200, body=answer("anthropic", **changes)))
-    assert ask(provider) == ChatReply(text, finish_reason, usage)
+    assert ask(provider) == Reply.of(text, finish_reason, usage)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_request_id_from_the_body(provider, server):
 
 @pytest.mark.parametrize("phrase", [SPEND_LIMIT, "Prompt is too long"])
 def test_an_echoed_prompt_is_not_taken_for_a_documented_phrase(provider, server, phrase):
-    request = ChatRequest((ChatMessage("user", f"What does '{phrase}' mean?"),), 50, 0.7)
+    request = ChatRequest((Message.of("user", f"What does '{phrase}' mean?"),), 50, 0.7)
     server.then(status(400, body=error("anthropic", "invalid_request_error", None, f"{phrase} is not allowed")))
     failed = failure(provider, request)
     assert type(failed) is ProviderRequestRejectedError
@@ -232,7 +232,7 @@ def test_an_echoed_prompt_is_not_taken_for_a_documented_phrase(provider, server,
 
 
 def test_a_long_prompt_that_shares_words_with_the_phrase_is_still_too_long(provider, server):
-    request = ChatRequest((ChatMessage("user", "This prompt is about a way that is too long to walk"),), 50, 0.7)
+    request = ChatRequest((Message.of("user", "This prompt is about a way that is too long to walk"),), 50, 0.7)
     message = "prompt is too long: 208310 tokens > 200000 maximum"
     server.then(status(400, body=error("anthropic", "invalid_request_error", None, message)))
     failed = failure(provider, request)

@@ -17,14 +17,14 @@ from chat.exceptions import (
 from chat.protocols import openai
 from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
-from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream, Usage
+from chat.types import ChatRequest, Message, Reply, Upstream, Usage
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import answer, error
 
 USAGE = Usage(9, 12)
 PROMPT = "Tell me about the migration of grey geese in autumn"
 REQUEST = ChatRequest(
-    messages=(ChatMessage("system", "Be brief."), ChatMessage("user", PROMPT)),
+    messages=(Message.of("system", "Be brief."), Message.of("user", PROMPT)),
     max_tokens=50,
     temperature=0.7,
     request_id="req-1",
@@ -41,7 +41,7 @@ def make(base_url, api_key="sk-test-abcdef", **options):
     return Client(openai, key="acme", base_url=base_url, api_key=api_key, **common | options)
 
 
-def ask(provider: Client, request: ChatRequest = REQUEST) -> ChatReply:
+def ask(provider: Client, request: ChatRequest = REQUEST) -> Reply:
     return provider.complete(request, upstream=Upstream("gpt-x"), timeout=5)
 
 
@@ -106,7 +106,7 @@ class TestRequest:
 
     def test_any_text_survives_the_way(self, provider, server):
         text = 'Grüße 😀 \u2028 "quoted" \\ \ud800'
-        ask(provider, ChatRequest((ChatMessage("user", text),), 5, 0.0))
+        ask(provider, ChatRequest((Message.of("user", text),), 5, 0.0))
         assert server.requests[0].json["messages"][0]["content"] == text.replace("\ud800", "?")
 
     @pytest.mark.parametrize(("own", "given"), [(0.2, 5.0), (5.0, 0.2)])
@@ -119,12 +119,12 @@ class TestRequest:
 @pytest.mark.parametrize(
     ("fault", "reply"),
     [
-        ("ok", ChatReply("hello", "stop", USAGE)),
-        ("refusal", ChatReply("I cannot help with that.", "content_filter", USAGE)),
-        ("content_filter", ChatReply("", "content_filter", USAGE)),
-        ("usage_missing", ChatReply("hello", "stop", None)),
-        ("usage_nonsense", ChatReply("hello", "stop", None)),
-        ("surrogates", ChatReply("a\ufffdbc", "stop", USAGE)),
+        ("ok", Reply.of("hello", "stop", USAGE)),
+        ("refusal", Reply.of("I cannot help with that.", "content_filter", USAGE)),
+        ("content_filter", Reply.of("", "content_filter", USAGE)),
+        ("usage_missing", Reply.of("hello", "stop", None)),
+        ("usage_nonsense", Reply.of("hello", "stop", None)),
+        ("surrogates", Reply.of("a\ufffdbc", "stop", USAGE)),
     ],
 )
 def test_answers(provider, server, fault, reply):
@@ -135,28 +135,28 @@ def test_answers(provider, server, fault, reply):
 @pytest.mark.parametrize(
     ("changes", "reply"),
     [
-        ({"finish_reason": "length"}, ChatReply("hello", "length", USAGE)),
-        ({"finish_reason": "tool_calls"}, ChatReply("hello", "stop", USAGE)),
-        ({"finish_reason": None}, ChatReply("hello", "stop", USAGE)),
-        ({"finish_reason": ["stop"]}, ChatReply("hello", "stop", USAGE)),
+        ({"finish_reason": "length"}, Reply.of("hello", "length", USAGE)),
+        ({"finish_reason": "tool_calls"}, Reply.of("hello", "stop", USAGE)),
+        ({"finish_reason": None}, Reply.of("hello", "stop", USAGE)),
+        ({"finish_reason": ["stop"]}, Reply.of("hello", "stop", USAGE)),
         (
             {"finish_reason": "eos", "usage": {"prompt_tokens": 1, "completion_tokens": 50}},
-            ChatReply("hello", "length", Usage(1, 50)),
+            Reply.of("hello", "length", Usage(1, 50)),
         ),
         ({"message": {"content": [{"type": "text", "text": "a"}, 7, {"type": "text", "text": "b"}]}}, "ab"),
-        ({"message": {"content": [{"type": "refusal", "refusal": "No."}]}}, ChatReply("No.", "content_filter", USAGE)),
+        ({"message": {"content": [{"type": "refusal", "refusal": "No."}]}}, Reply.of("No.", "content_filter", USAGE)),
         ({"error": None}, "hello"),
-        ({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}, ChatReply("hello", "stop", None)),
-        ({"usage": {"prompt_tokens": 9, "completion_tokens": 10_000_001}}, ChatReply("hello", "stop", None)),
-        ({"usage": {"prompt_tokens": 9.0, "completion_tokens": 1}}, ChatReply("hello", "stop", None)),
-        ({"usage": {"prompt_tokens": float("nan"), "completion_tokens": True}}, ChatReply("hello", "stop", None)),
-        ({"usage": {"prompt_tokens": 9, "completion_tokens": True}}, ChatReply("hello", "stop", None)),
-        ({"usage": [1]}, ChatReply("hello", "stop", None)),
+        ({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}, Reply.of("hello", "stop", None)),
+        ({"usage": {"prompt_tokens": 9, "completion_tokens": 10_000_001}}, Reply.of("hello", "stop", None)),
+        ({"usage": {"prompt_tokens": 9.0, "completion_tokens": 1}}, Reply.of("hello", "stop", None)),
+        ({"usage": {"prompt_tokens": float("nan"), "completion_tokens": True}}, Reply.of("hello", "stop", None)),
+        ({"usage": {"prompt_tokens": 9, "completion_tokens": True}}, Reply.of("hello", "stop", None)),
+        ({"usage": [1]}, Reply.of("hello", "stop", None)),
     ],
 )
 def test_variants(provider, server, changes, reply):
     server.then(status(200, body=answer("openai", **changes)))
-    expected = ChatReply(reply, "stop", USAGE) if isinstance(reply, str) else reply
+    expected = Reply.of(reply, "stop", USAGE) if isinstance(reply, str) else reply
     assert ask(provider) == expected
 
 
@@ -323,4 +323,4 @@ def test_text_kept_of_an_error(provider, server, body, text):
 )
 def test_named_faults(provider, server, fault, expected):
     server.then(fault)
-    assert (type(failure(provider)) if expected else type(ask(provider))) is (expected or ChatReply)
+    assert (type(failure(provider)) if expected else type(ask(provider))) is (expected or Reply)

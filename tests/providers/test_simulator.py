@@ -15,7 +15,8 @@ from chat.exceptions import (
     ProviderUnavailableError,
 )
 from chat.providers.simulator import FAULTS, SimulatorProvider, SimulatorStream
-from chat.types import ChatMessage, ChatReply, ChatRequest, Upstream
+from chat.types import ChatRequest, Message, Reply, Upstream
+from tests.providers.streaming import said
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ def slept(monkeypatch):
 
 
 def chat(text: str, max_tokens: int = 200) -> ChatRequest:
-    return ChatRequest((ChatMessage("system", "Be brief."), ChatMessage("user", text)), max_tokens, 0.7)
+    return ChatRequest((Message.of("system", "Be brief."), Message.of("user", text)), max_tokens, 0.7)
 
 
-def ask(text: str, *, max_tokens=200, latency=0.0, failure_rate=0.0, timeout=30.0) -> ChatReply:
+def ask(text: str, *, max_tokens=200, latency=0.0, failure_rate=0.0, timeout=30.0) -> Reply:
     provider = SimulatorProvider(key="simulator", latency=latency, failure_rate=failure_rate)
     return provider.complete(chat(text, max_tokens), upstream=Upstream("any"), timeout=timeout)
 
@@ -140,7 +141,7 @@ def stream(text: str, *, max_tokens=200, latency=0.0, failure_rate=0.0, timeout=
 
 
 def pieces(stream: SimulatorStream) -> list[str]:
-    return list(iter(lambda: stream.next(1.0), None))
+    return list(iter(lambda: said(stream, 1.0), None))
 
 
 @pytest.mark.parametrize("max_tokens", [1, 5, 200])

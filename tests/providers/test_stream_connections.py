@@ -13,7 +13,7 @@ import pytest
 
 from chat.exceptions import ProviderError
 from chat.types import Upstream
-from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, make, rest, streamed
+from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, make, rest, said, streamed
 from tests.support.loopback import Fault, status
 from tests.support.rig import SLACK, eventually
 
@@ -22,35 +22,35 @@ class TestSilence:
     def test_is_told_and_does_no_harm(self, either, protocol):
         fault = Fault("stream_pauses", text=TEXT, seconds=0.15)
         stream = streamed(either, fault, protocol)
-        pieces = list(iter(lambda: stream.next(0.05), None))
+        pieces = list(iter(lambda: said(stream, 0.05), None))
         assert pieces.count("") >= 2
         assert "".join(pieces) == TEXT
         assert (stream.finish_reason, stream.usage) == ("stop", USAGE)
 
     def test_takes_as_long_as_asked(self, either):
         stream = streamed(either, "stream_stall")
-        assert stream.next(0) == "one "
+        assert said(stream, 0) == "one "
         for seconds in (0.0, 0.2):
             began = time.monotonic()
-            assert stream.next(seconds) == ""
+            assert said(stream, seconds) == ""
             assert seconds * 0.9 <= time.monotonic() - began < seconds + SLACK / 3
 
     def test_what_is_there_needs_no_waiting(self, either, protocol):
         stream = streamed(either, "stream_at_once", protocol)
         time.sleep(0.05)
-        assert list(iter(lambda: stream.next(0), None)) == ["one ", "two ", "three"]
+        assert list(iter(lambda: said(stream, 0), None)) == ["one ", "two ", "three"]
 
     def test_what_has_come_meanwhile_needs_none_either(self, either, protocol):
         stream = streamed(either, Fault("stream_pauses", text=TEXT, seconds=0.02), protocol)
-        assert stream.next(0) == "one "
+        assert said(stream, 0) == "one "
         time.sleep(0.5)
         # TLS hands over one record at a time, and not each has text.
-        assert [piece for piece in (stream.next(0) for _ in range(20)) if piece] == ["two ", "three"]
-        assert stream.next(0) is None
+        assert [piece for piece in (said(stream, 0) for _ in range(20)) if piece] == ["two ", "three"]
+        assert said(stream, 0) is None
 
     def test_single_bytes_are_silence_until_they_make_a_text(self, either, protocol):
         stream = streamed(either, Fault("drip_body", text=TEXT, seconds=0.0005), protocol, idle_timeout=1.0)
-        pieces = list(iter(lambda: stream.next(0.02), None))
+        pieces = list(iter(lambda: said(stream, 0.02), None))
         assert "" in pieces
         assert "".join(pieces) == TEXT
 
@@ -60,7 +60,7 @@ class TestSilence:
         )
         began = time.monotonic()
         while time.monotonic() - began < SHORT * 2:
-            assert stream.next(0.1) is not None
+            assert said(stream, 0.1) is not None
         stream.close()
 
     def test_the_request_s_own_time_out_is_over(self, server):
@@ -76,12 +76,12 @@ class TestThreads:
         with ThreadPoolExecutor(1) as opener:
             stream = opener.submit(begin, provider, timeout=1.0).result()
         with ThreadPoolExecutor(1) as reader:
-            first = reader.submit(stream.next, 5.0).result()
+            first = reader.submit(said, stream, 5.0).result()
         assert first + "".join(rest(stream)) == TEXT
 
     def test_close_wakes_a_reader(self, either):
         stream = streamed(either, "stream_stall")
-        stream.next(0)
+        said(stream, 0)
         with ThreadPoolExecutor(1) as pool:
             reader = pool.submit(stream.next, 30.0)
             time.sleep(0.1)
@@ -96,13 +96,13 @@ class TestConnection:
     @pytest.mark.parametrize("fault", ["stream_stall", "stream_pauses", "stream_pings_after_text"])
     def test_close_is_noticed_by_the_provider(self, either, protocol, fault):
         stream = streamed(either, Fault(fault, text=TEXT, seconds=0.2), protocol)
-        stream.next(1)
+        said(stream, 1)
         assert not either.left.is_set()
         stream.close()
         stream.close()
         assert either.left.wait(1)
         with pytest.raises(ProviderError):
-            stream.next(0)
+            said(stream, 0)
 
     @pytest.mark.parametrize("fault", ["ok", "stream_at_once", "stream_one_piece", "drip_body"])
     def test_is_used_again_after_a_whole_answer(self, either, protocol, fault):
@@ -125,7 +125,7 @@ class TestConnection:
         else:
             with pytest.raises(ProviderError):
                 rest(stream)
-        assert begin(provider).next(0)
+        assert said(begin(provider), 0)
         assert either.connections == 2
 
     def test_a_last_event_is_the_end_even_if_the_body_has_none(self, server):

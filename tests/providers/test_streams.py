@@ -17,7 +17,20 @@ from chat.exceptions import (
 )
 from chat.providers.transport import incoming
 from chat.types import ChatRequest, Upstream
-from tests.providers.streaming import REQUEST, SHORT, TEXT, USAGE, begin, broken, failure, make, rest, so_far, streamed
+from tests.providers.streaming import (
+    REQUEST,
+    SHORT,
+    TEXT,
+    USAGE,
+    begin,
+    broken,
+    failure,
+    make,
+    rest,
+    said,
+    so_far,
+    streamed,
+)
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import error
 from tests.support.rig import SLACK
@@ -89,12 +102,12 @@ class TestAnswers:
     def test_text_usage_and_finish_reason(self, either, protocol, fault):
         stream = streamed(either, fault, protocol)
         assert stream.finish_reason is None
-        assert stream.next(0) == "one "
+        assert said(stream, 0) == "one "
         assert rest(stream) == ["two ", "three"]
         assert (stream.finish_reason, stream.usage) == ("stop", USAGE)
-        assert stream.next(0) is None
+        assert said(stream, 0) is None
         stream.close()
-        assert stream.next(0) is None
+        assert said(stream, 0) is None
 
     @pytest.mark.parametrize(
         ("fault", "text", "finish", "usage"),

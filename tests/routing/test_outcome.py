@@ -8,12 +8,12 @@ import pytest
 from chat.exceptions import ProviderUnavailableError
 from chat.routing import catalogue, cooldown
 from chat.routing.failover import route
-from chat.types import ChatMessage, ChatRequest
+from chat.types import ChatRequest, Message
 from tests.support.loopback import status
 from tests.support.rig import eventually, route_of
 
 pytestmark = pytest.mark.django_db
-REQUEST = ChatRequest((ChatMessage("user", "Hello!"),), 64)
+REQUEST = ChatRequest((Message.of("user", "Hello!"),), 64)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.exceptions import ProviderError
 from chat.routing import attempts, catalogue
-from chat.types import ChatMessage, ChatRequest, Route
+from chat.types import ChatRequest, Message, Route
 
-SMALLEST = ChatRequest((ChatMessage("user", "Hi"),), 16, request_id="check_providers")
+SMALLEST = ChatRequest((Message.of("user", "Hi"),), 16, request_id="check_providers")
 """The least that every provider takes: OpenAI's models that think refuse a limit below 16."""
 
 ADVICE = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.types import ChatReply, ChatRequest, FinishReason, Usage
+from chat.types import ChatRequest, FinishReason, Part, Reply, Usage, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -19,7 +19,7 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 }
 
 
-def read_reply(data: dict[str, Any], request: ChatRequest) -> ChatReply:
+def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
     """See `Protocol.read_reply`."""
     usage, reason, blocks = _usage(data), data.get("stop_reason"), data.get("content")
     if not isinstance(blocks, list):
@@ -29,10 +29,10 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> ChatReply:
     if not text.strip() and not (isinstance(reason, str) and reason):
         raise UnusableReply("neither text nor an end", usage)
     finish = finish_reason(reason, FINISH_REASONS, usage, request.max_tokens)
-    return ChatReply(text, finish, usage, as_text(data.get("stop_sequence")))
+    return Reply.of(text, finish, usage, as_text(data.get("stop_sequence")))
 
 
-def read_event(data: dict[str, Any], heard: Heard) -> str:
+def read_event(data: dict[str, Any], heard: Heard) -> tuple[Part, ...]:
     """See `Protocol.read_event`."""
     kind = data.get("type")
     heard.done = kind == "message_stop"
@@ -49,9 +49,9 @@ def read_event(data: dict[str, Any], heard: Heard) -> str:
     if kind == "content_block_start":  # its text is empty as a rule
         delta = as_object(data.get("content_block"))
     if kind == "message":  # a server that does not stream may answer the whole message as one event
-        return _read_message(data, heard)
+        return parts_of(_read_message(data, heard))
     is_text = kind in ("content_block_start", "content_block_delta") and delta.get("type") in ("text", "text_delta")
-    return part_of(delta.get("text")) if is_text else ""
+    return parts_of(part_of(delta.get("text"))) if is_text else ()
 
 
 def _read_message(data: dict[str, Any], heard: Heard) -> str:

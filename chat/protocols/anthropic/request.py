@@ -34,10 +34,10 @@ def request_headers(request: ChatRequest) -> Mapping[str, str]:
 
 def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream: bool) -> dict[str, Any]:
     """See `Protocol.write_request`."""
-    said = [message for message in request.messages if message.content.strip()]  # a blank block is refused
-    system = "\n\n".join(message.content for message in said if message.role == "system")
+    said = [message for message in request.messages if message.text.strip()]  # a blank block is refused
+    system = "\n\n".join(message.text for message in said if message.role == "system")
     # The API itself joins turns of one role and lets the assistant begin, so turns go as they came.
-    turns = [{"role": role, "content": text} for role, text, _ in said if role != "system"]
+    turns = [{"role": turn.role, "content": turn.text} for turn in said if turn.role != "system"]
     if turns and turns[-1]["role"] == "assistant":
         turns[-1]["content"] = turns[-1]["content"].rstrip()  # else refused
     optional = fields.to_send(request, upstream, takes)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.types import ChatReply, ChatRequest, FinishReason, Usage
+from chat.types import ChatRequest, FinishReason, Part, Reply, Usage, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -23,7 +23,7 @@ ABORTED = ("error", "abort", "insufficient_system_resource")
 """Finish reasons of OpenRouter, vLLM and DeepSeek for an answer that broke off half-way."""
 
 
-def read_reply(data: dict[str, Any], request: ChatRequest) -> ChatReply:
+def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
     """See `Protocol.read_reply`."""
     usage = _usage(data)
     choices = data.get("choices")
@@ -36,13 +36,13 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> ChatReply:
     if reason in ABORTED:
         raise UnusableReply(BROKEN_OFF, usage)
     if not text.strip() and refusal.strip():
-        return ChatReply(refusal, "content_filter", usage)
+        return Reply.of(refusal, "content_filter", usage)
     if not text.strip() and not (isinstance(reason, str) and reason):
         raise UnusableReply("neither text nor an end", usage)
-    return ChatReply(text, finish_reason(reason, FINISH_REASONS, usage, request.max_tokens), usage)
+    return Reply.of(text, finish_reason(reason, FINISH_REASONS, usage, request.max_tokens), usage)
 
 
-def read_event(data: dict[str, Any], heard: Heard) -> str:
+def read_event(data: dict[str, Any], heard: Heard) -> tuple[Part, ...]:
     """See `Protocol.read_event`."""
     # Usage comes in an extra chunk without choices, in the last one with choices, or in every one.
     heard.usage = _usage(data) or heard.usage
@@ -56,7 +56,7 @@ def read_event(data: dict[str, Any], heard: Heard) -> str:
         heard.reason = reason
     refusal = part_of(delta.get("refusal")) or _text(delta.get("content"), "refusal")
     heard.refused = heard.refused or bool(refusal)
-    return _text(delta.get("content"), "text") + refusal
+    return parts_of(_text(delta.get("content"), "text") + refusal)
 
 
 def _text(content: Any, kind: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols import fields
-from chat.types import SAMPLING, ChatMessage, ChatRequest, Upstream
+from chat.types import SAMPLING, ChatRequest, Message, Upstream
 
 MOST_STOPS = 4
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
@@ -65,9 +65,9 @@ def takes(name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
     return True
 
 
-def _message(message: ChatMessage, named: bool) -> dict[str, str]:
+def _message(message: Message, named: bool) -> dict[str, str]:
     name = {"name": message.name} if named and message.name else {}
-    return {"role": message.role, "content": message.content, **name}
+    return {"role": message.role, "content": message.text, **name}
 
 
 def _limit_field(host: str) -> str:

@@ -2,128 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from chat.exceptions import ModelNotFoundError
+from chat.types.offer import SIMULATOR as SIMULATOR
+from chat.types.offer import Catalogue as Catalogue
+from chat.types.offer import Model as Model
+from chat.types.offer import Price as Price
+from chat.types.offer import ProviderEntry as ProviderEntry
+from chat.types.offer import Route as Route
+from chat.types.offer import Upstream as Upstream
 
-SIMULATOR = "simulator"
-"""The key and the protocol of the built-in provider."""
 SAMPLING = ("temperature", "top_p")
 """The fields of a request that steer how an answer is drawn."""
-
-
-@dataclass(frozen=True)
-class Price:
-    """What a provider asks, in millionths of a dollar per million tokens."""
-
-    input: int
-    output: int
-    cached: int
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """A provider's own model, and how to ask it.
-
-    `takes` says of a request's field whether the model takes it; a field that is not in it is decided by the protocol
-    and the model's name. `drop` are the fields that an operator has left out of every request. `temperature` is sent
-    where the client sends no sampling. `effort` is how much the model is to think, `limit_field` the name of the output
-    limit, both "" for the protocol's own way. `max_output_tokens` is None where the model's limit holds;
-    `pseudonyms` says whether the provider is told which of its requests are of one user, None: if it is the vendor.
-    """
-
-    model: str
-    takes: Mapping[str, bool] = field(default_factory=dict, hash=False)
-    drop: frozenset[str] = frozenset()
-    temperature: float | None = None
-    effort: str = ""
-    limit_field: str = ""
-    max_output_tokens: int | None = None
-    price: Price | None = None
-    pseudonyms: bool | None = None
-
-
-@dataclass(frozen=True)
-class ProviderEntry:
-    """One `[providers.KEY]` table. Times are seconds. `base_url` and `api_key` are resolved from the environment."""
-
-    key: str
-    protocol: str
-    name: str
-    base_url: str = ""
-    api_key: str = field(default="", repr=False)
-    api_key_env: str = ""
-    base_url_env: str = ""
-    status_page: str | None = None
-    timeout: float = 30.0
-    connect_timeout: float = 5.0
-
-    @property
-    def missing(self) -> str:
-        """Return the reason why this provider is not live, in words; "" for a live one."""
-        if self.api_key_env and not self.api_key:
-            return f"{self.api_key_env} is not set"
-        return "" if self.base_url else f"{self.base_url_env or 'base_url'} is not set"
-
-
-@dataclass(frozen=True)
-class Route:
-    """One way to serve a model: a provider, and that provider's own model."""
-
-    provider: ProviderEntry
-    upstream: Upstream
-
-    @property
-    def upstream_model(self) -> str:
-        return self.upstream.model
-
-    def __str__(self) -> str:
-        return f"{self.provider.key}:{self.upstream.model}"
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model on offer. `routes` are its live routes in order of preference; limits are in tokens."""
-
-    name: str
-    routes: tuple[Route, ...]
-    max_output_tokens: int
-    default_output_tokens: int
-
-    @property
-    def simulated(self) -> bool:
-        return self.routes[0].provider.protocol == SIMULATOR
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """The offer of models.toml in this process. `unavailable` gives the reason for each model that is not on offer."""
-
-    models: Mapping[str, Model]
-    providers: Mapping[str, ProviderEntry]
-    unavailable: Mapping[str, str]
-
-    def get(self, name: str) -> Model:
-        """Return the model of that exact name. Raises `ModelNotFoundError`."""
-        try:
-            return self.models[name]
-        except KeyError:
-            raise ModelNotFoundError(name, sorted(self.models)) from None
 
 
 FinishReason = Literal["stop", "length", "content_filter"]
 
 
-class ChatMessage(NamedTuple):
+class Part(NamedTuple):
+    """A piece of what somebody says: text, for now. Only the wire formats look inside."""
+
+    text: str
+    kind: Literal["text"] = "text"
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.text.strip()
+
+
+def text_of(parts: Iterable[Part]) -> str:
+    """Return the text in `parts`. Nothing is put between them."""
+    return "".join(part.text for part in parts)
+
+
+def parts_of(text: str) -> tuple[Part, ...]:
+    """Return `text` as parts, none where there is no text."""
+    return (Part(text),) if text else ()
+
+
+def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """Return the pieces of a stream as the parts of a whole answer."""
+    return parts_of(text_of(parts))
+
+
+class Message(NamedTuple):
     """One turn. `role` is `system`, `user` or `assistant`; `name` tells apart those who share a role, "" if nobody."""
 
     role: str
-    content: str
+    parts: tuple[Part, ...]
     name: str = ""
+
+    @classmethod
+    def of(cls, role: str, text: str, name: str = "") -> Message:
+        """Return the turn of somebody who says no more than a text."""
+        return cls(role, parts_of(text), name)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.parts)
 
 
 class Usage(NamedTuple):
@@ -143,7 +83,7 @@ class ChatRequest:
     on where the provider has a header for it. `temperature`, `top_p` and `stop` (texts that end the answer) are the
     client's own: none of them has a default. `pseudonym` tells a vendor which requests are one user's, not whose."""
 
-    messages: tuple[ChatMessage, ...]
+    messages: tuple[Message, ...]
     max_tokens: int
     temperature: float | None = None
     request_id: str = ""
@@ -159,14 +99,23 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatReply:
-    """A usable answer. `usage` is None where the provider did not report it or reported nonsense."""
+class Reply:
+    """A usable answer. `usage` is None where the provider did not report it or reported nonsense; `stop_sequence` is
+    the client's own stop text that ended the answer, where the provider says so."""
 
-    text: str
+    parts: tuple[Part, ...]
     finish_reason: FinishReason
     usage: Usage | None
     stop_sequence: str = ""
-    """The client's own stop text that ended the answer, where the provider says so."""
+
+    @classmethod
+    def of(cls, text: str, finish_reason: FinishReason, usage: Usage | None, stop_sequence: str = "") -> Reply:
+        """Return the reply that is no more than a text."""
+        return cls(parts_of(text), finish_reason, usage, stop_sequence)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.parts)
 
 
 @dataclass(frozen=True)
@@ -193,7 +142,7 @@ ABANDONED = "abandoned"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of asking the providers: a `reply` (a `ChatReply`, or a `ChatStream` that has begun) and the `route`
+    """What came of asking the providers: a `reply` (a `Reply`, or a `ChatStream` that has begun) and the `route`
     that gave it, or the `failure` to tell the client of. `seconds` were spent waiting, also between two attempts."""
 
     reply: Any = None
@@ -289,12 +238,12 @@ class Start:
 class Delta:
     """A further piece of a streamed answer."""
 
-    text: str
+    part: Part
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A second of a stream without any text: time to look whether the client is still there."""
+    """A while of a stream without any piece: time to look whether the client is still there."""
 
 
 class Answer(NamedTuple):
@@ -306,7 +255,7 @@ class Answer(NamedTuple):
     A further field needs a default, which those kept before it then have.
     """
 
-    text: str
+    parts: tuple[Part, ...]
     usage: Usage
     finish_reason: FinishReason
     provider: str
@@ -321,12 +270,17 @@ class Answer(NamedTuple):
     stop_sequence: str = ""
     budget_limit: int = 0
 
+    @property
+    def text(self) -> str:
+        return text_of(self.parts)
+
     @classmethod
     def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer | None:
         """From what `_asdict` made of one, wherever it was kept meanwhile. Another version of this class may have made
         it: what is not known here is left out, and None is for one that lacks what is needed."""
         known = {name: value for name, value in {**kept, **changes}.items() if name in cls._fields}
         try:
-            return cls(**known | {"usage": Usage(*known["usage"])})
+            parts = tuple(Part(*part) for part in kept["parts"]) if "parts" in kept else parts_of(kept["text"] + "")
+            return cls(**known | {"parts": parts, "usage": Usage(*known["usage"])})
         except (KeyError, TypeError):
             return None
