@@ -85,11 +85,20 @@ class LineHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
 
+class Line(dict[str, object]):
+    """A line of structlog's, as the message of a record."""
+
+
+def as_message(logger: WrappedLogger, name: str, event: EventDict) -> tuple[tuple[Line], dict[str, object]]:
+    """Return the arguments with which the standard library's logger is called."""
+    return (Line(event),), {}
+
+
 class LineFormatter(structlog.stdlib.ProcessorFormatter):
     """structlog's, without the copy that it makes of each record to clear what no line of structlog's own has."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if not (isinstance(record.msg, dict) and hasattr(record, "_logger")):  # as structlog tells its own
+        if not isinstance(record.msg, Line):
             return super().format(record)
         line: object = dict(record.msg)  # of one record, each handler makes its own line
         for processor in PROCESSORS:
@@ -132,11 +141,7 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
         }
     )
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *SHARED, as_message],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
