@@ -6,7 +6,7 @@ from hmac import compare_digest
 from typing import Any
 
 import structlog
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils import timezone
 from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
@@ -16,8 +16,8 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from chat.accounts import keys
+from chat.exceptions import CSRFFailed
 from chat.models import Key
-from chat.problems.table import CSRFFailed
 from chat.throttling import limit_bad_keys
 
 SCHEMES = {b"token", b"bearer"}
@@ -34,6 +34,7 @@ class KeyAuthentication(TokenAuthentication):
         try:
             return self.found(request)
         except AuthenticationFailed:
+            request.user, request.auth = AnonymousUser(), None  # who asks is settled, or the page would ask again
             limit_bad_keys(request._request)
             raise
 
@@ -97,4 +98,5 @@ class BrowserAuthentication(SessionAuthentication):
             # Django's request: to look for a token in DRF's would parse the body, before its time.
             super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except PermissionDenied:
-            raise CSRFFailed() from None
+            request.user, request.auth = AnonymousUser(), None
+            raise CSRFFailed("The CSRF token is missing or does not match.") from None

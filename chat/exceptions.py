@@ -5,16 +5,22 @@
     │   ├── ProviderUnavailableError       the provider is down or unreachable
     │   ├── ProviderRateLimitError         the provider limits us
     │   ├── ProviderTimeoutError           the provider was too slow
+    │   │   └── StreamTooLong              the answer went on for too long
     │   ├── InvalidProviderResponseError   the provider answered garbage
     │   └── ProviderRequestRejectedError   the provider refused this very input
     ├── BudgetError
     │   ├── TokenBudgetExceededError(user_id, tokens_used, tokens_limit, tokens_needed=None)
-    │   └── RateLimitExceededError(limit, reset_in, user_id=None)
+    │   ├── RateLimitExceededError(limit, reset_in, user_id=None)
+    │   │   └── TooManyAttempts            passwords or keys
+    │   └── TooManyConcurrentRequests
     ├── ValidationError
     │   ├── InvalidMessageFormatError
-    │   └── ModelNotFoundError(model_name, available_models)
+    │   ├── ModelNotFoundError(model_name, available_models)
+    │   ├── UnsupportedParameter, InvalidJSON, BodyTooLarge, ConversationNotFound, CSRFFailed
+    │   └── RequestInProgress, IdempotencyKeyReused
     └── SystemError
-        └── DatabaseUnavailableError
+        ├── DatabaseUnavailableError
+        └── Overloaded, ServerStopping
 
 An exception stores facts as attributes and knows nothing of HTTP: the table in `problems/` decides what a client sees.
 Every `message` is for the log. Facts beyond the constructors above are keyword-only and optional.
@@ -24,15 +30,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+ALL_PROVIDERS = "all_providers"
+"""The `provider` of an error that all of several routes of a model share."""
 
 
 class GenAIException(Exception):
     """The root: everything that this project itself raises while it serves a chat."""
 
+    unlogged: ClassVar[frozenset[str]] = frozenset({"message"})
+    """Attributes that the log gets under another name or, being the user's words, never."""
+
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the log may hold of it beside its message."""
+        return {name: value for name, value in vars(self).items() if name not in self.unlogged}
 
     def but(self, **facts: Any) -> Self:
         """Return the same exception with other facts. Nobody writes to an exception that was raised."""
@@ -46,14 +62,14 @@ class ProviderError(GenAIException):
     no caller can mend, such as a refused API key, spent credit, or an upstream model that does not exist.
 
     `status_code` is the provider's HTTP status (None if it gave none), `retry_after` the seconds it asked us to wait
-    (None if it did not say). `details` are further facts for the log: the provider's error type and code, its own
-    request id and an excerpt of its text, already masked. `usage` is what it billed us for the failure, if it said.
-    `unsent` is True when the request certainly never reached the provider, since no connection came about.
-    `tokens_charged` is what the user pays nevertheless, for the part of an answer that had arrived.
+    (None if it did not say). `details` are further facts for the log, already masked. `usage` is what the provider
+    billed for the failure, if it said. `unsent`: no connection came about. `tokens_charged` is what the user pays
+    nevertheless, for the part of an answer that had arrived.
     """
 
     default_wait = 60
     """Seconds after which a new try is sensible where the provider did not say."""
+    unlogged = frozenset({"message", "details", "usage"})
 
     def __init__(
         self,
@@ -75,9 +91,18 @@ class ProviderError(GenAIException):
         self.unsent = unsent
         self.tokens_charged = 0
 
+    def facts(self) -> dict[str, Any]:
+        """See `GenAIException.facts`."""
+        return super().facts() | self.details
+
+    @property
+    def is_of_this_call(self) -> bool:
+        """Return whether the provider refused this call alone, and neither our key nor our account."""
+        return self.details.get("kind") == "call"
+
     @property
     def wait(self) -> float:
-        """Seconds until a new try is sensible."""
+        """Return the seconds until a new try is sensible."""
         return self.default_wait if self.retry_after is None else self.retry_after
 
 
@@ -95,6 +120,10 @@ class ProviderTimeoutError(ProviderError):
     default_wait = 5
 
 
+class StreamTooLong(ProviderTimeoutError):
+    """A stream was not over after CHAT_STREAM_MAX. Its client may have been the slow one."""
+
+
 class InvalidProviderResponseError(ProviderError):
     """The provider said success, but its answer cannot be used."""
 
@@ -108,18 +137,8 @@ class ProviderRequestRejectedError(ProviderError):
     model does not take, and another may, or "".
     """
 
-    def __init__(
-        self,
-        provider: str,
-        status_code: int | None,
-        message: str,
-        retry_after: float | None = None,
-        *,
-        reason: str = "invalid",
-        param: str = "",
-        **facts: Any,
-    ) -> None:
-        super().__init__(provider, status_code, message, retry_after, **facts)
+    def __init__(self, *args: Any, reason: str = "invalid", param: str = "", **facts: Any) -> None:
+        super().__init__(*args, **facts)
         self.reason = reason
         self.param = param
 
@@ -131,9 +150,8 @@ class BudgetError(GenAIException):
 class TokenBudgetExceededError(BudgetError):
     """The request needs more tokens than the user's budget has left. All counts are tokens.
 
-    `tokens_used` is what the period has charged, `tokens_reserved` what chats still in flight hold, `prompt_tokens` the
-    prompt's part of what is needed, `resets_at` when the period ends; `can_ever_fit` is False where waiting does not
-    help, since the request is larger than the whole budget.
+    `tokens_reserved` is what chats in flight hold, `prompt_tokens` the prompt's part of the need, `resets_at` when the
+    period ends; `can_ever_fit` is False where the request is larger than the whole budget.
     """
 
     def __init__(
@@ -177,6 +195,18 @@ class RateLimitExceededError(BudgetError):
         self.user_id = user_id
 
 
+class TooManyAttempts(RateLimitExceededError):
+    """Too many passwords or keys were tried from one address or for one name."""
+
+
+class TooManyConcurrentRequests(BudgetError):
+    """The user has `limit` chats in flight, which is as many as they may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("The user has CHAT_MAX_IN_FLIGHT_PER_USER chats in flight.")
+        self.limit = limit
+
+
 class ValidationError(GenAIException):
     """The request breaks a rule. `fields` names the faulty fields, each with its messages for the client."""
 
@@ -188,8 +218,8 @@ class ValidationError(GenAIException):
 class UnsupportedParameter(ValidationError):
     """The request asks for something that no route of its model, or no part of this service, can do.
 
-    `param` is the place of it in the client's spelling. Where that cannot be left out (a role, the type of a part),
-    `kind` is what stood there, and `only` what may. `model` is set where another model may do it.
+    `param` is its place in the client's spelling. Where that cannot be left out (a role), `kind` is what stood there,
+    and `only` what may. `model` is set where another model may do it.
     """
 
     def __init__(self, param: str, *, kind: str = "", only: str = "", model: str = "") -> None:
@@ -208,6 +238,8 @@ class InvalidMessageFormatError(ValidationError):
     back to the client and never into the log.
     """
 
+    unlogged = frozenset({"message", "received"})
+
     def __init__(self, message: str, *, field: str = "messages", received: str = "") -> None:
         super().__init__(message)
         self.field = field
@@ -223,9 +255,58 @@ class ModelNotFoundError(ValidationError):
         super().__init__(f"Model {model_name!r} not found. Available models: {', '.join(self.available_models)}.")
 
 
+class InvalidJSON(ValidationError):
+    """The body is no JSON. `received` is its text, as far as it is text at all, for who sent it alone."""
+
+    unlogged = frozenset({"message", "fields", "received"})
+
+    def __init__(self, message: str, received: str = "") -> None:
+        super().__init__(message)
+        self.received = received
+
+
+class BodyTooLarge(ValidationError):
+    """The body has more bytes than its path takes, or more JSON values than any: one of the limits is set."""
+
+    def __init__(self, limit_bytes: int = 0, limit_values: int = 0) -> None:
+        super().__init__(
+            f"The body has more than {limit_bytes or limit_values} {'values' if limit_values else 'bytes'}."
+        )
+        self.limit_bytes = limit_bytes
+        self.limit_values = limit_values
+
+
+class ConversationNotFound(ValidationError):
+    """No conversation of the user's has this id: another's, an unknown and a malformed one are alike."""
+
+
+class CSRFFailed(ValidationError):
+    """A browser's session sent a request without the CSRF token."""
+
+
+class RequestInProgress(ValidationError):
+    """Another request with the same Idempotency-Key is still running."""
+
+
+class IdempotencyKeyReused(ValidationError):
+    """The Idempotency-Key was used before, for another request."""
+
+
 class SystemError(GenAIException):
     """Something that we run ourselves failed."""
 
 
 class DatabaseUnavailableError(SystemError):
     """The database cannot be reached, so nothing can be metered and nothing is served."""
+
+
+class Overloaded(SystemError):
+    """This process has as many chats in flight as it may."""
+
+
+class ServerStopping(SystemError):
+    """A stream would have outlasted its server. `tokens_charged` is what the user pays for what had arrived."""
+
+    def __init__(self, message: str, *, tokens_charged: int = 0) -> None:
+        super().__init__(message)
+        self.tokens_charged = tokens_charged

@@ -15,13 +15,11 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from chat.exceptions import GenAIException
+from chat.exceptions import CSRFFailed, GenAIException
 from chat.problems.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
 from chat.problems.negotiation import PROBLEM_JSON, wants_problem_json
-from chat.problems.table import LONGEST_ECHO, CSRFFailed, Description, Problem, describe, level_of
-
-NOT_LOGGED = {"message", "details", "usage", "received", "detail", "auth_header"}
-"""Attributes of exceptions that the log gets under another name or, being the user's words, never."""
+from chat.problems.table import Description, Problem, describe, level_of
+from chat.problems.words import LONGEST_ECHO
 
 LONGEST_SLEEP = 120
 """The seconds that OpenAI's SDK would wait at most. Anthropic's, told to try again, would sleep for a day."""
@@ -80,7 +78,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
     if is_admin(request):
         return django_csrf_failure(request, reason)
-    return error_response(CSRFFailed(), request)
+    return error_response(CSRFFailed("The CSRF token is missing or does not match."), request)
 
 
 def is_admin(request: HttpRequest) -> bool:
@@ -96,8 +94,7 @@ def report(exc: BaseException, problem: Problem, request: HttpRequest) -> None:
     the log, which may then leave out Django's own line."""
     facts: dict[str, Any] = {}
     if isinstance(exc, GenAIException):  # what a stranger's exception stores may be anything, a whole request included
-        stored = {name: value for name, value in vars(exc).items() if name not in NOT_LOGGED}
-        facts = {name: _short(value) for name, value in stored.items()} | getattr(exc, "details", {})
+        facts = {name: _short(value) for name, value in exc.facts().items()}
     facts["error_class"] = type(exc).__name__
     facts["detail"] = str(getattr(exc, "message", "") or getattr(exc, "detail", "") or exc)[:1000]
     request.reported = True  # type: ignore[attr-defined]

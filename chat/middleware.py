@@ -27,11 +27,11 @@ from rest_framework.response import Response
 
 from chat.billing.budgets import release_connection
 from chat.conf import conf, largest_body
-from chat.exceptions import SystemError
+from chat.exceptions import BodyTooLarge, SystemError
 from chat.handlers import end_stream, error_response, is_admin
 from chat.observability.client_address import client_ip
 from chat.observability.redaction import keep_private
-from chat.problems.table import BodyTooLarge, find
+from chat.problems.table import find
 
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STATIC = "/" + settings.STATIC_URL.lstrip("/")

@@ -10,9 +10,10 @@ from typing import Any
 from rest_framework import serializers
 
 from chat.api.body import Fields, must_be_object, refuse, unknown_fields
-from chat.exceptions import InvalidMessageFormatError
+from chat.exceptions import ConversationNotFound, InvalidMessageFormatError
 from chat.models import Conversation, KeyDetail, Message
-from chat.problems.table import EXAMPLE_MESSAGES, LONGEST_ECHO, ConversationNotFound
+from chat.problems.facts import EXAMPLE_MESSAGES
+from chat.problems.words import LONGEST_ECHO
 from chat.routing import catalogue
 from chat.types import Message as Turn
 from chat.types import Model
@@ -237,7 +238,7 @@ def own_conversation(user: Any, conversation_id: str) -> Conversation:
     key = parse_uuid(conversation_id)
     conversation = Conversation.objects.filter(pk=key, user=user).first() if key else None
     if conversation is None:
-        raise ConversationNotFound
+        raise ConversationNotFound("The user has no conversation with this id.")
     return conversation
 
 

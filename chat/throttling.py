@@ -15,9 +15,8 @@ from rest_framework.throttling import BaseThrottle
 
 from chat.billing.allowance import allowance
 from chat.conf import conf
-from chat.exceptions import RateLimitExceededError
+from chat.exceptions import RateLimitExceededError, TooManyAttempts
 from chat.observability.client_address import client_ip
-from chat.problems.table import TooManyAttempts
 
 log = structlog.get_logger(__name__)
 

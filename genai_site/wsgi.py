@@ -14,6 +14,7 @@ from django.db import connection
 
 from chat.backends.database import bound_waits
 from chat.conf import largest_body
+from chat.exceptions import BodyTooLarge
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genai_site.settings.production")
 
@@ -47,8 +48,6 @@ class Chunked:
         return self._take(self.body.readline, size)
 
     def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
-        from chat.problems.table import BodyTooLarge  # which needs the applications
-
         wanted = self.left if size < 0 else min(size, self.left)
         try:
             piece = read(wanted)

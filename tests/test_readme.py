@@ -107,7 +107,7 @@ def test_every_error_is_in_the_readmes_table_and_in_the_tour() -> None:
     from chat.problems.table import BY_CODE
 
     for problem in BY_CODE.values():
-        assert f"| `{problem.code}` | {problem.status} |" in README
+        assert f"| `{problem.code}` | {problem.status} | {problem.meaning} |" in README
         assert f"`{problem.code}`" in MANUAL["errors.md"], problem.code
 
 

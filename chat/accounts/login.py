@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
+from chat.exceptions import TooManyAttempts
 from chat.handlers import error_response
-from chat.problems.table import TooManyAttempts, describe
+from chat.problems.table import describe
 from chat.throttling import limit_logins
 
 LONGEST_NAME = 150

@@ -12,8 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from chat.exceptions import ALL_PROVIDERS
 from chat.routing import catalogue
-from chat.routing.failover import ALL_PROVIDERS
 from chat.types import SIMULATOR, Catalogue
 
 

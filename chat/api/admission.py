@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from chat.conf import conf
-from chat.problems.table import Overloaded, TooManyConcurrentRequests
+from chat.exceptions import Overloaded, TooManyConcurrentRequests
 
 _lock = threading.RLock()  # the garbage collector may end a lost stream anywhere, within this lock too
 _in_flight: Counter[Any] = Counter()
@@ -24,9 +24,9 @@ def admitted(user_id: Any) -> Iterator[None]:
     """
     with _lock:
         if _in_flight.total() >= conf.CHAT_MAX_IN_FLIGHT:
-            raise Overloaded
+            raise Overloaded("This process has CHAT_MAX_IN_FLIGHT chats in flight.")
         if _in_flight[user_id] >= conf.CHAT_MAX_IN_FLIGHT_PER_USER:
-            raise TooManyConcurrentRequests
+            raise TooManyConcurrentRequests(conf.CHAT_MAX_IN_FLIGHT_PER_USER)
         _in_flight[user_id] += 1
     try:
         yield

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from chat.api import foreign
 from chat.api.body import LONGEST_LABEL, Fields, Harmless
 from chat.api.endpoint import ChatEndpoint, charged, noted
-from chat.api.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
+from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import event
 from chat.api.vendor_shapes import MESSAGE
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
@@ -17,7 +17,7 @@ from chat.completion.asked import Chat
 from chat.exceptions import InvalidMessageFormatError
 from chat.problems.envelopes import ANTHROPIC
 from chat.problems.negotiation import EVENT_STREAM
-from chat.problems.table import Description
+from chat.problems.table import Description, Where
 from chat.serializers import check_messages, echo
 from chat.types import Answer, Message, Model, Start, Usage
 
@@ -135,7 +135,7 @@ class MessagesView(ChatEndpoint):
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
     serializer_class = MessagesSerializer
     answers = {"POST": {200: MESSAGE, (200, EVENT_STREAM): str}}
-    errors = {"POST": FOREIGN_CHAT_ERRORS}
+    where = {"POST": Where.CHAT}
     parameters = {"POST": [IDEMPOTENCY_KEY]}
 
     def body(self, answer: Answer) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from chat.exceptions import UnsupportedParameter, ValidationError
-from chat.problems.table import LONGEST_ECHO
+from chat.problems.words import LONGEST_ECHO
 from chat.types import Model
 
 LONGEST_LABEL = 512

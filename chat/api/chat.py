@@ -6,12 +6,12 @@ from typing import Any
 
 from chat.api import shapes
 from chat.api.endpoint import ChatEndpoint
-from chat.api.openapi import CHAT_ERRORS, IDEMPOTENCY_KEY
+from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import COMMENT, event
 from chat.completion.asked import Chat
 from chat.problems.envelopes import NATIVE
 from chat.problems.negotiation import EVENT_STREAM
-from chat.problems.table import Description
+from chat.problems.table import Description, Where
 from chat.serializers import ChatSerializer
 from chat.types import Answer, Start
 
@@ -26,7 +26,7 @@ class ChatView(ChatEndpoint):
     face = "chat"
     serializer_class = ChatSerializer
     answers = {"POST": {200: shapes.ChatAnswer, (200, EVENT_STREAM): str}}
-    errors = {"POST": CHAT_ERRORS}
+    where = {"POST": Where.CHAT | Where.OBJECT}
     parameters = {"POST": [IDEMPOTENCY_KEY]}
 
     def body(self, answer: Answer) -> dict[str, Any]:

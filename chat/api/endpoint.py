@@ -17,12 +17,11 @@ from rest_framework.response import Response
 
 from chat.api import idempotency
 from chat.api.admission import admitted
-from chat.api.parsers import InvalidJSON
 from chat.api.streaming import ClientLeft, Events, error_in_band, written
 from chat.billing import budgets
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
-from chat.exceptions import GenAIException
+from chat.exceptions import GenAIException, InvalidJSON
 from chat.throttling import ChatRateThrottle
 from chat.types import Answer, Start, Usage
 

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from chat.api.body import MOST_STOPS, Fields, Harmless, must_be_object, refuse, refuse_unsupported
 from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
-from chat.problems.table import EXAMPLE_MESSAGES
+from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.serializers import MOST_MESSAGES, check_model, describe_models, echo, first_model, sent_before
 from chat.types import Model
 

@@ -21,12 +21,12 @@ from rest_framework.request import Request
 
 from chat.billing.outbox import persist, write_pending
 from chat.conf import conf
-from chat.exceptions import ValidationError
+from chat.exceptions import IdempotencyKeyReused, RequestInProgress, ValidationError
 from chat.models import Conversation, IdempotentRequest
-from chat.problems.table import IdempotencyKeyReused, RequestInProgress
 from chat.types import Claim
 
 VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+RUNNING = "The Idempotency-Key's first request is still running."
 
 
 def key_of(request: Request) -> str | None:
@@ -79,14 +79,14 @@ def _claim(
     except IntegrityError:
         stored = rows.filter(key=key).first()
     if stored is None:
-        raise RequestInProgress  # it ended this very moment, without an answer
+        raise RequestInProgress(RUNNING)  # it ended this very moment, without an answer
     if stored.expires_at <= now:
         if not rows.filter(pk=stored.pk, expires_at=stored.expires_at).update(**fresh):
-            raise RequestInProgress
+            raise RequestInProgress(RUNNING)
         stored.refresh_from_db()
         return stored
     if stored.fingerprint != fingerprint:
-        raise IdempotencyKeyReused
+        raise IdempotencyKeyReused("The Idempotency-Key was used before, with another body.")
     if stored.answer is None:
-        raise RequestInProgress
+        raise RequestInProgress(RUNNING)
     return stored

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from chat.api.vendor_shapes import MODEL, MODELS
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
 from chat.problems.envelopes import ANTHROPIC, OPENAI, envelope_of
+from chat.problems.table import Where
 from chat.routing import catalogue
 from chat.types import Model
 
@@ -43,7 +44,7 @@ class VendorModelView(APIView):
     envelope = OPENAI
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
     answers = {"GET": {200: MODEL}}
-    errors = {"GET": ("model_not_found",)}
+    where = {"GET": Where.MODEL}
 
     def get(self, request: Request, name: str) -> Response:
         model = catalogue.current().get(name)

@@ -11,14 +11,14 @@ from rest_framework import serializers
 from chat.api import foreign
 from chat.api.body import LONGEST_LABEL, Fields, Harmless
 from chat.api.endpoint import ChatEndpoint, charged, noted
-from chat.api.openapi import FOREIGN_CHAT_ERRORS, IDEMPOTENCY_KEY
+from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import COMMENT, event
 from chat.api.vendor_shapes import CHAT_COMPLETION
 from chat.completion.asked import Chat
 from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
 from chat.problems.envelopes import OPENAI
 from chat.problems.negotiation import EVENT_STREAM
-from chat.problems.table import Description
+from chat.problems.table import Description, Where
 from chat.serializers import check_messages, echo
 from chat.types import Answer, Model, Start, Usage
 
@@ -172,7 +172,7 @@ class ChatCompletionsView(ChatEndpoint):
     envelope = OPENAI
     serializer_class = ChatCompletionSerializer
     answers = {"POST": {200: CHAT_COMPLETION, (200, EVENT_STREAM): str}}
-    errors = {"POST": FOREIGN_CHAT_ERRORS}
+    where = {"POST": Where.CHAT}
     parameters = {"POST": [IDEMPOTENCY_KEY]}
 
     def body(self, answer: Answer) -> dict[str, Any]:

@@ -5,7 +5,7 @@ operations have in common is added here.
                        `refine_schema(schema)` adds what its fields cannot say)
     answers            {"POST": {200: ChatAnswer}}, as in drf-spectacular's `responses`; a stream is one more key,
                        (200, "text/event-stream")
-    errors             {"POST": ("model_not_found", ...)}, codes of the problems table beside the common ones
+    where              {"GET": Where.OBJECT}: the kinds of this operation, which say the errors that it can answer with
     parameters         {"POST": [OpenApiParameter(...)]}
     envelope           what the errors' bodies look like, where they are not this API's own
 """
@@ -25,38 +25,9 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.permissions import AllowAny
 
 from chat.problems.envelopes import Envelope
-from chat.problems.table import BY_CODE, Problem, describe
+from chat.problems.table import BY_CODE, PROBLEMS, Problem, Where, describe
 from chat.throttling import ChatRateThrottle
 
-EVERYWHERE = ("bad_request", "not_acceptable", "internal_error")
-WITH_CREDENTIALS = (
-    "not_authenticated",
-    "authentication_failed",
-    "rate_limit_exceeded",
-    "service_temporarily_unavailable",
-)
-WITH_A_SESSION = ("csrf_failed",)
-WITH_A_BODY = ("invalid_json", "invalid_request", "unsupported_media_type", "request_too_large")
-CHAT_ERRORS = (
-    "model_not_found",
-    "invalid_message_format",
-    "not_found",
-    "idempotency_key_reused",
-    "request_in_progress",
-    "rate_limit_exceeded",
-    "token_budget_exceeded",
-    "too_many_concurrent_requests",
-    "overloaded",
-    "provider_rate_limited",
-    "provider_unavailable",
-    "provider_timeout",
-    "invalid_provider_response",
-    "provider_rejected_request",
-    "provider_error",
-)
-"""What a chat can end in, on any face of it."""
-FOREIGN_CHAT_ERRORS = (*(code for code in CHAT_ERRORS if code != "not_found"), "unsupported_parameter")
-"""The same, where a request follows another API's rules: it names no conversation, but perhaps what we have not."""
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
@@ -156,17 +127,17 @@ class AutoSchema(SpectacularAutoSchema):
 
     def _problems(self, has_body: bool) -> dict[int, list[Problem]]:
         """Every error that this operation can answer with, by status."""
-        codes = list(EVERYWHERE)
+        where = Where.ANY | (self._own("where") or Where.NOWHERE)
         if not is_open(self.view):
-            codes += WITH_CREDENTIALS
+            where |= Where.CREDENTIALS
             if self.method not in ("GET", "HEAD", "OPTIONS"):
-                codes += WITH_A_SESSION
+                where |= Where.SESSION
         if has_body:
-            codes += WITH_A_BODY
-        codes += self._own("errors") or ()
+            where |= Where.BODY
         problems = defaultdict(list)
-        for code in dict.fromkeys(codes):
-            problems[BY_CODE[code].status].append(BY_CODE[code])
+        for problem in PROBLEMS:
+            if problem.where & where:
+                problems[problem.status].append(problem)
         return problems
 
     def _error_response(self, problems: list[Problem]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from django.http import UnreadablePostError
-from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser, get_encoding  # type: ignore[attr-defined]
 
-from chat.problems.table import BodyTooLarge
+from chat.exceptions import BodyTooLarge, InvalidJSON
 
 MOST_VALUES = 200_000
 """Values that a body may have: a parser takes 50 times the memory of the body for a list of empty ones."""
@@ -28,14 +27,6 @@ UNICODE = {"utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-
 """The charsets that JSON was ever written in. Some of Python's others take minutes over a body (punycode)."""
 
 
-class InvalidJSON(ParseError):
-    """The body is no JSON. `received` is its text, as far as it is text at all, for who sent it alone."""
-
-    def __init__(self, detail: str, received: str = "") -> None:
-        super().__init__(detail)
-        self.received = received
-
-
 class StrictJSONParser(JSONParser):
     """JSON as RFC 8259 has it, and no NUL, no lone surrogate, no number beyond a float, no endless nesting: each would
     fail only later, in the database, in the answer or in the log."""
@@ -43,7 +34,7 @@ class StrictJSONParser(JSONParser):
     def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         encoding = get_encoding(parser_context or {})
         if codecs.lookup(encoding).name not in UNICODE:
-            raise ParseError("The body must be in UTF-8.")
+            raise InvalidJSON("The body must be in UTF-8.")
         text = ""
         try:
             text = codecs.decode(_whole(stream, parser_context or {}), encoding).removeprefix("\ufeff")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat.problems.envelopes import COUNT, TEXT, closed
+from chat.problems.envelopes import closed
+from chat.problems.facts import COUNT, TEXT
 
 NOTED = {
     "cached": {"const": True, "description": "An earlier answer, for free, since every provider failed."},

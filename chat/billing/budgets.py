@@ -23,10 +23,7 @@ from chat.billing.reservations import rows_of
 from chat.conf import conf
 from chat.exceptions import DatabaseUnavailableError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
-from chat.types import Attempt, Reservation, Settlement
-
-SMALLEST_ANSWER = 16
-"""Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
+from chat.types import SMALLEST_ANSWER, Attempt, Reservation, Settlement
 
 log = structlog.get_logger(__name__)
 State = UsageRecord.State

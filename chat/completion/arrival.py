@@ -6,7 +6,7 @@ import math
 import time
 
 from chat.conf import conf
-from chat.exceptions import ProviderTimeoutError, SystemError
+from chat.exceptions import ServerStopping, StreamTooLong
 from chat.providers.base import ChatStream
 from chat.types import Delta, Tick
 
@@ -21,17 +21,6 @@ def end_streams_at(moment: float) -> None:
     """End the streams that are not over at `moment`, on `time.monotonic()`'s scale: the server is being stopped."""
     global _last_moment
     _last_moment = min(_last_moment, moment)
-
-
-class ServerStopping(SystemError):
-    """A stream would have outlasted its server. `tokens_charged` is what the user pays for what had arrived."""
-
-    tokens_charged = 0
-
-
-class StreamTooLong(ProviderTimeoutError):
-    """A stream was not over after CHAT_STREAM_MAX, which says nothing of the provider: the client may have been the
-    slow one."""
 
 
 def next_item(reply: ChatStream, provider: str, ends: float) -> Delta | Tick | None:

@@ -12,10 +12,16 @@ import structlog
 
 from chat.billing import budgets, tokens
 from chat.completion import conversations, reply_cache
-from chat.completion.arrival import ServerStopping, StreamTooLong, next_item
+from chat.completion.arrival import next_item
 from chat.completion.asked import Asked, Chat
 from chat.conf import conf
-from chat.exceptions import ProviderError, ProviderRequestRejectedError, UnsupportedParameter
+from chat.exceptions import (
+    ProviderError,
+    ProviderRequestRejectedError,
+    ServerStopping,
+    StreamTooLong,
+    UnsupportedParameter,
+)
 from chat.observability.redaction import keep_private
 from chat.routing import failover, fitting
 from chat.routing.attempts import Stopwatch

@@ -12,39 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 from django.http import HttpRequest
 
 from chat.conf import is_vendors
+from chat.problems.facts import FACTS, TEXT
 from chat.problems.negotiation import PROBLEM_JSON
-from chat.problems.table import LONGEST_ECHO, REASONS, Description, Problem, describe
+from chat.problems.table import Description, Problem, describe
 
 EXAMPLE_ID = "3f8e1c52-6d0b-4c7a-9a53-0d8c5b1f2e64"
-
-COUNT = {"type": "integer", "minimum": 0}
-SECONDS = {"type": "integer", "minimum": 1, "description": "Seconds."}
-TEXT = {"type": "string"}
-TEXTS = {"type": "array", "items": TEXT}
-FACTS: dict[str, dict[str, Any]] = {
-    "retry_after": SECONDS | {"description": "Seconds until trying again can help; equals Retry-After."},
-    "param": TEXT | {"maxLength": LONGEST_ECHO, "description": "The place of what is not supported."},
-    "field": TEXT | {"description": "The place of the fault, such as messages[0].role."},
-    "received": TEXT | {"maxLength": LONGEST_ECHO},
-    "example": {"type": "array", "items": {"type": "object"}, "description": "Messages that are well-formed."},
-    "fields": {"type": "object", "additionalProperties": TEXTS, "description": "What is wrong, by field."},
-    "requested_model": TEXT | {"maxLength": LONGEST_ECHO},
-    "available_models": TEXTS,
-    "limit_bytes": COUNT,
-    "limit_values": COUNT,
-    "tokens_used": COUNT,
-    "tokens_limit": COUNT,
-    "tokens_needed": {"type": ["integer", "null"], "minimum": 0},
-    "tokens_remaining": COUNT,
-    "resets_at": {"type": ["string", "null"], "format": "date-time"},
-    "upgrade_url": {"type": ["string", "null"]},
-    "limit": COUNT,
-    "reset_in": SECONDS,
-    "provider": TEXT | {"description": "Its key in models.toml, or all_providers."},
-    "status_page": {"type": ["string", "null"]},
-    "reason": {"type": "string", "enum": list(REASONS)},
-}
-"""The facts that errors carry beside their words, each with one meaning wherever it appears."""
 
 
 class Content(NamedTuple):
@@ -70,7 +42,7 @@ class Envelope:
         return shape | description.context
 
     def schema(self, example: dict[str, Any]) -> dict[str, Any]:
-        """The schema of bodies like `example`."""
+        """Return the schema of bodies like `example`."""
         return facts_schema(example, {"error": {"const": example["error"]}, "message": TEXT, "request_id": TEXT})
 
     def type_of(self, problem: Problem) -> str:

@@ -13,6 +13,7 @@ import structlog
 
 from chat.conf import conf
 from chat.exceptions import (
+    ALL_PROVIDERS,
     InvalidProviderResponseError,
     ProviderError,
     ProviderRateLimitError,
@@ -52,7 +53,6 @@ TELLS_MOST = [
     InvalidProviderResponseError,
     ProviderError,
 ]
-ALL_PROVIDERS = "all_providers"
 
 log = structlog.get_logger(__name__)
 sleep = time.sleep

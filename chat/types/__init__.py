@@ -16,6 +16,8 @@ from chat.types.offer import ProviderEntry as ProviderEntry
 from chat.types.offer import Route as Route
 from chat.types.offer import Upstream as Upstream
 
+SMALLEST_ANSWER = 16
+"""Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
 SAMPLING = ("temperature", "top_p")
 """The fields of a request that steer how an answer is drawn."""
 

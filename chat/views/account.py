@@ -15,6 +15,7 @@ from chat.accounts import keys
 from chat.api import shapes
 from chat.billing import allowance
 from chat.models import KeyDetail
+from chat.problems.table import Where
 from chat.serializers import (
     KeySerializer,
     parse_uuid,
@@ -28,7 +29,7 @@ class KeysView(generics.ListAPIView):
 
     serializer_class = KeySerializer
     pagination_class = Pagination
-    errors = {"GET": ("not_found",)}
+    where = {"GET": Where.OBJECT}
 
     def get_queryset(self) -> Any:
         return own_keys(self.request.user).order_by("-key__created", "pk")
@@ -38,7 +39,7 @@ class KeyView(APIView):
     """One of your keys. `DELETE` revokes it, at once, also where it is the one that asks."""
 
     answers = {"DELETE": {204: None}}
-    errors = {"DELETE": ("not_found",)}
+    where = {"DELETE": Where.OBJECT}
 
     def delete(self, request: Request, key_id: str) -> Response:
         """Revoke a key."""

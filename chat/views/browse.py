@@ -15,7 +15,8 @@ from rest_framework.views import APIView
 
 from chat.api import shapes
 from chat.authentication import BrowserAuthentication
-from chat.problems.table import TooManyAttempts
+from chat.exceptions import TooManyAttempts
+from chat.problems.table import Where
 from chat.routing import catalogue
 
 
@@ -64,7 +65,7 @@ class ModelView(OpenView):
     """One model and its limits, in tokens."""
 
     answers = {"GET": {200: shapes.ModelLimits}}
-    errors = {"GET": ("model_not_found",)}
+    where = {"GET": Where.MODEL}
 
     def get(self, request: Request, name: str) -> Response:
         model = catalogue.current().get(name)

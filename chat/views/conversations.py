@@ -13,6 +13,7 @@ from chat.completion import conversations
 from chat.conf import conf
 from chat.exceptions import ValidationError
 from chat.models import Conversation
+from chat.problems.table import Where
 from chat.serializers import (
     ConversationDetailSerializer,
     ConversationSerializer,
@@ -50,7 +51,7 @@ class ConversationsView(generics.ListCreateAPIView):
     serializer_class = ConversationSerializer
     pagination_class = Pagination
     throttle_classes = [ConversationRateThrottle]
-    errors = {"GET": ("not_found",), "POST": ("rate_limit_exceeded",)}  # the first for a page that there is not
+    where = {"GET": Where.OBJECT, "POST": Where.LIMITED}  # a page is one, too
 
     def get_queryset(self) -> Any:
         return Conversation.objects.filter(user=self.request.user)  # type: ignore[misc]
@@ -80,7 +81,7 @@ class ConversationView(generics.RetrieveDestroyAPIView):
 
     serializer_class = ConversationDetailSerializer
     answers = {"GET": {200: ConversationDetailSerializer}}
-    errors = {"GET": ("not_found",), "DELETE": ("not_found",)}
+    where = {"GET": Where.OBJECT, "DELETE": Where.OBJECT}
     parameters = {"GET": [OpenApiParameter("page", str), OpenApiParameter("page_size", str)]}
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:

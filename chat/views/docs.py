@@ -22,7 +22,7 @@ from rest_framework.response import Response
 from chat.api import shapes
 from chat.conf import conf
 from chat.problems.envelopes import EXAMPLE_ID, NATIVE
-from chat.problems.table import BY_CODE, Problem, describe
+from chat.problems.table import BY_CODE, Problem, Where, describe
 from chat.views.browse import OpenView
 
 ASSETS = "drf_spectacular_sidecar/swagger-ui-dist/"
@@ -42,7 +42,7 @@ class ErrorView(OpenView):
     """One error: what it means and what to do about it."""
 
     answers = {"GET": {200: shapes.ErrorEntry}}
-    errors = {"GET": ("not_found",)}
+    where = {"GET": Where.OBJECT}
     parameters = {"GET": [OpenApiParameter("code", str, OpenApiParameter.PATH, enum=list(BY_CODE))]}
 
     def get(self, request: Request, code: str) -> Response:
