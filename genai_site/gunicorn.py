@@ -23,7 +23,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from chat.conf.declared import DECLARED
+from chat.conf import DECLARED
 from genai_site.connections import MOST_GATHERED, TimedBody, Waiting
 from genai_site.environment import Environment
 

@@ -20,9 +20,12 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from chat.backends.database import fetch
+from chat.conf import DAYS
 from chat.models import Key, KeyDetail, TokenBudget
 from chat.observability import trail
 
+LEAST_DAYS, MOST_DAYS = DAYS
+"""Days for which a key may be valid."""
 USE_NOTED_EVERY = timedelta(minutes=10)
 """How exact `last_used_at` is: a chat pays one UPDATE for it in so long."""
 

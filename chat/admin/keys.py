@@ -7,7 +7,6 @@ from typing import Any
 import django.contrib.auth.admin
 import knox.admin  # noqa: F401 - registers what is replaced here, whichever of the two apps is listed first
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
@@ -19,6 +18,7 @@ from knox.models import AuthToken
 
 from chat.accounts import deletion, keys
 from chat.admin.lists import LargeTableAdmin
+from chat.conf import conf
 from chat.models import Key, KeyDetail
 
 
@@ -33,7 +33,7 @@ class KeyForm(forms.ModelForm):
         help_text="What it is for. Its user sees it in GET /keys.",
     )
     days = forms.IntegerField(
-        label="Days until it expires", min_value=1, max_value=3650, initial=settings.REST_KNOX["TOKEN_TTL"].days
+        label="Days until it expires", min_value=keys.LEAST_DAYS, max_value=keys.MOST_DAYS, initial=conf.KEY_TTL_DAYS
     )
 
     class Meta:

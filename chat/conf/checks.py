@@ -7,8 +7,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning
 
-from chat.conf import conf
-from chat.conf.declared import DECLARED
+from chat.conf import DECLARED, conf
 
 RATE = re.compile(r"[1-9]\d{0,8}/(?:[1-9]\d{0,5})?[smhd]")
 # As a browser sends it: in lower case, without a path, without its scheme's own port. Anything else would never match.

@@ -1,6 +1,6 @@
 """Settings that every environment shares.
 
-Most of what an operator may change is declared in chat/conf/declared.py; the rest is read from the environment here,
+Most of what an operator may change is declared in chat/conf; the rest is read from the environment here,
 with its default beside it. genai_site/docs/configure.md says what each one means.
 """
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 
-from chat.conf.declared import DECLARED
+from chat.conf import DECLARED
 from genai_site.environment import Environment
 from genai_site.logging import configure_logging
 from genai_site.private_files import PrivateDatabase

@@ -6,8 +6,8 @@ import pytest
 from django.core.checks import run_checks
 from django_ratelimit.core import _split_rate
 
+from chat.conf import DECLARED
 from chat.conf.checks import check_settings, is_rate
-from chat.conf.declared import DECLARED
 
 RANGES = {name: setting.range for name, setting in DECLARED.items() if setting.range}
 NAN, INFINITY = float("nan"), float("inf")

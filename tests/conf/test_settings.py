@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from chat.conf.declared import DECLARED
+from chat.conf import DECLARED
 from genai_site.environment import Environment
 from genai_site.private_files import PrivateLogHandler
 

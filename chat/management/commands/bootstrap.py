@@ -38,7 +38,7 @@ class Command(BaseCommand):
         budget = allowance.allowance(demo)
         if not budget.pk:
             budget.save()
-        key = keys.issue(demo, settings.REST_KNOX["TOKEN_TTL"].days, by="manage.py bootstrap")[1]
+        key = keys.issue(demo, conf.KEY_TTL_DAYS, by="manage.py bootstrap")[1]
         self.stdout.write(
             f"Ready. With the server running (python manage.py runserver), ask it something from another terminal:\n\n"
             f"{self.curl(key)}\n\n"

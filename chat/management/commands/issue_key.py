@@ -5,15 +5,12 @@ from __future__ import annotations
 from shlex import quote
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.accounts import keys
-
-LONGEST = 3650
-"""Days for which a key may be valid."""
+from chat.conf import conf
 
 
 class Command(BaseCommand):
@@ -27,9 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="", help="The user's word for it, at most 100 characters.")
 
     def handle(self, *, username: str, create: bool, days: int | None, name: str = "", **options: Any) -> None:
-        days = settings.REST_KNOX["TOKEN_TTL"].days if days is None else days
-        if not 1 <= days <= LONGEST:
-            raise CommandError(f"--days must be from 1 to {LONGEST}, not {days}.")
+        days = conf.KEY_TTL_DAYS if days is None else days
+        if not keys.LEAST_DAYS <= days <= keys.MOST_DAYS:
+            raise CommandError(f"--days must be from {keys.LEAST_DAYS} to {keys.MOST_DAYS}, not {days}.")
         if len(name) > 100:
             raise CommandError(f"--name must be at most 100 characters, not {len(name)}.")
         user = find_user(username, create=create)
