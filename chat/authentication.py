@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+from datetime import timedelta
 from hmac import compare_digest
 from typing import Any
 
 import structlog
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.cache import cache
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db.models import Model, Value
 from django.utils import timezone
 from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
@@ -15,12 +22,16 @@ from rest_framework.authentication import SessionAuthentication, get_authorizati
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from chat.accounts import keys
+from chat.backends.database import fetch
 from chat.exceptions import CSRFFailed
-from chat.models import Key
+from chat.models import Key, KeyDetail, TokenBudget
 from chat.throttling import limit_bad_keys
 
+log = structlog.get_logger(__name__)
+
 SCHEMES = {b"token", b"bearer"}
+USE_NOTED_EVERY = timedelta(minutes=10)
+"""How exact `last_used_at` is: a chat pays one UPDATE for it in so long."""
 
 
 class KeyAuthentication(TokenAuthentication):
@@ -57,7 +68,7 @@ class KeyAuthentication(TokenAuthentication):
         if not key.isascii() or not key.isprintable():
             raise AuthenticationFailed("This key is malformed.")
         digest = hash_token(key)
-        for row in keys.beginning_with(key[: CONSTANTS.TOKEN_KEY_LENGTH]):
+        for row in beginning_with(key[: CONSTANTS.TOKEN_KEY_LENGTH]):
             if compare_digest(digest, row.digest):
                 return self._valid(row)
         raise AuthenticationFailed("This key is not known.")
@@ -71,7 +82,7 @@ class KeyAuthentication(TokenAuthentication):
         if not key.user.is_active:
             raise AuthenticationFailed("This key's user account is not active.")
         structlog.contextvars.bind_contextvars(user_id=key.user_id)
-        keys.note_use(key)
+        note_use(key)
         return key.user, key
 
 
@@ -82,6 +93,78 @@ class EitherKeyAuthentication(KeyAuthentication):
         found = super().found(request)
         key = request.headers.get("x-api-key", "")
         return found or (self.authenticate_credentials(key.encode()) if key else None)
+
+
+def beginning_with(token_key: str) -> list[Key]:
+    """Return the keys that begin so, each with its details, its user and the user's budget."""
+    statement = Statement.of(connections[DEFAULT_DB_ALIAS].vendor)
+    return [statement.key(list(row)) for row in fetch(statement.sql, [token_key])]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The SELECT of a key and what is read with it. The ORM makes it once for each kind of database: to make it anew
+    costs four times what it costs to run it."""
+
+    sql: str
+    parts: list[tuple[type[Model], list[str]]]
+    """The models in a row, from left to right, and the names of their columns."""
+    conversions: list[tuple[int, Any, Value]]
+    """Where the database stores another type: the place in a row, the function, and the expression that it is given."""
+
+    @staticmethod
+    @functools.cache
+    def of(vendor: str) -> Statement:
+        """Return the statement for a kind of database."""
+        joined: list[tuple[str, type[Model]]] = [
+            ("", Key),
+            ("details__", KeyDetail),
+            ("user__", get_user_model()),
+            ("user__token_budget__", TokenBudget),
+        ]
+        fields = [(path + field.attname, field) for path, model in joined for field in model._meta.concrete_fields]
+        query = Key.objects.filter(token_key="").values_list(*(name for name, _ in fields)).query
+        database, conversions = connections[DEFAULT_DB_ALIAS], []
+        for place, (_, field) in enumerate(fields):
+            value = Value(None, output_field=field)
+            functions = database.ops.get_db_converters(value) + field.get_db_converters(database)
+            conversions += [(place, function, value) for function in functions]
+        parts = [(model, [field.attname for field in model._meta.concrete_fields]) for _, model in joined]
+        return Statement(query.sql_with_params()[0], parts, conversions)
+
+    def key(self, row: list[Any]) -> Key:
+        """Return the key of a row, which this converts in place.
+
+        Neither user nor details are tied back to the key: such a pair would wait for the garbage collector.
+        """
+        database = connections[DEFAULT_DB_ALIAS]
+        for place, function, value in self.conversions:
+            row[place] = function(row[place], value, database)
+        instances: list[Any] = []
+        for model, names in self.parts:
+            values, row = row[: len(names)], row[len(names) :]
+            missing = all(value is None for value in values)
+            instances.append(None if missing else model.from_db(DEFAULT_DB_ALIAS, names, values))
+        key, details, user, budget = instances
+        for owner, name, part in ((key, "details", details), (key, "user", user), (user, "token_budget", budget)):
+            owner._meta.get_field(name).set_cached_value(owner, part)
+        return key  # type: ignore[no-any-return]
+
+
+def note_use(row: Key) -> None:
+    """Write down that the key was used, unless that was done within `USE_NOTED_EVERY`, here or by another worker.
+
+    Raises nothing for a database that does not write: the request may still be served.
+    """
+    details, now = getattr(row, "details", None), timezone.now()
+    if details is None or (details.last_used_at and now - details.last_used_at < USE_NOTED_EVERY):
+        return
+    if not cache.add(f"key-used:{details.pk}", 1, timeout=USE_NOTED_EVERY.seconds):
+        return
+    try:
+        KeyDetail.objects.filter(pk=details.pk).update(last_used_at=now)
+    except Error as exc:
+        log.warning("key_use_not_stored", key_id=str(details.pk), reason=type(exc).__name__)
 
 
 class BrowserAuthentication(SessionAuthentication):

@@ -13,6 +13,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from chat.accounts import keys
+from chat.authentication import beginning_with
 from chat.models import Key, TokenBudget
 from tests.support.contract import ask, check_error
 
@@ -109,7 +110,7 @@ def test_a_key_is_found_as_the_orm_finds_it(user, token, budget, django_assert_n
         TokenBudget.objects.create(user=user, limit=7)
     wanted = Key.objects.select_related("details", "user__token_budget").get()
     with django_assert_num_queries(1):
-        (found,) = keys.beginning_with(token[:15])
+        (found,) = beginning_with(token[:15])
         assert hasattr(found.user, "token_budget") == budget
     pairs = [(found, wanted), (found.details, wanted.details), (found.user, wanted.user)]
     for ours, theirs in pairs + ([(found.user.token_budget, wanted.user.token_budget)] if budget else []):
