@@ -68,7 +68,6 @@ def _clean_start() -> None:
         del caches[alias]
     cooldown._seen.clear()
     outbox.pending.clear()
-    outbox._rests_until = 0.0
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------

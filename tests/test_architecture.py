@@ -32,7 +32,7 @@ MOST = {
     "rooms": 28,
     "arrows between rooms": 115,  # 85
     "lines of a file": 340,  # 300
-    "things that a test must reset": 5,  # 3
+    "things that a test must reset": 4,  # 3
 }
 """The figures that the house keeps. One that is above its goal only ever falls."""
 LONG_BY_NATURE = {"chat/problems/table.py"}

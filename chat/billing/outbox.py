@@ -29,9 +29,21 @@ KEPT = timedelta(hours=24)
 """The time for which the answer of an Idempotency-Key is kept."""
 
 log = structlog.get_logger(__name__)
-pending: deque[Settlement | Claim] = deque(maxlen=10_000)
-"""More than can be in flight at once; each has been reported, with all that it takes to write it by hand."""
-_rests_until = 0.0
+
+
+class Pending(deque["Settlement | Claim"]):
+    """The values that wait to be written. Each has been reported, with all that it takes to write it by hand."""
+
+    rests_until = 0.0
+    """The time before which they are left alone."""
+
+    def clear(self) -> None:
+        super().clear()
+        self.rests_until = 0.0
+
+
+pending = Pending(maxlen=10_000)
+"""More than can be in flight at once."""
 
 
 def persist(value: Settlement | Claim) -> None:
@@ -62,8 +74,7 @@ def persist(value: Settlement | Claim) -> None:
 def write_pending(*, at_once: bool = False) -> None:
     """Make up for what is pending, until the database refuses something; then not again for `REST` seconds, unless
     `at_once`. Raises nothing: it is about other chats than the caller's."""
-    global _rests_until
-    while pending and (at_once or time.monotonic() >= _rests_until):
+    while pending and (at_once or time.monotonic() >= pending.rests_until):
         try:
             value = pending.popleft()
         except IndexError:
@@ -74,7 +85,7 @@ def write_pending(*, at_once: bool = False) -> None:
             _give_up(value, exc)
         except Exception as exc:
             pending.append(value)  # behind the others: it may be the only one that cannot be written
-            _rests_until = time.monotonic() + REST
+            pending.rests_until = time.monotonic() + REST
             if not isinstance(exc, Error):
                 _report(value, exc)
             elif not connection.in_atomic_block:
