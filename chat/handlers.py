@@ -50,7 +50,6 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
 
 def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
     """The same response for code outside DRF: middleware, unknown paths, Django's own views."""
-    end_stream(request)
     description = describe(exc)
     report(exc, description.problem, request)
     content_type = PROBLEM_JSON if wants_problem_json(request) else "application/json"
@@ -65,13 +64,6 @@ def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
     patch_vary_headers(response, ["Accept"])
     response.is_problem = True  # type: ignore[attr-defined]
     return response
-
-
-def end_stream(request: HttpRequest) -> None:
-    """Close the stream in whose place an error goes out: a server closes the response that goes out and no other."""
-    stream = getattr(request, "stream", None)
-    if stream is not None and not stream.gi_running:  # one that runs reports an error of its own
-        stream.close()
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

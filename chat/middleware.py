@@ -28,7 +28,7 @@ from rest_framework.response import Response
 from chat.billing.budgets import release_connection
 from chat.conf import conf, largest_body
 from chat.exceptions import BodyTooLarge, SystemError
-from chat.handlers import end_stream, error_response, is_admin
+from chat.handlers import error_response, is_admin
 from chat.observability.client_address import client_ip
 from chat.observability.redaction import keep_private
 from chat.problems.table import find
@@ -84,6 +84,8 @@ class RequestIDMiddleware:
         if told:
             log.info("incoming_request")
         response = self.get_response(request)
+        if not response.streaming:
+            end_stream(request)
         # A client may take its time to receive it.
         release_connection()
         limit_writes(request)
@@ -95,6 +97,13 @@ class RequestIDMiddleware:
         if told:
             log.info("response_sent", status_code=response.status_code, duration_ms=duration)
         return response
+
+
+def end_stream(request: HttpRequest) -> None:
+    """End the stream in whose place another response goes out: a server closes that response, and no other."""
+    stream = getattr(request, "stream", None)
+    if stream is not None and not stream.gi_running:  # one that runs reports an error of its own
+        stream.close()
 
 
 def is_from_somebody(request: HttpRequest) -> bool:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError
+from django.http import HttpResponse
 from django.utils import timezone
 
 from chat.billing import budgets, outbox, tokens
@@ -224,16 +225,21 @@ def failing(get_response):
     return lambda request: 1 / bool(get_response(request) is None)
 
 
-@pytest.mark.parametrize("place", ["the view", "innermost", "outermost"])
+def replacing(get_response):
+    """A middleware that has another answer than the view."""
+    return lambda request: get_response(request) and HttpResponse(status=500)
+
+
+@pytest.mark.parametrize("place", ["the view", "innermost", "outermost", "silent"])
 def test_neither_does_an_error_that_takes_the_place_of_a_stream(rig, settings, monkeypatch, place):
     settings.CHAT_MAX_IN_FLIGHT_PER_USER = 1
-    ours, own = settings.MIDDLEWARE, f"{__name__}.failing"
+    ours, own = settings.MIDDLEWARE, f"{__name__}.{'replacing' if place == 'silent' else 'failing'}"
     rig.first.then(STALL)
     with monkeypatch.context() as patch:
         if place == "the view":
             patch.setattr("chat.api.chat.ChatView.finalize_response", lambda *args, **kwargs: 1 / 0)
         else:
-            settings.MIDDLEWARE = [*ours, own] if place == "innermost" else [own, *ours]
+            settings.MIDDLEWARE = [own, *ours] if place == "outermost" else [*ours, own]
         assert rig.chat(stream=True, headers={"Idempotency-Key": "k"}).status_code == 500
     settings.MIDDLEWARE = ours
     assert rig.first.left.wait(2)
