@@ -11,8 +11,7 @@ class ChatConfig(AppConfig):
     verbose_name = "Chat"
 
     def ready(self) -> None:
-        from chat.accounts import keys  # noqa: F401 - the last two listen for signals
-        from chat.backends import database  # noqa: F401 - the last two listen for signals
+        from chat.backends import database  # noqa: F401 - listens for a signal
         from chat.conf import checks
         from chat.routing import catalogue
 

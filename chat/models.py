@@ -9,10 +9,13 @@ for LIKE on PostgreSQL.
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 from knox.models import AuthToken
 
 from chat.conf.checks import is_rate
@@ -181,6 +184,14 @@ class KeyDetail(models.Model):
 
     def __str__(self) -> str:
         return self.name or str(self.id)
+
+
+@receiver(post_save, sender=Key)
+@receiver(post_save, sender=AuthToken)
+def give_details(sender: Any, instance: AuthToken, created: bool, raw: bool, using: str, **kwargs: Any) -> None:
+    """Give each key its details, whoever makes it. Fixtures bring their own."""
+    if created and not raw:
+        KeyDetail.objects.using(using).create(key=instance)
 
 
 class IdempotentRequest(models.Model):

@@ -6,16 +6,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from django.db.models.signals import post_save
-from django.dispatch import receiver
-from knox.models import AuthToken
-
-from chat.conf import DAYS
+from chat.accounts import trail
 from chat.models import Key, KeyDetail
-from chat.observability import trail
-
-LEAST_DAYS, MOST_DAYS = DAYS
-"""Days for which a key may be valid."""
 
 
 def issue(user: Any, days: int, *, by: str, name: str = "") -> tuple[Key, str]:
@@ -27,16 +19,8 @@ def issue(user: Any, days: int, *, by: str, name: str = "") -> tuple[Key, str]:
     return row, key
 
 
-@receiver(post_save, sender=Key)
-@receiver(post_save, sender=AuthToken)
-def give_details(sender: Any, instance: AuthToken, created: bool, raw: bool, using: str, **kwargs: Any) -> None:
-    """Give each key its details, whoever makes it. Fixtures bring their own."""
-    if created and not raw:
-        KeyDetail.objects.using(using).create(key=instance)
-
-
-def revoke(rows: Iterable[AuthToken], *, by: str) -> int:
-    """Delete keys, at once without effect; returns how many."""
+def revoke(rows: Iterable[Key], *, by: str) -> int:
+    """Delete keys, which ends them at once, and return how many there were."""
     count = 0
     for row in rows:
         user, key_id = row.user, KeyDetail.objects.filter(key=row).values_list("pk", flat=True).first()

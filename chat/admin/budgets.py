@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from chat.accounts import trail
 from chat.admin import keys
 from chat.admin.lists import (
     DayFilter,
@@ -28,7 +29,6 @@ from chat.admin.lists import (
 from chat.billing.allowance import allowance, period_start
 from chat.conf import conf
 from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
-from chat.observability import trail
 from chat.problems.table import BY_CLASS
 from chat.routing import catalogue
 from chat.routing.states import provider_states

@@ -18,7 +18,7 @@ from knox.models import AuthToken
 
 from chat.accounts import deletion, keys
 from chat.admin.lists import LargeTableAdmin
-from chat.conf import conf
+from chat.conf import DAYS, conf
 from chat.models import Key, KeyDetail
 
 
@@ -33,7 +33,7 @@ class KeyForm(forms.ModelForm):
         help_text="What it is for. Its user sees it in GET /keys.",
     )
     days = forms.IntegerField(
-        label="Days until it expires", min_value=keys.LEAST_DAYS, max_value=keys.MOST_DAYS, initial=conf.KEY_TTL_DAYS
+        label="Days until it expires", min_value=DAYS[0], max_value=DAYS[1], initial=conf.KEY_TTL_DAYS
     )
 
     class Meta:

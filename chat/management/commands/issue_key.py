@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.accounts import keys
-from chat.conf import conf
+from chat.conf import DAYS, conf
 
 
 class Command(BaseCommand):
@@ -25,8 +25,8 @@ class Command(BaseCommand):
 
     def handle(self, *, username: str, create: bool, days: int | None, name: str = "", **options: Any) -> None:
         days = conf.KEY_TTL_DAYS if days is None else days
-        if not keys.LEAST_DAYS <= days <= keys.MOST_DAYS:
-            raise CommandError(f"--days must be from {keys.LEAST_DAYS} to {keys.MOST_DAYS}, not {days}.")
+        if not DAYS[0] <= days <= DAYS[1]:
+            raise CommandError(f"--days must be from {DAYS[0]} to {DAYS[1]}, not {days}.")
         if len(name) > 100:
             raise CommandError(f"--name must be at most 100 characters, not {len(name)}.")
         user = find_user(username, create=create)

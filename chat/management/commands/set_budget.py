@@ -7,11 +7,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from chat.accounts import trail
 from chat.billing import allowance
 from chat.conf import conf
 from chat.management.commands.issue_key import find_user
 from chat.models import Period
-from chat.observability import trail
 
 
 class Command(BaseCommand):
