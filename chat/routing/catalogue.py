@@ -46,7 +46,7 @@ def load(path: str, simulate: bool) -> Catalogue:
         data = tomllib.loads(text)
     except (OSError, ValueError) as exc:  # not there, not UTF-8, not TOML
         raise ImproperlyConfigured(f"{path}: {exc}.") from exc
-    return Reader(path, text, simulate).read(data)
+    return Reader(path, text, simulate).catalogue(data)
 
 
 def check_models_file(**kwargs: Any) -> list[checks.CheckMessage]:
