@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging.config
-import os
 import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -63,49 +61,6 @@ SHARED: Sequence[Processor] = (
 PROCESSORS: Sequence[Processor] = (structlog.processors.format_exc_info, mask)
 
 
-class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes each line with one call of the system, which keeps lines of all threads and processes apart up to the
-    4,096 bytes of PIPE_BUF, and longer ones unless the reader falls behind. A lock costs as much as the line: it is
-    held while all other threads want it."""
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        passed = bool(self.filter(record))
-        if passed:
-            self.emit(record)
-        return passed
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = (self.format(record) + self.terminator).encode("utf-8", "backslashreplace")
-            self.stream.flush()  # what others have printed comes first
-            written = os.write(self.stream.fileno(), line)
-            while written < len(line):
-                written += os.write(self.stream.fileno(), line[written:])
-        except Exception:  # as the standard library does: no line is worth a request
-            self.handleError(record)
-
-
-class Line(dict[str, object]):
-    """A line of structlog's, as the message of a record."""
-
-
-def as_message(logger: WrappedLogger, name: str, event: EventDict) -> tuple[tuple[Line], dict[str, object]]:
-    """Return the arguments with which the standard library's logger is called."""
-    return (Line(event),), {}
-
-
-class LineFormatter(structlog.stdlib.ProcessorFormatter):
-    """structlog's, without the copy that it makes of each record to clear what no line of structlog's own has."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        if not isinstance(record.msg, Line):
-            return super().format(record)
-        line: object = dict(record.msg)  # of one record, each handler makes its own line
-        for processor in PROCESSORS:
-            line = processor(None, record.levelname, line)  # type: ignore[arg-type]
-        return str(self.processors[-1](None, record.levelname, line))  # type: ignore[arg-type]
-
-
 def configure_logging(*, format: str, level: str, file: str) -> None:
     """Send every line to standard output, as JSON or (`format="console"`) for people, and as JSON to `file` if named.
     A command's lines go to standard error, since its output is what it was called for.
@@ -114,7 +69,7 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
     """
     formatters: dict[str, Processor] = {"json": structlog.processors.JSONRenderer(), "console": _console_renderer()}
     handlers: dict[str, dict[str, object]] = {
-        "console": {"()": _handler(), "stream": f"ext://sys.{_stream()}", "formatter": format}
+        "console": {"class": "logging.StreamHandler", "stream": f"ext://sys.{_stream()}", "formatter": format}
     }
     if file:
         # Watched, so that logrotate may move the file away.
@@ -141,7 +96,11 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
         }
     )
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *SHARED, as_message],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -160,14 +119,6 @@ def _stream() -> str:
     return "stderr" if command else "stdout"
 
 
-def _handler() -> type[logging.StreamHandler[TextIO]]:
-    try:
-        getattr(sys, _stream()).fileno()
-    except (AttributeError, OSError):  # somebody's own object in its place
-        return logging.StreamHandler
-    return LineHandler
-
-
 def _console_renderer() -> Processor:
     is_terminal = getattr(getattr(sys, _stream()), "isatty", bool)()
     return structlog.dev.ConsoleRenderer(colors=is_terminal, exception_formatter=structlog.dev.plain_traceback)
@@ -175,7 +126,7 @@ def _console_renderer() -> Processor:
 
 def _formatter(renderer: Processor) -> dict[str, object]:
     return {
-        "()": LineFormatter,
+        "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": list(SHARED),
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *PROCESSORS, renderer],
     }

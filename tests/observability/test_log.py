@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -15,7 +13,7 @@ from django.test import Client
 from rest_framework.response import Response
 
 from chat.providers.simulator import SimulatorProvider
-from genai_site.logging import LineHandler, configure_logging
+from genai_site.logging import configure_logging
 from tests.support.contract import Log, ask, send
 from tests.support.loopback import status
 
@@ -297,22 +295,3 @@ def test_standard_output_for_people(reconfigured, monkeypatch, capsys, auth_clie
     assert "incoming_request" not in out
     with pytest.raises(json.JSONDecodeError):
         json.loads(out.splitlines()[0])
-
-
-def test_lines_of_many_threads_reach_a_pipe_whole():
-    reading, writing = os.pipe()
-    with open(reading) as out, open(writing, "w") as stream:
-        handler = LineHandler(stream)
-        words = ["short", "x" * 4000, "long" * 50_000]  # the last is more than a pipe holds
-
-        def write(number):
-            for word in words if number == 0 else words[:2] * 100:
-                handler.handle(logging.makeLogRecord({"msg": f"{number} {word}"}))
-
-        with ThreadPoolExecutor(10) as pool:
-            lines = pool.submit(lambda: sorted(out.readline() for _ in range(8 * 200)))
-            list(pool.map(write, range(1, 9)))
-            assert lines.result() == sorted(f"{n} {word}\n" for n in range(1, 9) for word in words[:2] * 100)
-            last = pool.submit(lambda: [out.readline() for _ in words])
-            write(0)
-            assert last.result() == [f"0 {word}\n" for word in words]
