@@ -142,8 +142,7 @@ class ChatEndpoint(generics.GenericAPIView):
 def break_cycles(view: ChatEndpoint, request: Request, context: dict[str, Any]) -> None:
     """Take apart, when the response is sent, what DRF and Django have tied to each other: view, requests and response.
 
-    Only the garbage collector would find it, body and all, and to look for it so often costs a tenth of a chat, and a
-    fifth with a thousand in flight.
+    Only the garbage collector would find it, and that counts objects and not their bytes: large bodies would pile up.
     """
     for holder in (vars(request._request), request.parser_context, context, vars(view)):
         holder.clear()
