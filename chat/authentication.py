@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, Error, connections
-from django.db.models import Model, Value
+from django.db.models import Model
 from django.utils import timezone
 from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
@@ -109,7 +109,7 @@ class Statement:
     sql: str
     parts: list[tuple[type[Model], list[str]]]
     """The models in a row, from left to right, and the names of their columns."""
-    conversions: list[tuple[int, Any, Value]]
+    conversions: list[tuple[int, Any, Any]]
     """Where the database stores another type: the place in a row, the function, and the expression that it is given."""
 
     @staticmethod
@@ -126,9 +126,9 @@ class Statement:
         query = Key.objects.filter(token_key="").values_list(*(name for name, _ in fields)).query
         database, conversions = connections[DEFAULT_DB_ALIAS], []
         for place, (_, field) in enumerate(fields):
-            value = Value(None, output_field=field)
-            functions = database.ops.get_db_converters(value) + field.get_db_converters(database)
-            conversions += [(place, function, value) for function in functions]
+            column = field.get_col(field.model._meta.db_table)
+            functions = database.ops.get_db_converters(column) + column.get_db_converters(database)
+            conversions += [(place, function, column) for function in functions]
         parts = [(model, [field.attname for field in model._meta.concrete_fields]) for _, model in joined]
         return Statement(query.sql_with_params()[0], parts, conversions)
 
@@ -138,8 +138,8 @@ class Statement:
         Neither user nor details are tied back to the key: such a pair would wait for the garbage collector.
         """
         database = connections[DEFAULT_DB_ALIAS]
-        for place, function, value in self.conversions:
-            row[place] = function(row[place], value, database)
+        for place, function, column in self.conversions:
+            row[place] = function(row[place], column, database)
         instances: list[Any] = []
         for model, names in self.parts:
             values, row = row[: len(names)], row[len(names) :]
