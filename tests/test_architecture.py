@@ -27,11 +27,11 @@ SOURCES = {
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 MOST = {
-    "files that one chat crosses": 47,  # the goal is 24
-    "lines of these files": 6_500,  # 3,200
+    "files that one chat crosses": 43,  # the goal is 24
+    "lines of these files": 6_000,  # 3,200
     "rooms": 28,
-    "arrows between rooms": 115,  # 85
-    "lines of a file": 340,  # 300
+    "arrows between rooms": 105,  # 85
+    "lines of a file": 312,  # 300
     "things that a test must reset": 4,  # 3
 }
 """The figures that the house keeps. One that is above its goal only ever falls."""
