@@ -51,11 +51,16 @@ if conf.REDIS_URL:
             entry["LOCATION"] = os.environ["REDIS_URL"]
 
 
+SERVERS = {"private_server", "postgres_url", "redis_url"}
+"""The fixtures that start servers."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `served` what starts processes of its own."""
+    """Mark as `served` what starts processes of its own; a test that starts one without these says so itself."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here / "served") or item.path.is_relative_to(here / "chaos"):
+        is_there = item.path.is_relative_to(here / "served") or item.path.is_relative_to(here / "chaos")
+        if is_there or SERVERS & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.served)
 
 

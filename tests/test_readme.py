@@ -73,6 +73,7 @@ def shell(live_server: Any, user: Any) -> Any:
     return run
 
 
+@pytest.mark.served
 @pytest.mark.django_db(transaction=True)
 def test_every_answer_in_the_manual_is_what_the_server_says(shell: Any, settings: Any) -> None:
     seen = 0
@@ -93,6 +94,7 @@ def test_every_answer_in_the_manual_is_what_the_server_says(shell: Any, settings
     assert seen > 28
 
 
+@pytest.mark.served
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("package", ["openai", "anthropic"])
 def test_the_official_packages_print_what_the_readme_says(live_server: Any, token: str, package: str) -> None:

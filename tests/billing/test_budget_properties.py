@@ -119,7 +119,7 @@ class Life(RuleBasedStateMachine):
 @pytest.mark.django_db
 def test_no_order_of_events_makes_a_budget_lie():
     few = settings(
-        max_examples=30,
+        max_examples=20,
         stateful_step_count=25,
         deadline=None,
         database=None,

@@ -18,6 +18,8 @@ from chat.conf import DECLARED
 from genai_site.environment import Environment
 from genai_site.private_files import PrivateLogHandler
 
+pytestmark = pytest.mark.served
+
 SOUND = {
     "DJANGO_SETTINGS_MODULE": "genai_site.settings.production",
     "DJANGO_SECRET_KEY": "$" + "a-b_c" * 20,  # as Django's own generator makes them, one in fifty begins with a dollar
