@@ -181,7 +181,7 @@ class TokenBudgetExceededError(BudgetError):
 
     @property
     def tokens_remaining(self) -> int:
-        """What a request could still reserve; never negative, also after the limit was lowered."""
+        """Return the tokens that a request could still reserve; never negative, also after the limit was lowered."""
         return max(0, self.tokens_limit - self.tokens_used - self.tokens_reserved)
 
 

@@ -49,7 +49,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
 
 
 def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
-    """The same response for code outside DRF: middleware, unknown paths, Django's own views."""
+    """Return the same response for code outside DRF: middleware, unknown paths, Django's own views."""
     description = describe(exc)
     report(exc, description.problem, request)
     content_type = PROBLEM_JSON if wants_problem_json(request) else "application/json"
@@ -74,7 +74,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def is_admin(request: HttpRequest) -> bool:
-    """Whether the path belongs to the admin, which answers people with its own pages."""
+    """Return whether the path belongs to the admin, which answers people with its own pages."""
     try:
         return bool(request.path.startswith(reverse("admin:index")))
     except NoReverseMatch:
@@ -82,8 +82,8 @@ def is_admin(request: HttpRequest) -> bool:
 
 
 def report(exc: BaseException, problem: Problem, request: HttpRequest) -> None:
-    """One line: the error's code, with everything that the exception stores. `request.reported` is for the set-up of
-    the log, which may then leave out Django's own line."""
+    """Write one line: the error's code, with everything that the exception stores. `request.reported` is for the set-up
+    of the log, which may then leave out Django's own line."""
     facts: dict[str, Any] = {}
     if isinstance(exc, GenAIException):  # what a stranger's exception stores may be anything, a whole request included
         facts = {name: _short(value) for name, value in exc.facts().items()}
@@ -94,12 +94,13 @@ def report(exc: BaseException, problem: Problem, request: HttpRequest) -> None:
 
 
 def _short(value: Any) -> Any:
-    """A fact that a log line can hold: a name that the client made up may be as long as a body."""
+    """Return a fact that a log line can hold: a name that the client made up may be as long as a body."""
     return value[:LONGEST_ECHO] if isinstance(value, str) else value
 
 
 def body(description: Description, request: HttpRequest) -> dict[str, Any]:
-    """The error's body: that of the API which the path belongs to, or RFC 9457's for a client that asks for it."""
+    """Return the error's body: that of the API which the path belongs to, or RFC 9457's for a client that asks for
+    it."""
     request_id = getattr(request, "request_id", "")
     if wants_problem_json(request):
         return problem_details(description, request_id, _type_uri(description.problem.code, request))

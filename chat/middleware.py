@@ -140,7 +140,7 @@ class ErrorMiddleware:
         return ours
 
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
-        """An exception that a view let out, a failure to render included."""
+        """Answer an exception that a view let out, a failure to render included."""
         if is_admin(request):
             return None
         if find(exc).traceback:
@@ -194,7 +194,8 @@ def cut(text: str) -> str:
 
 
 def masked_query(query: str) -> str:
-    """The query string without the values of parameters that sound like a secret, however their names are escaped."""
+    """Return the query string without the values of parameters that sound like a secret, however their names are
+    escaped."""
     pairs = (pair.partition("=") for pair in query.split("&"))
     return "&".join(
         name + equals + (value and "***" if SECRET_NAMES.search(unquote_plus(name)) else value)
@@ -203,7 +204,7 @@ def masked_query(query: str) -> str:
 
 
 def is_ours(response: HttpResponse) -> bool:
-    """Whether the error already has the contract's shape."""
+    """Return whether the error already has the contract's shape."""
     return isinstance(response, Response) or getattr(response, "is_problem", False)
 
 

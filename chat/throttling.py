@@ -71,7 +71,7 @@ def seconds_left(usage: dict[str, Any]) -> int:
 
 
 def window(rate: str) -> int:
-    """The seconds of a rate such as 10/m or 5/10s."""
+    """Return the seconds of a rate such as 10/m or 5/10s."""
     multiple, unit = rate.split("/")[1][:-1], rate[-1]
     return int(multiple or 1) * SECONDS[unit]
 

@@ -222,7 +222,7 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def without_traceback(record: logging.LogRecord) -> bool:
-    """A filter of gunicorn's log: a client that reads nothing until a write times out is no fault of the server's."""
+    """Filter gunicorn's log: a client that reads nothing until a write times out is no fault of the server's."""
     if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):
         record.msg, record.exc_info = "A client took nothing of what was written to it, and was left.", None
     return True

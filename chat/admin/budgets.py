@@ -79,7 +79,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
         trail.budget_changed(keys.by(request), user, old, self.terms_now(user))
 
     def terms_now(self, user: Any) -> dict[str, Any]:
-        """What is in force for the user by the database, by default where there is no row."""
+        """Return the terms in force for the user by the database, by default where there is no row."""
         return trail.terms(allowance(get_user_model().objects.get(pk=user.pk)))
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
@@ -111,7 +111,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
 
     @admin.display(description="share of limit")
     def share(self, budget: Any) -> str:
-        """A bar that the browser draws itself: it needs no style for a content security policy to refuse."""
+        """Return a bar that the browser draws itself: it needs no style for a content security policy to refuse."""
         taken = budget.used_now + budget.reserved_now
         percent = 100 * taken // budget.limit if budget.limit else 100
         bar = '<meter max="100" low="75" high="90" optimum="0" value="{}" aria-label="{}"></meter> {} %'
@@ -143,7 +143,8 @@ class UsageRecordAdmin(HistoryAdmin):
 
     @admin.display(description="error's code")
     def code(self, record: UsageRecord) -> str | None:
-        """What the client was told, unless an earlier answer stood in. An exception without a row is a bug of ours."""
+        """Return the code that the client was told, unless an earlier answer stood in. An exception without a row is a
+        bug of ours."""
         return None if record.error in TOLD_TO_NOBODY else CODES.get(record.error, "internal_error")
 
     @admin.display(description="request id")

@@ -111,7 +111,7 @@ class KeyAdmin(LargeTableAdmin):
         vars(obj).update(vars(issued), key=key)
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """The page that shows the key. A message would leave it in a cookie or in the session's row."""
+        """Return the page that shows the key. A message would leave it in a cookie or in the session's row."""
         context = self.admin_site.each_context(request)
         context |= {"title": f"A key for {obj.user}", "issued": obj, "opts": self.opts}
         return TemplateResponse(request, "admin/chat/key/issued.html", context)
@@ -161,5 +161,5 @@ class UserAdmin(django.contrib.auth.admin.UserAdmin):
 
 
 def by(request: HttpRequest) -> str:
-    """The operator's name, for the log."""
+    """Return the operator's name, for the log."""
     return str(request.user.get_username())

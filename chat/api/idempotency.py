@@ -30,7 +30,8 @@ RUNNING = "The Idempotency-Key's first request is still running."
 
 
 def key_of(request: Request) -> str | None:
-    """The request's Idempotency-Key; an empty one counts as none. Raises `ValidationError` for a malformed one."""
+    """Return the request's Idempotency-Key; an empty one counts as none. Raises `ValidationError` for a malformed
+    one."""
     key = request.headers.get("Idempotency-Key", "")
     if not key:
         return None
@@ -63,7 +64,8 @@ def once(user: Any, key: str, data: Any, seconds: float, conversation: Conversat
 def _claim(
     user: Any, key: str, fingerprint: str, seconds: float, conversation: Conversation | None = None
 ) -> IdempotentRequest:
-    """The request as stored, by us now or by an earlier one. A request whose worker died is taken over in its time."""
+    """Return the request as stored, by us now or by an earlier one. A request whose worker died is taken over in its
+    time."""
     now = timezone.now()
     fresh = {
         "fingerprint": fingerprint,

@@ -58,7 +58,7 @@ def _commas(text: str) -> int:
 
 
 def _whole(stream: Any, parser_context: Mapping[str, Any]) -> bytes:
-    """The body, all of it: what arrived of one that was cut short may be sound JSON, and not what was meant."""
+    """Return the body, all of it: what arrived of one that was cut short may be sound JSON, and not what was meant."""
     body: bytes = stream.read()
     told = parser_context["request"].META if "request" in parser_context else {}
     chunked = "chunked" in told.get("HTTP_TRANSFER_ENCODING", "").lower()  # whose end the server has seen

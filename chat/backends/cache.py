@@ -50,7 +50,8 @@ class Outage:
         self.ask_at = None
 
     def may_ask(self) -> bool:
-        """Whether to ask Redis now. In an outage one thread in `RETRY_AFTER` seconds may, and pays the time-out."""
+        """Return whether to ask Redis now. In an outage one thread in `RETRY_AFTER` seconds may, and pays the
+        time-out."""
         ask_at = self.ask_at
         if ask_at is None:
             return True
@@ -109,7 +110,7 @@ class FallbackCache(BaseCache):
         return getattr(caches[self.local], method)(*args, **kwargs)
 
     def healthy(self) -> bool:
-        """Whether Redis itself answers now."""
+        """Return whether Redis itself answers now."""
         try:
             caches["redis"].get("health")
         except Exception as exc:  # see _call

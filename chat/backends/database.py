@@ -36,7 +36,7 @@ class Bounded(psycopg.Connection[Any]):
 
 
 def name() -> str:
-    """Which database this is, for people; without its password."""
+    """Return the name of the database, for people; without its password."""
     settings = connection.settings_dict
     place = f"{settings['HOST'] or 'localhost'}:{settings['PORT'] or 5432}/" if connection.vendor != "sqlite" else ""
     return f"The database {place}{settings['NAME']} ({connection.display_name})"
@@ -50,8 +50,9 @@ def bound_waits() -> None:
 
 
 def send_away(pool: Any) -> None:
-    """The pool's callback when a connection could not be opened. If no other works either, PostgreSQL is gone, and
-    whoever stands in line is told now, not when his time is over. psycopg has this only for a pool that is closed."""
+    """Act, as the pool's callback, when a connection could not be opened. If no other works either, PostgreSQL is gone,
+    and whoever stands in line is told now, not when his time is over. psycopg has this only for a pool that is
+    closed."""
     if time.monotonic() - _answered_at < RECENTLY:
         return  # it only takes no more connections
     with pool._lock:
@@ -73,15 +74,15 @@ def replace_if_dead(sender: Any, connection: Any, **kwargs: Any) -> None:
 
 
 def is_dead(connection: Any) -> bool:
-    """Whether bytes lie there that nobody asked for."""
+    """Return whether bytes lie there that nobody asked for."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(0))
 
 
 def fetch(sql: str, values: Any) -> list[Any]:
-    """The rows of one statement. On PostgreSQL it is a transaction of its own, prepared, on a connection of the pool
-    that goes back at once; with Django's cursor it takes twice as long, here and there.
+    """Return the rows of one statement. On PostgreSQL it is a transaction of its own, prepared, on a connection of the
+    pool that goes back at once; with Django's cursor it takes twice as long, here and there.
 
     Where Django holds a connection already, in a block or behind its ORM, that one is used: with all connections lent,
     to wait for a second one could be to wait for oneself.
@@ -119,7 +120,7 @@ def _rows(pool: Any, sql: str, values: Any, *, prepare: bool) -> list[Any]:
 
 
 def borrow(pool: Any) -> Any:
-    """A live connection of the pool."""
+    """Return a live connection of the pool."""
     if pool.closed:
         pool.open()
     connection = pool.getconn()

@@ -16,7 +16,7 @@ CHARGED = (UsageRecord.State.SETTLED, UsageRecord.State.TRUNCATED)
 
 
 def allowance(user: Any) -> TokenBudget:
-    """The user's budget, or (unsaved) the default one. No query where the user was loaded with it."""
+    """Return the user's budget, or (unsaved) the default one. No query where the user was loaded with it."""
     try:
         return user.token_budget  # type: ignore[no-any-return]
     except TokenBudget.DoesNotExist:
@@ -39,7 +39,8 @@ def period_end(period: str, start: datetime) -> datetime:
 
 
 def usage_of(user: Any, days: int = 30) -> dict[str, Any]:
-    """The user's budget, how much of it is used, and the use of each of the last `days` days, today's included."""
+    """Return the user's budget, how much of it is used, and the use of each of the last `days` days, today's
+    included."""
     budget, now = allowance(user), timezone.now()
     start = period_start(budget.period, now)
     row = BudgetPeriod.objects.filter(user_id=user.pk, period=budget.period, start=start).first() or BudgetPeriod()

@@ -78,8 +78,8 @@ def reserve(
 def _take_what_is_left(
     asked: Reservation, smallest: int, limit: int, facts: dict[str, Any]
 ) -> tuple[Reservation | None, BudgetPeriod]:
-    """It is the period's first chat, or not all of it fits: settle what there is, then take what is left under a lock.
-    Also the row, as it was then."""
+    """Make the period's row, settle what has expired, and take what is left under a lock: it is the period's first
+    chat, or not all of it fits. Also the row, as it was then."""
     BudgetPeriod.objects.bulk_create(
         [BudgetPeriod(user_id=asked.user_id, period=asked.period, start=asked.period_start)], ignore_conflicts=True
     )

@@ -75,7 +75,7 @@ class Difference(NamedTuple):
 
 @contextmanager
 def audit() -> Iterator[tuple[int, int, Iterator[Difference]]]:
-    """The numbers of periods and of records, and the differences between them, all of the same moment."""
+    """Return the numbers of periods and of records, and the differences between them, all of the same moment."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(_named(AUDIT), {"open": UsageRecord.State.RESERVED})
         rows = chain.from_iterable(iter(lambda: cursor.fetchmany(1000), []))
@@ -127,7 +127,7 @@ def prune_periods(before: datetime) -> int:
 
 
 def _lock_periods(records: QuerySet[UsageRecord]) -> None:
-    """In one order, or two runs that share some of the periods could each wait for the other."""
+    """Lock the periods in one order, or two runs that share some of the periods could each wait for the other."""
     theirs = records.order_by().filter(user=OuterRef("user"), period=OuterRef("period"), period_start=OuterRef("start"))
     list(BudgetPeriod.objects.filter(Exists(theirs)).order_by("pk").select_for_update().values_list("pk"))
 
@@ -148,7 +148,7 @@ def _ended(field: str, before: datetime) -> Q:
 
 
 def _named(statement: str, **parts: str) -> str:
-    """The statement with the names of our tables."""
+    """Return the statement with the names of our tables."""
     users: Any = get_user_model()._meta
     return statement.format(
         records=UsageRecord._meta.db_table,

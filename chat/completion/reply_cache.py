@@ -65,7 +65,7 @@ def put(reply_key: str, answer: dict[str, Any], conversation_id: str = "") -> No
 
 
 def get(reply_key: str) -> dict[str, Any] | None:
-    """The kept answer, if there is one."""
+    """Return the kept answer, if there is one."""
     if conf.REPLY_CACHE_TTL <= 0:
         return None
     flush()

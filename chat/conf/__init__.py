@@ -156,7 +156,7 @@ class Settings:
 
     @property
     def CHAT_SIMULATOR(self) -> bool:
-        """Whether models without a key of their provider's are simulated. No variable: production never does."""
+        """Return whether models without a key of their provider's are simulated. No variable: production never does."""
         return bool(settings.CHAT_SIMULATOR)
 
 

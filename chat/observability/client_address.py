@@ -9,7 +9,7 @@ WITH_PORT = re.compile(r"\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|(?P<v4>[0-9.
 
 
 def client_ip(peer: str, forwarded_for: str, hops: int) -> str:
-    """The client's address behind `hops` trusted proxies: that many entries from the right of X-Forwarded-For.
+    """Return the client's address behind `hops` trusted proxies: that many entries from the right of X-Forwarded-For.
 
     Each proxy appends the address that it was asked from, so only the last `hops` entries are theirs; what stands
     further left, the client may have made up. An entry of theirs that is no address is passed over towards the right.
@@ -23,7 +23,7 @@ def client_ip(peer: str, forwarded_for: str, hops: int) -> str:
 
 
 def _address(text: str) -> str | None:
-    """The address, spelt as the log spells all, without a port; None if it is none."""
+    """Return the address, spelt as the log spells all, without a port; None if it is none."""
     if match := WITH_PORT.fullmatch(text):
         text = match["v6"] or match["v4"]
     try:

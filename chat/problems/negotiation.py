@@ -44,12 +44,12 @@ class ContentNegotiation(DefaultContentNegotiation):
 
 
 def wants_problem_json(request: HttpRequest) -> bool:
-    """Whether the client names RFC 9457's media type in its Accept header."""
+    """Return whether the client names RFC 9457's media type in its Accept header."""
     return _accepts(request, PROBLEM_JSON)
 
 
 def wants_events(request: HttpRequest) -> bool:
-    """Whether the client names the media type of server-sent events; errors before the first come as JSON."""
+    """Return whether the client names the media type of server-sent events; errors before the first come as JSON."""
     return _accepts(request, EVENT_STREAM)
 
 

@@ -80,7 +80,8 @@ def budget_words(exc: tree.TokenBudgetExceededError) -> str:
 
 
 def _to_fit(exc: tree.TokenBudgetExceededError, tokens: int) -> str:
-    """The change after which the request would fit into `tokens`; nothing where they are too few for any chat."""
+    """Return the change after which the request would fit into `tokens`; nothing where they are too few for any
+    chat."""
     if tokens - exc.prompt_tokens >= SMALLEST_ANSWER:
         return f"lower max_tokens to {tokens - exc.prompt_tokens} at most"
     return "shorten the messages" if tokens >= 2 * SMALLEST_ANSWER else ""

@@ -240,7 +240,7 @@ def _field_refused(status: int, says: ProviderSays) -> str:
 
 
 def _word(value: Any) -> str:
-    """An error's type or code, which some servers send as a number."""
+    """Return an error's type or code, which some servers send as a number."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     return str(value)[:200]

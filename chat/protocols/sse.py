@@ -35,7 +35,7 @@ class EventReader:
         self._at_start = True
 
     def feed(self, piece: bytes) -> list[Event]:
-        """The events that `piece` completes. Raises `ValueError` for one of more than `MAX_EVENT` bytes."""
+        """Return the events that `piece` completes. Raises `ValueError` for one of more than `MAX_EVENT` bytes."""
         if self._ends_in_cr and piece.startswith(b"\n"):
             piece = piece[1:]
             self._ends_in_cr = False
@@ -53,7 +53,7 @@ class EventReader:
         return events
 
     def end(self) -> list[Event]:
-        """The event that the stream's proper end completes: some servers leave out the last line ends."""
+        """Return the event that the stream's proper end completes: some servers leave out the last line ends."""
         return [*self._take(bytes(self._line)), *self._take(b"")]
 
     def _take(self, line: bytes) -> Iterator[Event]:

@@ -20,7 +20,8 @@ _DURATION = (
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds a provider asks us to wait, at most 120; None where it does not say, or says nothing sensible."""
+    """Return the seconds a provider asks us to wait, at most 120; None where it does not say, or says nothing
+    sensible."""
     for value in (_milliseconds(headers.get("retry-after-ms")), _seconds(headers.get("retry-after"))):
         if value is not None and math.isfinite(value) and value > 0:
             return min(value, LONGEST_RETRY_AFTER)

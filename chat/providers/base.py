@@ -19,7 +19,7 @@ class ChatStream(Protocol):
 
     @property
     def stop_sequence(self) -> str:
-        """The client's own stop text that ended the answer, where the provider says so."""
+        """Return the client's own stop text that ended the answer, where the provider says so."""
         ...
 
     @property
@@ -70,8 +70,8 @@ class Provider(Protocol):
     def stream(
         self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float
     ) -> ChatStream:
-        """Like `complete`, but returns as soon as the first piece of text is there; the first sign of life must come in
-        `timeout` seconds, and an answer that lives is returned after `handover` seconds even without any text.
+        """Do as `complete` does, but return as soon as the first piece of text is there; the first sign of life must
+        come in `timeout` seconds, and an answer that lives is returned after `handover` seconds even without any text.
 
         Until then it raises what `complete` would. After its first byte the stream may be silent for `idle_timeout`
         seconds at a time; any byte from the provider ends a silence, also one that carries no text.

@@ -107,7 +107,7 @@ class SimulatorProvider:
             raise self._timed_out(timeout)
 
     def _fault(self, request: ChatRequest) -> Exception | None:
-        """The failure that was asked for, or that chance brings."""
+        """Return the failure that was asked for, or that chance brings."""
         if (name := _command(request)) is not None:
             return self._failure(name, retry_after=7) if name in FAULTS else None
         if self.random.random() < self.failure_rate:
@@ -183,7 +183,7 @@ def _last(request: ChatRequest) -> str:
 
 
 def _command(request: ChatRequest) -> str | None:
-    """The name of the fault that the last user message asks for, or None if it does not ask."""
+    """Return the name of the fault that the last user message asks for, or None if it does not ask."""
     command, _, name = _last(request).partition(" ")
     return name.strip() if command == "/fault" else None
 

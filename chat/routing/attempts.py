@@ -40,7 +40,7 @@ class Result:
 
     @property
     def tokens(self) -> int:
-        """What the provider says it billed."""
+        """Return the tokens that the provider says it billed."""
         usage = self.reply.usage if self.reply else self.failure.usage if self.failure else None
         return usage.total if usage else 0
 
@@ -171,13 +171,13 @@ def log_failure(result: Result, decision: str) -> None:
 
 
 def _cut_short(failure: ProviderError, entry: ProviderEntry, seconds: float) -> bool:
-    """Whether a call timed out for no better reason than that the chat had little time left."""
+    """Return whether a call timed out for no better reason than that the chat had little time left."""
     own = isinstance(failure, ProviderTimeoutError) and failure.status_code is None
     return own and seconds < min(entry.timeout, conf.CHAT_DEADLINE) / 2
 
 
 def provider(entry: ProviderEntry) -> Provider:
-    """The client for an entry of models.toml; kept for the life of the process, as are its connections.
+    """Return the client for an entry of models.toml; kept for the life of the process, as are its connections.
 
     Raises `ProviderError` where HTTP cannot carry the entry's URL or key.
     """

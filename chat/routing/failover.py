@@ -182,7 +182,7 @@ class _Chat:
         return [other for other in self.waiting if other.provider.key != route.provider.key]
 
     def _beside(self, route: Route) -> Callable[[], Result] | None:
-        """The call to make beside a silent one. A route at rest is passed over, and stays in `waiting`."""
+        """Return the call to make beside a silent one. A route at rest is passed over, and stays in `waiting`."""
         for other in self._others(route) if self.has_time() else []:
             if not at_rest(other, self.user):
                 self.waiting.remove(other)
@@ -217,7 +217,7 @@ class _Chat:
         return (NEXT if self.waiting else END), 0.0
 
     def _retry_wait(self, route: Route, failure: ProviderError) -> float | None:
-        """Seconds after which to ask the same route again; None where that is not worth it.
+        """Return the seconds after which to ask the same route again; None where that is not worth it.
 
         One call is kept for each route that was not asked yet, and a wait that does not fit the deadline is not begun.
         """

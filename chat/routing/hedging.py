@@ -19,7 +19,7 @@ def race(
     decides: Callable[[T], bool],
     abandoned: Callable[[T], None],
 ) -> list[T]:
-    """The results that came in before the race was decided, in their order.
+    """Return the results that came in before the race was decided, in their order.
 
     When `first` has been silent for `after` seconds, `second` is asked, in the caller's own thread, for another call
     to begin beside it; None means there is nobody to ask. The race ends with a result that `decides` it, or when all

@@ -8,7 +8,8 @@ from typing import Any
 
 
 def line_of(text: str, *path: str) -> int:
-    """The number of the first line that names as much as any of `path`, such as ("models", "gpt-4", "routes")."""
+    """Return the number of the first line that names as much as any of `path`, such as ("models", "gpt-4",
+    "routes")."""
     found, most = 1, 0
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), 1):
@@ -24,7 +25,8 @@ def line_of(text: str, *path: str) -> int:
 
 
 def _keys(line: str) -> tuple[str, ...]:
-    """The keys in one line: ("models", "a.b") of `[models."a.b"]`, ("routes",) of `routes = [`, () of any other."""
+    """Return the keys in one line: ("models", "a.b") of `[models."a.b"]`, ("routes",) of `routes = [`, () of any
+    other."""
     try:
         inner: Any = tomllib.loads(line if line.startswith("[") else line.partition("=")[0] + "= 0")
     except tomllib.TOMLDecodeError:

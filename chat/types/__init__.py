@@ -163,12 +163,12 @@ class Outcome:
 
     @property
     def calls(self) -> int:
-        """The calls that were made."""
+        """Return the calls that were made."""
         return sum(attempt.number > 0 for attempt in self.attempts)
 
     @property
     def uncharged(self) -> int:
-        """The tokens that providers billed for calls that did not answer."""
+        """Return the tokens that providers billed for calls that did not answer."""
         return sum(attempt.tokens for attempt in self.attempts if attempt.reason)
 
 
@@ -216,7 +216,7 @@ class Settlement:
 
     @property
     def tokens_used(self) -> int:
-        """The tokens that the user pays."""
+        """Return the tokens that the user pays."""
         return 0 if self.state == "released" else self.usage.total
 
     def answered_again(self) -> Settlement:

@@ -52,7 +52,7 @@ class ErrorView(OpenView):
 
 
 def error_entry(problem: Problem) -> dict[str, Any]:
-    """A row of the problems table as the catalogue of errors shows it, with the body that its example gives."""
+    """Return a row of the problems table as the catalogue of errors shows it, with the body that its example gives."""
     return {
         "code": problem.code,
         "status": problem.status,

@@ -57,7 +57,7 @@ class ReadyView(OpenView):
 
 
 def database_answers() -> bool:
-    """Whether the database answers and takes writes; what waited for that is written now."""
+    """Return whether the database answers and takes writes; what waited for that is written now."""
     write_pending()
     try:
         if connection.vendor == "sqlite":

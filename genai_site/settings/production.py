@@ -6,7 +6,8 @@ from genai_site.settings.base import *  # noqa: F403
 
 
 def required(name: str) -> str:
-    """The environment variable `name`; raises `ImproperlyConfigured`, naming it, where it is missing or empty."""
+    """Return the environment variable `name`; raises `ImproperlyConfigured`, naming it, where it is missing or
+    empty."""
     value: str = env.str(name, "")  # noqa: F405
     if not value.strip(" ,"):
         raise ImproperlyConfigured(f"Set the environment variable {name}: production does not start without it.")

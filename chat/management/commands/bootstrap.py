@@ -51,7 +51,7 @@ class Command(BaseCommand):
         )
 
     def user(self, username: str, **flags: bool) -> tuple[Any, str]:
-        """The user, created if need be, and what to say of the password."""
+        """Return the user, created if need be, and what to say of the password."""
         user, created = get_user_model().objects.get_or_create(username=username, defaults=flags)
         if not created:
             return user, "(password as before)"
@@ -61,7 +61,7 @@ class Command(BaseCommand):
         return user, password
 
     def curl(self, key: str) -> str:
-        """A command for the shells of Linux, macOS and WSL."""
+        """Return a command for the shells of Linux, macOS and WSL."""
         names = catalogue.current().models
         body = {
             "model": "claude-3" if "claude-3" in names else min(names, default="claude-3"),
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         return f"    curl {URL}/chat {headers} \\\n      -d '{json.dumps(body)}'"
 
     def models(self) -> str:
-        """One line a model: which providers answer for it, or what is missing for that."""
+        """Write one line a model: which providers answer for it, or what is missing for that."""
         missing = catalogue.load(conf.CHAT_MODELS_FILE, False).unavailable
         lines = []
         for name, model in catalogue.current().models.items():

@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
 
 def find_user(username: str, *, create: bool = False) -> Any:
-    """The user of that name, made if it may be; raises `CommandError` with what to do."""
+    """Return the user of that name, made if it may be; raises `CommandError` with what to do."""
     users = get_user_model().objects
     if user := users.filter(username=username).first():
         return user

@@ -31,11 +31,11 @@ class Framing:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing came after the end."""
+        """Return whether nothing came after the end."""
         return self.ended and not self._raw
 
     def take(self, piece: bytes) -> bytes:
-        """The part of the body that `piece` brings. Raises `ValueError` for what is no chunk."""
+        """Return the part of the body that `piece` brings. Raises `ValueError` for what is no chunk."""
         self._raw += piece
         body = bytearray()
         while self._raw and not self.ended:
@@ -48,7 +48,7 @@ class Framing:
         return bytes(body)
 
     def lose(self) -> None:
-        """The connection has ended. Raises `ValueError` if the body has not."""
+        """Take note that the connection has ended. Raises `ValueError` if the body has not."""
         if self.is_told and not self.ended:
             raise ValueError("the connection ended before the body")
         self._state = END

@@ -47,14 +47,15 @@ class Incoming:
         self._reading, self._owning = threading.Lock(), threading.Lock()
 
     def whole(self, seconds: float) -> Response:
-        """All of it, decoded. Of an error's body, as much as arrives: its status alone says what to do."""
+        """Return all of it, decoded. Of an error's body, as much as arrives: its status alone says what to do."""
         try:
             return guarded(self._endpoint, self._began, lambda: Response(self.status, self.headers, self._all(seconds)))
         finally:
             self._response.close()
 
     def read(self, seconds: float) -> bytes | None:
-        """What has arrived, undecoded: b"" after `seconds` of silence, None at the end of the body."""
+        """Return the bytes that have arrived, undecoded: b"" after `seconds` of silence, None at the end of the
+        body."""
         with self._reading:
             received = None if self._closed else guarded(self._endpoint, self._began, lambda: self._read(seconds))
             if self._closed:
@@ -157,7 +158,7 @@ class Incoming:
 
 
 def guarded(endpoint: Endpoint, began: float, work: Callable[[], T]) -> T:
-    """The result of `work`, whose exceptions become ours; it began at `began`, by `time.monotonic()`."""
+    """Return the result of `work`, whose exceptions become ours; it began at `began`, by `time.monotonic()`."""
     try:
         return work()
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
@@ -167,7 +168,7 @@ def guarded(endpoint: Endpoint, began: float, work: Callable[[], T]) -> T:
 
 
 def _failure(exc: BaseException, endpoint: Endpoint, seconds: float) -> ProviderError:
-    """What an exception of `requests`, `urllib3` or the socket means."""
+    """Return the meaning of an exception of `requests`, `urllib3` or the socket."""
     provider, host, unsent = endpoint.provider, endpoint.host, not call.connected
     if _is_timeout(exc):
         missing = "no connection to" if unsent else "no complete answer from"

@@ -88,7 +88,8 @@ class DeadlineMixin:
         self._arm(value)
 
     def gettimeout(self) -> float | None:
-        """What is left, so that a TLS socket made from this one inherits the deadline and not a fresh timeout."""
+        """Return the seconds left, so that a TLS socket made from this one inherits the deadline and not a fresh
+        timeout."""
         ends = min(self._ends, call.ends)
         return None if ends == NEVER else max(ends - time.monotonic(), 0.001)
 
@@ -191,7 +192,7 @@ class ConnectionMixin:
         self.send(held)
 
     def send(self: Any, data: Any) -> None:
-        """The head waits for the body, since the system takes as long over one packet as over two."""
+        """Send `data`. The head waits for the body, since the system takes as long over one packet as over two."""
         if self._held is None or not isinstance(data, bytes):
             super().send(data)  # type: ignore[misc]
         else:
@@ -236,7 +237,7 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
-        """The pool of the request's URL. Our few URLs never change, so each is looked at once."""
+        """Return the pool of the request's URL. Our few URLs never change, so each is looked at once."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
         pool = self._pools.get(request.url)
