@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from django.urls import re_path
 
-from chat.api.anthropic import MessagesView
 from chat.api.chat import ChatView
-from chat.api.models import VendorModelsView, VendorModelView
-from chat.api.openai import ChatCompletionsView
+from chat.api.vendors import ChatCompletionsView, MessagesView, VendorModelsView, VendorModelView
 from chat.views import account, browse, docs, health
 from chat.views.conversations import ConversationsView, ConversationView
 

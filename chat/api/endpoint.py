@@ -10,37 +10,35 @@ from typing import Any, ClassVar
 
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from rest_framework import generics
 from rest_framework.exceptions import NotAcceptable
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from chat.api import idempotency
 from chat.api.admission import admitted
-from chat.api.streaming import ClientLeft, Events, error_in_band, written
+from chat.api.streaming import ClientLeft, error_in_band, written
 from chat.billing import budgets
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
 from chat.exceptions import GenAIException, InvalidJSON
+from chat.models import Conversation
+from chat.protocols.protocol import EventWriter, Face
 from chat.throttling import ChatRateThrottle
-from chat.types import Answer, Start, Usage
+from chat.types import Answer, Start, Wish
 
 
-class ChatEndpoint(generics.GenericAPIView):
-    """One face. A subclass has a `serializer_class` whose `validated_data` is what `Chat` takes, `stream`, and perhaps
-    `conversation_id`; `body` and `events` write the answer."""
+class ChatEndpoint(APIView):
+    """One face: the name of it, and the `format` in which an answer goes out."""
 
     throttle_classes = [ChatRateThrottle]
     face: ClassVar[str]
+    format: ClassVar[Face]
     unreadable = ""
     """The body that was sent and is no JSON, which the browsable page's box shows again."""
 
-    def body(self, answer: Answer) -> dict[str, Any]:
-        """A whole answer."""
-        raise NotImplementedError
-
-    def events(self, chat: Chat, data: dict[str, Any]) -> Events:
-        """The writer of an answer to `chat`, which `data` asked for."""
+    def read(self, request: Request) -> tuple[Wish, Conversation | None]:
+        """Return the checked body, and the conversation that it continues."""
         raise NotImplementedError
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -72,7 +70,7 @@ class ChatEndpoint(generics.GenericAPIView):
         first = next(exchange)
         headers = stand_in(first if isinstance(first, Answer) else first.answer) | left_out(first)
         if isinstance(first, Answer):
-            return Response(self.body(first), headers=headers)
+            return Response(self.format.write_reply(first), headers=headers)
         request._request.stream = exchange  # type: ignore[attr-defined]
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -83,7 +81,7 @@ class ChatEndpoint(generics.GenericAPIView):
 
         The slot and the key's claim last until a whole answer is there, or until its stream is over, by `close()` too.
         """
-        events: Events | None = None
+        writer: EventWriter | None = None
         start: Any
         last: Any
         try:
@@ -92,9 +90,9 @@ class ChatEndpoint(generics.GenericAPIView):
                 if stream:
                     with closing(in_pieces(stored) if stored else stream_chat(chat)) as items:
                         start = next(items)
-                        events = self.events(chat, dict(request.data))
+                        writer = self.format.EventWriter(chat, chat.request_id)
                         yield start
-                        last = yield from written(items, start, events, request._request)
+                        last = yield from written(items, start, writer, request._request)
                 else:
                     last = stored or complete_chat(chat)
             budgets.release_connection()
@@ -102,9 +100,9 @@ class ChatEndpoint(generics.GenericAPIView):
         except ClientLeft:
             return
         except Exception as exc:
-            if events is None:
+            if writer is None:
                 raise
-            last = error_in_band(exc, events, request._request)
+            last = error_in_band(exc, writer, request._request)
             budgets.release_connection()
             yield last
 
@@ -112,15 +110,14 @@ class ChatEndpoint(generics.GenericAPIView):
     def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
         """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
         the stored answer that is to be given again."""
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        asked = dict(serializer.validated_data)
+        wish, conversation = self.read(request)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
-        stream = asked.pop("stream") and request.accepted_renderer.format != "api"
+        stream = wish.stream and request.accepted_renderer.format != "api"
         chat = Chat(
-            **asked,
+            **vars(wish),
             user=request.user,
             request_id=request._request.request_id,  # type: ignore[attr-defined]
+            conversation=conversation,
             max_attempts=attempts_allowed(request),
         )
         key = idempotency.key_of(request)
@@ -158,16 +155,6 @@ def left_out(answer: Answer | Start) -> dict[str, str]:
     part of the answer that the budget has no tokens for. Of a stream, that is known before it is needed."""
     ignored = {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}
     return ignored | ({"X-Budget-Limited": str(answer.budget_limit)} if answer.budget_limit else {})
-
-
-def noted(answer: Answer | None) -> dict[str, Any]:
-    """The same in fields that other APIs do not have, with the reason; their clients keep what they do not know."""
-    return {"cached": True, "message": answer.message} if answer and answer.cached else {}
-
-
-def charged(answer: Answer) -> Usage:
-    """What the budget was charged, which is what clients of other APIs read a usage as."""
-    return Usage(0, 0) if answer.cached else answer.usage
 
 
 def attempts_allowed(request: Request) -> int | None:

@@ -90,6 +90,10 @@ class AutoSchema(SpectacularAutoSchema):
     def get_summary(self) -> str | None:
         return re.split(r"(?<=\.)\s", self.get_description())[0]
 
+    def get_request_serializer(self) -> Any:
+        own = getattr(self.view, "request_schema", None)
+        return dict.fromkeys(self.map_parsers(), own()) if own else super().get_request_serializer()
+
     def get_response_serializers(self) -> Any:
         return self._own("answers") or super().get_response_serializers()
 

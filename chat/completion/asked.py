@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chat.billing import tokens
@@ -19,34 +18,23 @@ from chat.types import (
     ChatRequest,
     Claim,
     Ending,
-    Message,
-    Model,
     Outcome,
     Part,
     Reservation,
     Settlement,
     Usage,
+    Wish,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chat:
-    """A checked request. `max_tokens` is the output that the client wants, `most_tokens` a bound that it would not have
-    passed; without both the model's default holds. `spelling` has the client's own word for a field where that is
-    another than ours. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS. `claim`
+class Chat(Wish):
+    """A wish of `user`. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS. `claim`
     is that of its Idempotency-Key, with which its answer is kept."""
 
     user: Any
-    model: Model
-    messages: Sequence[Message]
-    max_tokens: int | None
     request_id: str
-    most_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
     conversation: Conversation | None = None
-    spelling: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int | None = None
     claim: Claim | None = None
 

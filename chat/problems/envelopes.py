@@ -3,7 +3,6 @@ Codes, statuses and words are the problems table's, none is written here."""
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ from chat.conf import is_vendors
 from chat.problems.facts import FACTS, TEXT
 from chat.problems.negotiation import PROBLEM_JSON
 from chat.problems.table import Description, Problem, describe
+from chat.protocols import anthropic, native, openai
+from chat.protocols.protocol import Face
+from chat.types import Told
 
 EXAMPLE_ID = "3f8e1c52-6d0b-4c7a-9a53-0d8c5b1f2e64"
 
@@ -33,21 +35,15 @@ class Envelope:
 
     prefix = ""
     """What the names of its components in the schema begin with."""
-    TYPES: ClassVar[dict[int | str, str]] = {}
-    """The `type` that this API gives an error, by code, else by status, else by the status's hundred."""
+    format: ClassVar[Face] = native
 
     def body(self, description: Description, request_id: str) -> dict[str, Any]:
-        """The error as a client of this API expects it."""
-        shape = {"error": description.problem.code, "message": description.message, "request_id": request_id}
-        return shape | description.context
+        """Return the error as a client of this API expects it."""
+        return self.format.write_error(told(description), request_id)
 
     def schema(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the schema of bodies like `example`."""
         return facts_schema(example, {"error": {"const": example["error"]}, "message": TEXT, "request_id": TEXT})
-
-    def type_of(self, problem: Problem) -> str:
-        keys = (problem.code, problem.status, problem.status // 100)
-        return next(self.TYPES[key] for key in keys if key in self.TYPES)
 
     def contents(self, problem: Problem) -> Iterator[Content]:
         """The error in each media type that a client may ask for."""
@@ -63,25 +59,7 @@ class OpenAIEnvelope(Envelope):
     """OpenAI's: exactly four keys. The facts that have none of their own stand in the message."""
 
     prefix = "OpenAI"
-    TYPES = {  # from OpenAI's page of errors
-        4: "invalid_request_error",
-        5: "server_error",
-        403: "request_forbidden",
-        429: "requests",
-        503: "service_unavailable_error",
-        "token_budget_exceeded": "insufficient_quota",
-        "budget_exceeded": "insufficient_quota",
-        "provider_error": "server_error",
-    }
-
-    def body(self, description: Description, request_id: str) -> dict[str, Any]:
-        error = {
-            "message": spelled_out(description),
-            "type": self.type_of(description.problem),
-            "param": param_of(description.context),
-            "code": description.problem.code,
-        }
-        return {"error": error}
+    format: ClassVar[Face] = openai
 
     def schema(self, example: dict[str, Any]) -> dict[str, Any]:
         error = example["error"]
@@ -93,28 +71,7 @@ class AnthropicEnvelope(Envelope):
     """Anthropic's: our code and its facts are the `details`."""
 
     prefix = "Anthropic"
-    TYPES = {  # from Anthropic's page of errors
-        4: "invalid_request_error",
-        5: "api_error",
-        401: "authentication_error",
-        403: "permission_error",
-        404: "not_found_error",
-        409: "conflict_error",
-        413: "request_too_large",
-        429: "rate_limit_error",
-        503: "overloaded_error",
-        504: "timeout_error",
-        "provider_error": "api_error",
-        "service_temporarily_unavailable": "api_error",
-    }
-
-    def body(self, description: Description, request_id: str) -> dict[str, Any]:
-        error = {
-            "type": self.type_of(description.problem),
-            "message": description.message,
-            "details": {"error_code": description.problem.code} | description.context,
-        }
-        return {"type": "error", "error": error, "request_id": request_id}
+    format: ClassVar[Face] = anthropic
 
     def schema(self, example: dict[str, Any]) -> dict[str, Any]:
         details = example["error"]["details"]
@@ -142,27 +99,10 @@ def envelope_by_path(request: HttpRequest) -> Envelope | None:
     return {"chat": OPENAI, "messages": ANTHROPIC}.get(name) if is_vendors(request.path_info) else NATIVE
 
 
-def param_of(context: dict[str, Any]) -> str | None:
-    """The parameter at fault, as OpenAI writes it (`messages[0].content`), where one is known."""
-    if "requested_model" in context:
-        return "model"
-    if context.get("reason") in ("context_length", "content_policy"):
-        return "messages"
-    names = [name for name in context.get("fields", ()) if name != "body"]
-    place = context.get("param") or context.get("field") or next(iter(names), None)
-    return place and str(place)
-
-
-def spelled_out(description: Description) -> str:
-    """The message with each fact that it only names (`available_models`) in the name's place."""
-
-    def fact(name: re.Match[str]) -> str:
-        value = description.context.get(name[1], name[0])
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return ", ".join(value)
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-    return re.sub(r"`(\w+)`", fact, description.message)
+def told(description: Description) -> Told:
+    """Return the error as the formats write it."""
+    problem = description.problem
+    return Told(problem.code, problem.status, description.message, description.context)
 
 
 def problem_details(description: Description, request_id: str, type_uri: str) -> dict[str, Any]:

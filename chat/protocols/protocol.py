@@ -1,18 +1,74 @@
-"""What a wire format does. Each is a module with these names."""
+"""What a wire format does, in both directions. Each is a module with these names."""
 
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chat.protocols.errors import Failure
 from chat.protocols.payload import Heard, Response
-from chat.types import ChatRequest, FinishReason, Part, Reply, Upstream
+from chat.types import (
+    Answer,
+    Catalogue,
+    ChatRequest,
+    Delta,
+    FinishReason,
+    Model,
+    Part,
+    Reply,
+    Start,
+    Tick,
+    Told,
+    Upstream,
+    Wish,
+)
 
 
-class Protocol(typing.Protocol):
-    """One wire format."""
+class EventWriter(typing.Protocol):
+    """Writes one answer as server-sent events. After an error there is no further event."""
+
+    def write_event(self, item: Start | Delta | Tick | Answer) -> str:
+        """Return the events of one item, often one, perhaps "". Those of the `Answer` are the last, and without them
+        the answer is not whole; a `Tick` becomes a sign of life."""
+        ...
+
+    def write_error(self, error: Told) -> str:
+        """Return the event that stands in place of the end where the answer broke off."""
+        ...
+
+
+class Face(typing.Protocol):
+    """What a client sees of a format."""
+
+    def write_reply(self, answer: Answer) -> dict[str, Any]:
+        """Return the body of a whole answer."""
+        ...
+
+    def write_error(self, error: Told, request_id: str) -> dict[str, Any]:
+        """Return the body of an error."""
+        ...
+
+    def EventWriter(self, wish: Wish, request_id: str) -> EventWriter:
+        """Return what writes the answer to `wish` while it arrives."""
+        ...
+
+
+class Protocol(Face, typing.Protocol):
+    """One wire format: what a client sees of it, and what a provider does."""
+
+    REPLY: Any
+    """The type of the body of a whole answer, for the schema."""
+
+    def request_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the body of a request."""
+        ...
+
+    def read_request(self, data: Any, catalogue: Catalogue) -> Wish:
+        """Return what a client asks for. Raises, in the contract's order, for the model (`ModelNotFoundError`), the
+        messages (`InvalidMessageFormatError`), what is not to be had here (`UnsupportedParameter`), and at last for all
+        other fields at once (`ValidationError`)."""
+        ...
 
     VENDOR: str
     """The host of the format's own vendor."""
@@ -26,6 +82,14 @@ class Protocol(typing.Protocol):
     """Whether an answer with a finish reason is complete once its body has ended as HTTP asks."""
 
     FINISH_REASONS: Mapping[str, FinishReason]
+
+    def write_model(self, model: Model) -> dict[str, Any]:
+        """Return one model on offer."""
+        ...
+
+    def write_models(self, models: Iterable[Model]) -> dict[str, Any]:
+        """Return the list of the models on offer."""
+        ...
 
     def root(self, base_url: str) -> str:
         """Return the URL that the paths follow."""

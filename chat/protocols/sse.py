@@ -1,18 +1,22 @@
-"""Server-sent events, as bytes come in.
+"""Server-sent events: read as bytes come in, and written.
 
 Source: html.spec.whatwg.org/multipage/server-sent-events.html. An event's `id` and `retry` mean nothing to us.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_EVENT = 1024 * 1024
 """Bytes of one event, and so of one line."""
 
 LINE_END = re.compile(rb"\r\n|\n|\r")
+LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
+"""Characters at which some readers of events, Python's `splitlines` among them, would end a line."""
+COMMENT = ": keep-alive\n\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -71,3 +75,9 @@ class EventReader:
             self._size += len(value) + 1
         elif field == b"event":
             self._name = value.decode("utf-8", "replace")
+
+
+def write(data: Any, name: str = "") -> str:
+    """Return one event with JSON data."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
+    return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -77,6 +77,24 @@ class Usage(NamedTuple):
     @property
     def total(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A chat as a client asks for it, checked. `max_tokens` is the output that the client wants, `most_tokens` a bound
+    that it would not have passed; `usage_in_stream` asks for the count at the end of a stream. `spelling` has the
+    client's own word for a field where that is another than ours."""
+
+    model: Model
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    most_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    stream: bool = False
+    usage_in_stream: bool = False
+    spelling: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +266,15 @@ class Tick:
     """A while of a stream without any piece: time to look whether the client is still there."""
 
 
+class Told(NamedTuple):
+    """An error as a client is told of it: our code, the status, the words, and the facts beside them."""
+
+    code: str
+    status: int
+    message: str
+    context: dict[str, Any]
+
+
 class Answer(NamedTuple):
     """The outcome of a chat. `tokens_used` is what the budget was charged; `message` says why it is a cached one;
     `created` is seconds since the epoch; `upstream_model` is the provider's own name of the model that answered.
@@ -275,6 +302,11 @@ class Answer(NamedTuple):
     @property
     def text(self) -> str:
         return text_of(self.parts)
+
+    @property
+    def charged(self) -> Usage:
+        """What the budget was charged, which is what clients of other APIs read a usage as."""
+        return Usage(0, 0) if self.cached else self.usage
 
     @classmethod
     def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer | None:

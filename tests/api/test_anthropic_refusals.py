@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chat.api.anthropic import OTHER_BLOCKS, MessagesSerializer
+from chat.protocols.anthropic.request import OTHER_BLOCKS, Messages
+from chat.protocols.bodies import Only
 from tests.support.asking import ANTHROPIC, refused, sent
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +20,13 @@ def asked_by(role, content):
 
 
 # --- what is not to be had --------------------------------------------------------------------------------------------
-HARMLESS = [(name, value) for name, values in MessagesSerializer.HARMLESS.items() for value in (None, *values)]
+NOTHING = {
+    name: only.values
+    for name, field in Messages.model_fields.items()
+    for only in field.metadata
+    if isinstance(only, Only)
+}
+HARMLESS = [(name, value) for name, values in NOTHING.items() for value in (None, *values)]
 LABELS = [("metadata", value) for value in (None, {}, {"user_id": None}, {"user_id": "a" * 512})]
 
 
@@ -29,7 +36,7 @@ def test_what_asks_for_nothing_changes_nothing(rig, name, value):
 
 
 OTHERWISE = [
-    *[(name, {"something": "else"}) for name in MessagesSerializer.HARMLESS],
+    *[(name, {"something": "else"}) for name in NOTHING],
     ("top_k", 1),
     ("top_k", 0),
     ("thinking", {"type": "enabled", "budget_tokens": 1024}),

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from chat.api.streaming import COMMENT
 from chat.completion import arrival
 from chat.models import BudgetPeriod, IdempotentRequest, TokenBudget, UsageRecord
+from chat.protocols.sse import COMMENT
 from tests.support.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, events_of, post
 from tests.support.loopback import Fault, status
 from tests.support.rig import ONE_ATTEMPT

@@ -6,14 +6,21 @@ from typing import Any
 
 import pytest
 
-from chat.api.openai import OF_A_MESSAGE, ChatCompletionSerializer
+from chat.protocols.bodies import Only
+from chat.protocols.openai.request import OF_A_MESSAGE, ChatCompletion
 from tests.support.asking import OPENAI, refused, sent
 
 pytestmark = pytest.mark.django_db
 
 
 # --- what is not to be had --------------------------------------------------------------------------------------------
-HARMLESS = [(name, value) for name, values in ChatCompletionSerializer.HARMLESS.items() for value in (None, *values)]
+NOTHING = {
+    name: only.values
+    for name, field in ChatCompletion.model_fields.items()
+    for only in field.metadata
+    if isinstance(only, Only)
+}
+HARMLESS = [(name, value) for name, values in NOTHING.items() for value in (None, *values)]
 LABELS = [
     (name, value) for name in ("user", "safety_identifier", "prompt_cache_key") for value in (None, "", "a" * 512)
 ]
@@ -27,7 +34,7 @@ def test_what_asks_for_nothing_changes_nothing(rig, name, value):
 TEXT = {"type": "text", "text": "x"}
 A_TOOL = {"type": "function", "function": {"name": "f"}}
 OTHERWISE = [
-    *[(name, {"something": "else"}) for name in ChatCompletionSerializer.HARMLESS],
+    *[(name, {"something": "else"}) for name in NOTHING],
     ("n", 2),
     ("n", True),
     ("logprobs", True),

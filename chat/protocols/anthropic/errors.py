@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chat.protocols import errors
 from chat.protocols.errors import AGAINST_POLICY, CREDIT_SPENT, KEY_REFUSED, TOO_LARGE, TOO_LONG, UNKNOWN_MODEL
 from chat.protocols.payload import Response
-from chat.types import ChatRequest
+from chat.protocols.replies import type_of
+from chat.types import ChatRequest, Told
 
 WORDS = {
     "enforced_spend_limit_reached": CREDIT_SPENT,
@@ -30,3 +33,29 @@ PHRASES = {
 def read_error(response: Response, request: ChatRequest) -> errors.Failure | None:
     """See `Protocol.read_error`."""
     return errors.read_error(response, request, WORDS, PHRASES)
+
+
+TYPES: dict[int | str, str] = {
+    4: "invalid_request_error",
+    5: "api_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    "provider_error": "api_error",
+    "service_temporarily_unavailable": "api_error",
+}
+
+
+def write_error(error: Told, request_id: str) -> dict[str, Any]:
+    """See `Face.write_error`. Our code and its facts are the `details`."""
+    details = {"error_code": error.code} | error.context
+    return {
+        "type": "error",
+        "error": {"type": type_of(error, TYPES), "message": error.message, "details": details},
+        "request_id": request_id,
+    }

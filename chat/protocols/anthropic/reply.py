@@ -1,12 +1,18 @@
-"""Anthropic's answers, whole and as events."""
+"""Anthropic's answers, whole and as events: read from a provider, written for a client."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from chat.protocols import sse
+from chat.protocols.anthropic.errors import write_error
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.types import ChatRequest, FinishReason, Part, Reply, Usage, parts_of
+from chat.protocols.replies import Count, Noted, closed, noted
+from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Reply, Start, Tick, Told, Usage, Wish, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -69,3 +75,103 @@ def _usage(data: dict[str, Any]) -> Usage | None:
     counts = [count(value) for value in (usage.get("input_tokens"), *cached)]
     prompt = None if None in counts else sum(value or 0 for value in counts)
     return usage_of(count(prompt), count(usage.get("output_tokens")))
+
+
+# --- for a client -----------------------------------------------------------------------------------------------------
+STOP_REASONS: Mapping[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
+PING = sse.write({"type": "ping"}, "ping")
+
+
+@closed
+class Block(TypedDict):
+    type: Literal["text"]
+    text: str
+
+
+@closed
+class Counts(TypedDict):
+    input_tokens: Count
+    output_tokens: Count
+
+
+@closed
+class WholeMessage(Noted):
+    """A whole answer."""
+
+    id: Annotated[str, Field(pattern="^msg_")]
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[Block]
+    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "refusal"]
+    stop_sequence: str | None
+    usage: Counts
+
+
+REPLY = WholeMessage
+
+
+def write_reply(answer: Answer) -> dict[str, Any]:
+    """See `Face.write_reply`."""
+    content = [{"type": "text", "text": answer.text}] if answer.text else []
+    return _message(answer.request_id, answer.model, content, answer.charged) | _stopped(answer) | noted(answer)
+
+
+class EventWriter:
+    """See `EventWriter` of `Face`. The answer is whole where `message_stop` is its last event."""
+
+    def __init__(self, wish: Wish, request_id: str) -> None:
+        self.wish, self.request_id, self.opened = wish, request_id, False
+
+    def write_event(self, item: Start | Delta | Tick | Answer) -> str:
+        """See `EventWriter.write_event`."""
+        if isinstance(item, Delta):
+            delta = _event("content_block_delta", index=0, delta={"type": "text_delta", "text": item.part.text})
+            return delta if self.opened else self._open() + delta
+        if isinstance(item, Tick):
+            return PING
+        if isinstance(item, Start):
+            stored = item.answer
+            usage = stored.charged if stored else item.usage or Usage(0, 0)
+            request_id = stored.request_id if stored else self.request_id
+            opening = _message(request_id, self.wish.model.name, [], usage) | noted(stored)
+            return _event("message_start", message=opening)
+        closing = _event("content_block_stop", index=0) if self.opened else ""
+        told = _event("message_delta", delta=_stopped(item), usage=_counts(item.charged))
+        return closing + told + _event("message_stop")
+
+    def write_error(self, error: Told) -> str:
+        """See `EventWriter.write_error`."""
+        return sse.write(write_error(error, self.request_id), "error")
+
+    def _open(self) -> str:
+        self.opened = True
+        return _event("content_block_start", index=0, content_block={"type": "text", "text": ""}) + PING
+
+
+def _event(kind: str, **data: Any) -> str:
+    return sse.write({"type": kind} | data, kind)
+
+
+def _stopped(answer: Answer) -> dict[str, str | None]:
+    """Return why the answer ended, in Anthropic's two fields."""
+    if answer.stop_sequence:
+        return {"stop_reason": "stop_sequence", "stop_sequence": answer.stop_sequence}
+    return {"stop_reason": STOP_REASONS[answer.finish_reason], "stop_sequence": None}
+
+
+def _message(request_id: str, model: str, content: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
+    return {
+        "id": f"msg_{request_id}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": content,
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": _counts(usage),
+    }
+
+
+def _counts(usage: Usage) -> Counts:
+    return {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}

@@ -4,16 +4,126 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from chat.protocols import fields
-from chat.types import SAMPLING, ChatRequest, Upstream
+from pydantic import Field, WithJsonSchema
+
+from chat.exceptions import InvalidMessageFormatError
+from chat.protocols import bodies, fields
+from chat.protocols.bodies import Body, Bound, Flag, Label, NotEmpty, Only, Says, Share, echo
+from chat.types import SAMPLING, Catalogue, ChatRequest, Message, Upstream, Wish
 
 VERSION = "2023-06-01"
 MODEL = re.compile(r"claude-(?:[a-z]+-)*(\d+)(?:[-.](\d{1,2})(?!\d))?")
 """A model's name, with its version: claude-haiku-4-5-20251001 is of 4.5, claude-opus-4-20250514 of 4."""
 WITHOUT_SAMPLING = (4, 7)
 """The first version that refuses sampling fields. Source: Anthropic's migration guide to Claude Opus 4.7."""
+
+ROLES = ("user", "assistant")
+OTHER_BLOCKS = (
+    "image",
+    "document",
+    "search_result",
+    "thinking",
+    "redacted_thinking",
+    "tool_use",
+    "tool_result",
+    "server_tool_use",
+    "web_search_tool_result",
+    "container_upload",
+)
+MOST_SEQUENCES = 256
+OF_A_BLOCK: bodies.Harmless = {"cache_control": (), "citations": ([],)}
+SYSTEM = {
+    "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": bodies.part_schema(OF_A_BLOCK)}],
+}
+
+
+class Metadata(Body):
+    user_id: Label | None = None
+
+
+class Messages(Body):
+    """The body of a chat. The messages and the system prompt are read apart, since the first fault in them is told
+    alone."""
+
+    model: Annotated[Any, WithJsonSchema({"type": "string", "description": "One of GET /v1/models."})]
+    messages: Annotated[Any, WithJsonSchema(bodies.messages_schema(ROLES, OF_A_BLOCK, {}))]
+    # Its clients must send one, and fill in the most that any model gives: an upper bound, not a need.
+    max_tokens: Bound
+    system: Annotated[Any, WithJsonSchema(SYSTEM)] = None
+    temperature: Share | None = None
+    top_p: Share | None = None
+    stop_sequences: Annotated[
+        list[NotEmpty],
+        Field(max_length=MOST_SEQUENCES),
+        Says(f"This must be a list of up to {MOST_SEQUENCES} strings that are not empty."),
+    ] = []
+    stream: Flag = False
+    metadata: Metadata = Metadata()
+    betas: Annotated[Any, Only([])] = None
+    cache_control: Annotated[Any, Only()] = None
+    container: Annotated[Any, Only()] = None
+    context_management: Annotated[Any, Only()] = None
+    diagnostics: Annotated[Any, Only()] = None
+    inference_geo: Annotated[Any, Only()] = None
+    mcp_servers: Annotated[Any, Only([])] = None
+    output_config: Annotated[Any, Only({})] = None
+    output_format: Annotated[Any, Only()] = None
+    service_tier: Annotated[Any, Only("auto", "standard_only")] = None
+    speed: Annotated[Any, Only("standard")] = None
+    thinking: Annotated[Any, Only({"type": "disabled"})] = None
+    tool_choice: Annotated[Any, Only({"type": "none"})] = None
+    tools: Annotated[Any, Only([])] = None
+    top_k: Annotated[Any, Only()] = None
+    user_profile_id: Annotated[Any, Only()] = None
+    workspace_id: Annotated[Any, Only()] = None
+
+
+def read_request(data: Any, catalogue: Catalogue) -> Wish:
+    """See `Protocol.read_request`. The system prompt, which stands apart here, goes first."""
+    given = bodies.object_of(data)
+    model = bodies.model_of(given, catalogue)
+    items = bodies.list_of_messages(given.get("messages"))
+    read = tuple(_read_message(item, f"messages[{number}]") for number, item in enumerate(items))
+    messages = bodies.with_a_users(read, items)
+    system = bodies.text_parts(given.get("system", ""), "system", OF_A_BLOCK, OTHER_BLOCKS)
+    if system is None:
+        complaint = "This must be a string or a list of text blocks."
+        raise InvalidMessageFormatError(complaint, field="system", received=echo(given["system"]))
+    body = bodies.read(Messages, given, model)
+    prompt = Message("system", system)
+    return Wish(
+        model=model,
+        messages=(prompt, *messages) if prompt.text.strip() else messages,
+        most_tokens=body.max_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        stop=tuple(body.stop_sequences),
+        stream=body.stream,
+        spelling={"stop": "stop_sequences"},
+    )
+
+
+def request_schema() -> dict[str, Any]:
+    """Return the schema of the body of a request."""
+    return bodies.nullable(bodies.schema_of(Messages))
+
+
+def _read_message(item: Any, place: str) -> Message:
+    if not isinstance(item, dict):
+        complaint = "A message is an object with a role and a content."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(item))
+    role = item.get("role")
+    if role not in ROLES:
+        complaint = f"The role must be one of {', '.join(ROLES)}; a system prompt stands in `system`."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
+    parts = bodies.text_parts(item.get("content"), f"{place}.content", OF_A_BLOCK, OTHER_BLOCKS)
+    if extra := item.keys() - {"role", "content"}:
+        complaint = "A message has a role and a content, and nothing else."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(sorted(extra)))
+    bodies.check_content(item, parts, place, may_be_blank=False)
+    return Message(str(role), parts or ())
 
 
 def root(base_url: str) -> str:

@@ -5,24 +5,41 @@ Source: platform.openai.com/docs/api-reference/chat and /docs/guides/error-codes
 
 from __future__ import annotations
 
-from chat.protocols.openai.errors import read_error
-from chat.protocols.openai.reply import FINISH_REASONS, read_event, read_reply
-from chat.protocols.openai.request import headers, request_headers, root, takes, write_request
+from chat.protocols.openai.errors import read_error, write_error
+from chat.protocols.openai.models import write_model, write_models
+from chat.protocols.openai.reply import FINISH_REASONS, REPLY, EventWriter, read_event, read_reply, write_reply
+from chat.protocols.openai.request import (
+    headers,
+    read_request,
+    request_headers,
+    request_schema,
+    root,
+    takes,
+    write_request,
+)
 
 __all__ = [
+    "EventWriter",
     "FINISH_REASONS",
     "MAY_OMIT_TERMINATOR",
     "MODELS_PATH",
     "PATH",
+    "REPLY",
     "TERMINATOR",
     "VENDOR",
     "headers",
     "read_error",
     "read_event",
     "read_reply",
+    "read_request",
     "request_headers",
+    "request_schema",
     "root",
     "takes",
+    "write_error",
+    "write_model",
+    "write_models",
+    "write_reply",
     "write_request",
 ]
 

@@ -5,6 +5,8 @@ Source: platform.openai.com/docs/guides/error-codes, and the pages of errors of 
 
 from __future__ import annotations
 
+from typing import Any
+
 from chat.protocols import errors
 from chat.protocols.errors import (
     AGAINST_POLICY,
@@ -18,7 +20,8 @@ from chat.protocols.errors import (
     UNKNOWN_MODEL,
 )
 from chat.protocols.payload import Response
-from chat.types import ChatRequest
+from chat.protocols.replies import param_of, spelled_out, type_of
+from chat.types import ChatRequest, Told
 
 WORDS = {
     "context_length_exceeded": TOO_LONG,
@@ -104,3 +107,27 @@ PHRASES = {
 def read_error(response: Response, request: ChatRequest) -> errors.Failure | None:
     """See `Protocol.read_error`."""
     return errors.read_error(response, request, WORDS, PHRASES)
+
+
+TYPES: dict[int | str, str] = {
+    4: "invalid_request_error",
+    5: "server_error",
+    403: "request_forbidden",
+    429: "requests",
+    503: "service_unavailable_error",
+    "token_budget_exceeded": "insufficient_quota",
+    "budget_exceeded": "insufficient_quota",
+    "provider_error": "server_error",
+}
+
+
+def write_error(error: Told, request_id: str) -> dict[str, Any]:
+    """See `Face.write_error`. There are exactly four keys: the facts that have none stand in the message."""
+    return {
+        "error": {
+            "message": spelled_out(error),
+            "type": type_of(error, TYPES),
+            "param": param_of(error.context),
+            "code": error.code,
+        }
+    }

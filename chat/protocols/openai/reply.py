@@ -1,12 +1,19 @@
-"""OpenAI's answers, whole and as chunks."""
+"""OpenAI's answers, whole and as chunks: read from a provider, written for a client."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from chat.protocols import sse
+from chat.protocols.openai.errors import write_error
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.types import ChatRequest, FinishReason, Part, Reply, Usage, parts_of
+from chat.protocols.replies import Count, Noted, closed, noted
+from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Reply, Start, Tick, Told, Usage, Wish, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -72,3 +79,106 @@ def _usage(data: dict[str, Any]) -> Usage | None:
     usage = as_object(data.get("usage"))
     counts = [count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
     return usage_of(*counts)
+
+
+# --- for a client -----------------------------------------------------------------------------------------------------
+@closed
+class Said(TypedDict):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+@closed
+class Choice(TypedDict):
+    index: Literal[0]
+    message: Said
+    logprobs: None
+    finish_reason: FinishReason
+
+
+@closed
+class Counts(TypedDict):
+    prompt_tokens: Count
+    completion_tokens: Count
+    total_tokens: Count
+
+
+@closed
+class Completion(Noted):
+    """A whole answer."""
+
+    id: Annotated[str, Field(pattern="^chatcmpl-")]
+    object: Literal["chat.completion"]
+    created: Annotated[Count, Field(description="Seconds since 1970.")]
+    model: str
+    system_fingerprint: None
+    choices: list[Choice]
+    usage: Counts
+
+
+REPLY = Completion
+
+
+def write_reply(answer: Answer) -> dict[str, Any]:
+    """See `Face.write_reply`."""
+    choice: Choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": answer.text, "refusal": None},
+        "logprobs": None,
+        "finish_reason": answer.finish_reason,
+    }
+    head = _head(answer.request_id, answer.created, answer.model, "chat.completion")
+    return head | {"choices": [choice], "usage": _counts(answer.charged)} | noted(answer)
+
+
+class EventWriter:
+    """See `EventWriter` of `Face`. Each chunk is whole in itself; `[DONE]` alone says that the answer is."""
+
+    def __init__(self, wish: Wish, request_id: str) -> None:
+        self.request_id, self.include_usage = request_id, wish.usage_in_stream
+        self.head = _head(request_id, int(time.time()), wish.model.name, "chat.completion.chunk")
+
+    def write_event(self, item: Start | Delta | Tick | Answer) -> str:
+        """See `EventWriter.write_event`."""
+        if isinstance(item, Delta):
+            return self._chunk({"content": item.part.text}, None)
+        if isinstance(item, Tick):
+            return sse.COMMENT
+        if isinstance(item, Start):
+            if stored := item.answer:
+                self.head = _head(stored.request_id, stored.created, stored.model, "chat.completion.chunk")
+            return self._chunk({"role": "assistant", "content": "", "refusal": None}, None, **noted(stored))
+        last = self._chunk({}, item.finish_reason)
+        usage = sse.write(self.head | {"choices": [], "usage": _counts(item.charged)}) if self.include_usage else ""
+        return f"{last}{usage}data: [DONE]\n\n"
+
+    def write_error(self, error: Told) -> str:
+        """See `EventWriter.write_error`."""
+        body = write_error(error, self.request_id)
+        # The SDK has no response at hand whose header would tell it.
+        body["error"]["message"] += f" (request_id {self.request_id})"
+        return sse.write(body)
+
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        usage = {"usage": None} if self.include_usage else {}
+        return sse.write(self.head | {"choices": [choice]} | usage | more)
+
+
+def _head(request_id: str, created: int, model: str, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{request_id}",
+        "object": kind,
+        "created": created,
+        "model": model,
+        "system_fingerprint": None,
+    }
+
+
+def _counts(usage: Usage) -> Counts:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total,
+    }

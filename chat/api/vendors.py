@@ -1,0 +1,106 @@
+"""The faces of other APIs: a chat and the models on offer, as OpenAI's clients ask for them and as Anthropic's do."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chat.api.endpoint import ChatEndpoint
+from chat.api.openapi import IDEMPOTENCY_KEY
+from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
+from chat.problems.envelopes import ANTHROPIC, OPENAI, envelope_of
+from chat.problems.facts import EXAMPLE_MESSAGES
+from chat.problems.negotiation import EVENT_STREAM
+from chat.problems.table import Where
+from chat.protocols import anthropic, openai
+from chat.protocols.bodies import schema_of
+from chat.protocols.openai import models
+from chat.protocols.protocol import Protocol
+from chat.routing import catalogue
+from chat.serializers import describe_models, first_model
+from chat.types import Wish
+
+
+class VendorChatView(ChatEndpoint):
+    """A chat by another API's rules."""
+
+    format: ClassVar[Protocol]
+    limits: ClassVar[tuple[str, ...]] = ()
+    """The fields that may ask for as many tokens as the model gives, and no more."""
+    where = {"POST": Where.CHAT}
+    parameters = {"POST": [IDEMPOTENCY_KEY]}
+
+    def read(self, request: Request) -> tuple[Wish, None]:
+        """See `ChatEndpoint.read`."""
+        return self.format.read_request(request.data, catalogue.current()), None
+
+    def request_schema(self) -> dict[str, Any]:
+        """Return the schema of the body, with what is on offer in this process."""
+        schema = self.format.request_schema()
+        rules = schema.pop("allOf", [])
+        describe_models(schema, *self.limits)
+        example = {"model": first_model(), "max_tokens": 100, "messages": EXAMPLE_MESSAGES}
+        return schema | {"allOf": [*schema["allOf"], *rules], "examples": [example]}
+
+
+class ChatCompletionsView(VendorChatView):
+    """A chat, as OpenAI's clients send it.
+
+    `POST` what OpenAI's own `/v1/chat/completions` takes. What is not to be had here (tools, images, several answers …)
+    is refused with `unsupported_parameter`. Every way this can fail is listed in [/errors](/errors).
+    """
+
+    face = "openai"
+    format: ClassVar[Protocol] = openai
+    envelope = OPENAI
+    limits = ("max_tokens", "max_completion_tokens")
+    answers = {"POST": {200: schema_of(openai.REPLY), (200, EVENT_STREAM): str}}
+
+
+class MessagesView(VendorChatView):
+    """A chat, as Anthropic's clients send it.
+
+    `POST` what Anthropic's own `/v1/messages` takes. What is not to be had here (tools, images, thinking …) is refused
+    with `unsupported_parameter`. Every way this can fail is listed in [/errors](/errors).
+    """
+
+    face = "anthropic"
+    format: ClassVar[Protocol] = anthropic
+    envelope = ANTHROPIC
+    authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
+    answers = {"POST": {200: schema_of(anthropic.REPLY), (200, EVENT_STREAM): str}}
+
+
+class VendorModelsView(APIView):
+    """The models on offer, as OpenAI lists them; as Anthropic does for a request with `anthropic-version`.
+
+    For those who have a key, as there: many clients try a key by asking for this.
+    """
+
+    envelope = OPENAI
+    authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
+    answers = {"GET": {200: schema_of(models.Listing)}}
+
+    def get(self, request: Request) -> Response:
+        offer = [model for _, model in sorted(catalogue.current().models.items())]
+        return Response(format_of(request).write_models(offer), headers={"Vary": "anthropic-version"})
+
+
+class VendorModelView(APIView):
+    """One model, as OpenAI shows it; as Anthropic does for a request with `anthropic-version`."""
+
+    envelope = OPENAI
+    authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
+    answers = {"GET": {200: schema_of(models.Entry)}}
+    where = {"GET": Where.MODEL}
+
+    def get(self, request: Request, name: str) -> Response:
+        model = catalogue.current().get(name)
+        return Response(format_of(request).write_model(model), headers={"Vary": "anthropic-version"})
+
+
+def format_of(request: Request) -> Protocol:
+    return anthropic if envelope_of(request._request) is ANTHROPIC else openai
