@@ -102,6 +102,8 @@ class AutoSchema(SpectacularAutoSchema):
 
     def get_operation(self, *args: Any) -> Any:
         operation: Any = super().get_operation(*args)
+        if hasattr(self.view, "request_schema"):
+            operation["requestBody"]["required"] = True
         responses = operation["responses"]
         for status, problems in self._problems("requestBody" in operation).items():
             responses.setdefault(str(status), self._error_response(problems))

@@ -7,8 +7,7 @@ import time
 
 from chat.conf import conf
 from chat.exceptions import ServerStopping, StreamTooLong
-from chat.providers.base import ChatStream
-from chat.types import Delta, Tick
+from chat.types import ChatStream, Delta, Tick
 
 TICK = 1.0
 """Seconds of silence after which a stream says that it is alive, so that somebody can look whether the client is."""

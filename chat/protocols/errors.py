@@ -17,9 +17,8 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.observability.redaction import EXAMINED
 from chat.protocols.payload import Response, error_object
-from chat.protocols.waits import duration, wait_in
+from chat.protocols.waits import EXAMINED, duration, wait_in
 from chat.types import ChatRequest
 
 

@@ -4,39 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from chat.types import ChatRequest, Delta, FinishReason, Reply, Tick, Upstream, Usage
-
-
-class ChatStream(Protocol):
-    """An answer that is still arriving. Its first piece of text is there already, but for a model that still thinks,
-    and for an answer that ended without any, which `next()` then tells at once.
-
-    `finish_reason` is set once the provider has ended the answer properly. `usage` is what it has reported so far:
-    perhaps nothing before the end, or a first count that grows.
-    """
-
-    finish_reason: FinishReason | None
-
-    @property
-    def stop_sequence(self) -> str:
-        """Return the client's own stop text that ended the answer, where the provider says so."""
-        ...
-
-    @property
-    def usage(self) -> Usage | None: ...
-
-    def next(self, seconds: float) -> Delta | Tick | None:
-        """Return the next piece, a `Tick` after `seconds` without any, None at the proper end and ever after.
-
-        For one thread at a time, not always the same one. Raises a `ProviderError` when the answer breaks off: its
-        `usage` is what had been reported by then, and the connection is closed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Stop the provider's work: close the connection, unless the answer is complete. It may be called twice, but
-        not while another thread reads."""
-        ...
+from chat.types import ChatRequest, ChatStream, Reply, Upstream
 
 
 class Provider(Protocol):

@@ -10,13 +10,12 @@ from typing import Any
 from chat.protocols import fields
 from chat.protocols.payload import UnusableReply
 from chat.protocols.protocol import Protocol
-from chat.providers.base import ChatStream
 from chat.providers.reading import Reading
 from chat.providers.stream import HTTPStream, OnePieceStream
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.incoming import Incoming
 from chat.providers.transport.pool import Transport
-from chat.types import ChatRequest, Reply, Upstream
+from chat.types import ChatRequest, ChatStream, Reply, Upstream
 
 
 class Client:

@@ -12,12 +12,12 @@ from django.utils.crypto import salted_hmac
 from chat.conf import conf
 from chat.exceptions import ProviderError, ProviderTimeoutError
 from chat.protocols.registry import PROTOCOLS
-from chat.providers.base import ChatStream, Provider
+from chat.providers.base import Provider
 from chat.providers.client import Client
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport.pool import Transport
 from chat.routing import cooldown
-from chat.types import ABANDONED, SIMULATOR, Attempt, ChatRequest, ProviderEntry, Reply, Route
+from chat.types import ABANDONED, SIMULATOR, Attempt, ChatRequest, ChatStream, ProviderEntry, Reply, Route
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,68 +15,21 @@ from chat.types.offer import Price as Price
 from chat.types.offer import ProviderEntry as ProviderEntry
 from chat.types.offer import Route as Route
 from chat.types.offer import Upstream as Upstream
+from chat.types.parts import ChatStream as ChatStream
+from chat.types.parts import Delta as Delta
+from chat.types.parts import FinishReason as FinishReason
+from chat.types.parts import Message as Message
+from chat.types.parts import Part as Part
+from chat.types.parts import Tick as Tick
+from chat.types.parts import Usage as Usage
+from chat.types.parts import joined as joined
+from chat.types.parts import parts_of as parts_of
+from chat.types.parts import text_of as text_of
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
 SAMPLING = ("temperature", "top_p")
 """The fields of a request that steer how an answer is drawn."""
-
-
-FinishReason = Literal["stop", "length", "content_filter"]
-
-
-class Part(NamedTuple):
-    """A piece of what somebody says: text, for now. Only the wire formats look inside."""
-
-    text: str
-    kind: Literal["text"] = "text"
-
-    @property
-    def is_blank(self) -> bool:
-        return not self.text.strip()
-
-
-def text_of(parts: Iterable[Part]) -> str:
-    """Return the text in `parts`. Nothing is put between them."""
-    return "".join(part.text for part in parts)
-
-
-def parts_of(text: str) -> tuple[Part, ...]:
-    """Return `text` as parts, none where there is no text."""
-    return (Part(text),) if text else ()
-
-
-def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """Return the pieces of a stream as the parts of a whole answer."""
-    return parts_of(text_of(parts))
-
-
-class Message(NamedTuple):
-    """One turn. `role` is `system`, `user` or `assistant`; `name` tells apart those who share a role, "" if nobody."""
-
-    role: str
-    parts: tuple[Part, ...]
-    name: str = ""
-
-    @classmethod
-    def of(cls, role: str, text: str, name: str = "") -> Message:
-        """Return the turn of somebody who says no more than a text."""
-        return cls(role, parts_of(text), name)
-
-    @property
-    def text(self) -> str:
-        return text_of(self.parts)
-
-
-class Usage(NamedTuple):
-    """What a call cost, in tokens, as the provider reported it (cached and reasoning tokens included)."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @property
-    def total(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,18 +205,6 @@ class Start:
     ignored: Sequence[str] = ()
     budget_limit: int = 0
     answer: Answer | None = None
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A further piece of a streamed answer."""
-
-    part: Part
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A while of a stream without any piece: time to look whether the client is still there."""
 
 
 class Told(NamedTuple):

@@ -214,7 +214,7 @@ def test_a_bug_before_anything_is_sent_leaves_nothing_running(rig, settings, mon
     settings.CHAT_MAX_IN_FLIGHT_PER_USER = 1
     rig.first.then(STALL)
     with monkeypatch.context() as patch:
-        patch.setattr("chat.api.chat.ChatEvents", lambda request_id: 1 / 0)
+        patch.setattr("chat.protocols.native.EventWriter", lambda wish, request_id: 1 / 0)
         assert rig.chat(stream=True).status_code == 500
     assert rig.first.left.wait(2)
     assert (rig.record().state, rig.tokens()[1], rig.chat().status_code) == (State.TRUNCATED, 0, 200)

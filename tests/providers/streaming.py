@@ -6,10 +6,9 @@ import pytest
 
 from chat.exceptions import ProviderError
 from chat.protocols.registry import PROTOCOLS
-from chat.providers.base import ChatStream
 from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
-from chat.types import ChatRequest, Delta, Message, Upstream, Usage
+from chat.types import ChatRequest, ChatStream, Delta, Message, Upstream, Usage
 from tests.support.loopback import Fault, LoopbackProvider
 
 PLAIN = Transport(pool_size=2)

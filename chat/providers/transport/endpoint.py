@@ -46,13 +46,6 @@ class Endpoint:
         self.headers = dict(prepared.headers)
         self.proxies = {} if _is_loopback(parts.hostname) else get_environ_proxies(url)
 
-    def request(self, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
-        prepared = requests.PreparedRequest()
-        prepared.method, prepared.url, prepared.body = self.method, self.url, body
-        # Names in any case were made one by preparing; what sends them needs no more than a dict.
-        prepared.headers = {**self.headers, **headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
-        return prepared
-
 
 def _is_loopback(host: str | None) -> bool:
     try:

@@ -45,7 +45,7 @@ class Transport:
         if timeout <= 0:
             raise ProviderTimeoutError(endpoint.provider, None, "no time left to ask", unsent=True)
         began = time.monotonic()
-        request = endpoint.request(body, headers or {})
+        request = prepared(endpoint, body, headers or {})
 
         def once(*, afresh: bool = False) -> Incoming:
             left = timeout - (time.monotonic() - began)
@@ -96,3 +96,12 @@ class Transport:
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
+
+
+def prepared(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    """Return the request to send."""
+    request = requests.PreparedRequest()
+    request.method, request.url, request.body = endpoint.method, endpoint.url, body
+    # Names in any case were made one by preparing; what sends them needs no more than a dict.
+    request.headers = {**endpoint.headers, **headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
+    return request
