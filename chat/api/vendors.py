@@ -17,7 +17,7 @@ from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Where
 from chat.protocols import anthropic, openai
 from chat.protocols.bodies import schema_of
-from chat.protocols.openai import models
+from chat.protocols.openai import body
 from chat.protocols.protocol import Protocol
 from chat.routing import catalogue
 from chat.serializers import describe_models, first_model
@@ -82,7 +82,7 @@ class VendorModelsView(APIView):
 
     envelope = OPENAI
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
-    answers = {"GET": {200: schema_of(models.Listing)}}
+    answers = {"GET": {200: schema_of(body.Listing)}}
 
     def get(self, request: Request) -> Response:
         offer = [model for _, model in sorted(catalogue.current().models.items())]
@@ -94,7 +94,7 @@ class VendorModelView(APIView):
 
     envelope = OPENAI
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
-    answers = {"GET": {200: schema_of(models.Entry)}}
+    answers = {"GET": {200: schema_of(body.Entry)}}
     where = {"GET": Where.MODEL}
 
     def get(self, request: Request, name: str) -> Response:

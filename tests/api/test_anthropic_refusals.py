@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat.protocols.anthropic.request import OTHER_BLOCKS, Messages
+from chat.protocols.anthropic.body import OTHER_BLOCKS, Messages
 from chat.protocols.bodies import Only
 from tests.support.asking import ANTHROPIC, refused, sent
 

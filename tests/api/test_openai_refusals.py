@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chat.protocols.bodies import Only
-from chat.protocols.openai.request import OF_A_MESSAGE, ChatCompletion
+from chat.protocols.openai.body import OF_A_MESSAGE, ChatCompletion
 from tests.support.asking import OPENAI, refused, sent
 
 pytestmark = pytest.mark.django_db

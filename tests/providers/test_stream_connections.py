@@ -79,18 +79,6 @@ class TestThreads:
             first = reader.submit(said, stream, 5.0).result()
         assert first + "".join(rest(stream)) == TEXT
 
-    def test_close_wakes_a_reader(self, either):
-        stream = streamed(either, "stream_stall")
-        said(stream, 0)
-        with ThreadPoolExecutor(1) as pool:
-            reader = pool.submit(stream.next, 30.0)
-            time.sleep(0.1)
-            began = time.monotonic()
-            stream.close()
-            assert isinstance(reader.exception(5), ProviderError)
-        assert time.monotonic() - began < SLACK
-        assert either.left.wait(1)
-
 
 class TestConnection:
     @pytest.mark.parametrize("fault", ["stream_stall", "stream_pauses", "stream_pings_after_text"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -317,20 +316,6 @@ class TestPool:
         transport.close()
         assert len(server.requests) == 16
         assert server.connections == 8
-
-    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-    def test_a_forked_child_opens_its_own(self, transport, server):
-        post(transport, server.url)
-        child = os.fork()
-        if child == 0:
-            ok = False
-            try:
-                ok = post(transport, server.url).status == 200
-            finally:
-                os._exit(0 if ok else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        post(transport, server.url)
-        assert [request.connection for request in server.requests] == [1, 2, 1]
 
 
 @pytest.mark.parametrize(

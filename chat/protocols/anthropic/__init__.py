@@ -5,14 +5,14 @@ Source: platform.claude.com/docs/en/api/messages, /api/errors and /api/rate-limi
 
 from __future__ import annotations
 
+from chat.protocols.anthropic.body import REPLY, request_schema
 from chat.protocols.anthropic.errors import read_error, write_error
 from chat.protocols.anthropic.models import write_model, write_models
-from chat.protocols.anthropic.reply import FINISH_REASONS, REPLY, EventWriter, read_event, read_reply, write_reply
+from chat.protocols.anthropic.reply import FINISH_REASONS, EventWriter, read_event, read_reply, write_reply
 from chat.protocols.anthropic.request import (
     headers,
     read_request,
     request_headers,
-    request_schema,
     root,
     takes,
     write_request,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
-from typing_extensions import TypedDict
+from typing import Any
 
 from chat.protocols import sse
+from chat.protocols.anthropic.body import Counts
 from chat.protocols.anthropic.errors import write_error
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.protocols.replies import Count, Noted, closed, noted
+from chat.protocols.replies import noted
 from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Reply, Start, Tick, Told, Usage, Wish, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -80,35 +78,6 @@ def _usage(data: dict[str, Any]) -> Usage | None:
 # --- for a client -----------------------------------------------------------------------------------------------------
 STOP_REASONS: Mapping[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
 PING = sse.write({"type": "ping"}, "ping")
-
-
-@closed
-class Block(TypedDict):
-    type: Literal["text"]
-    text: str
-
-
-@closed
-class Counts(TypedDict):
-    input_tokens: Count
-    output_tokens: Count
-
-
-@closed
-class WholeMessage(Noted):
-    """A whole answer."""
-
-    id: Annotated[str, Field(pattern="^msg_")]
-    type: Literal["message"]
-    role: Literal["assistant"]
-    model: str
-    content: list[Block]
-    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "refusal"]
-    stop_sequence: str | None
-    usage: Counts
-
-
-REPLY = WholeMessage
 
 
 def write_reply(answer: Answer) -> dict[str, Any]:

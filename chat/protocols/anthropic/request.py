@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from pydantic import Field, WithJsonSchema
+from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import bodies, fields
-from chat.protocols.bodies import Body, Bound, Flag, Label, NotEmpty, Only, Says, Share, echo
+from chat.protocols.anthropic.body import OF_A_BLOCK, OTHER_BLOCKS, ROLES, Messages
+from chat.protocols.bodies import echo
 from chat.types import SAMPLING, Catalogue, ChatRequest, Message, Upstream, Wish
 
 VERSION = "2023-06-01"
@@ -18,66 +17,6 @@ MODEL = re.compile(r"claude-(?:[a-z]+-)*(\d+)(?:[-.](\d{1,2})(?!\d))?")
 """A model's name, with its version: claude-haiku-4-5-20251001 is of 4.5, claude-opus-4-20250514 of 4."""
 WITHOUT_SAMPLING = (4, 7)
 """The first version that refuses sampling fields. Source: Anthropic's migration guide to Claude Opus 4.7."""
-
-ROLES = ("user", "assistant")
-OTHER_BLOCKS = (
-    "image",
-    "document",
-    "search_result",
-    "thinking",
-    "redacted_thinking",
-    "tool_use",
-    "tool_result",
-    "server_tool_use",
-    "web_search_tool_result",
-    "container_upload",
-)
-MOST_SEQUENCES = 256
-OF_A_BLOCK: bodies.Harmless = {"cache_control": (), "citations": ([],)}
-SYSTEM = {
-    "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": bodies.part_schema(OF_A_BLOCK)}],
-}
-
-
-class Metadata(Body):
-    user_id: Label | None = None
-
-
-class Messages(Body):
-    """The body of a chat. The messages and the system prompt are read apart, since the first fault in them is told
-    alone."""
-
-    model: Annotated[Any, WithJsonSchema({"type": "string", "description": "One of GET /v1/models."})]
-    messages: Annotated[Any, WithJsonSchema(bodies.messages_schema(ROLES, OF_A_BLOCK, {}))]
-    # Its clients must send one, and fill in the most that any model gives: an upper bound, not a need.
-    max_tokens: Bound
-    system: Annotated[Any, WithJsonSchema(SYSTEM)] = None
-    temperature: Share | None = None
-    top_p: Share | None = None
-    stop_sequences: Annotated[
-        list[NotEmpty],
-        Field(max_length=MOST_SEQUENCES),
-        Says(f"This must be a list of up to {MOST_SEQUENCES} strings that are not empty."),
-    ] = []
-    stream: Flag = False
-    metadata: Metadata = Metadata()
-    betas: Annotated[Any, Only([])] = None
-    cache_control: Annotated[Any, Only()] = None
-    container: Annotated[Any, Only()] = None
-    context_management: Annotated[Any, Only()] = None
-    diagnostics: Annotated[Any, Only()] = None
-    inference_geo: Annotated[Any, Only()] = None
-    mcp_servers: Annotated[Any, Only([])] = None
-    output_config: Annotated[Any, Only({})] = None
-    output_format: Annotated[Any, Only()] = None
-    service_tier: Annotated[Any, Only("auto", "standard_only")] = None
-    speed: Annotated[Any, Only("standard")] = None
-    thinking: Annotated[Any, Only({"type": "disabled"})] = None
-    tool_choice: Annotated[Any, Only({"type": "none"})] = None
-    tools: Annotated[Any, Only([])] = None
-    top_k: Annotated[Any, Only()] = None
-    user_profile_id: Annotated[Any, Only()] = None
-    workspace_id: Annotated[Any, Only()] = None
 
 
 def read_request(data: Any, catalogue: Catalogue) -> Wish:
@@ -103,11 +42,6 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
         stream=body.stream,
         spelling={"stop": "stop_sequences"},
     )
-
-
-def request_schema() -> dict[str, Any]:
-    """Return the schema of the body of a request."""
-    return bodies.nullable(bodies.schema_of(Messages))
 
 
 def _read_message(item: Any, place: str) -> Message:

@@ -5,14 +5,14 @@ Source: platform.openai.com/docs/api-reference/chat and /docs/guides/error-codes
 
 from __future__ import annotations
 
+from chat.protocols.openai.body import REPLY, request_schema
 from chat.protocols.openai.errors import read_error, write_error
 from chat.protocols.openai.models import write_model, write_models
-from chat.protocols.openai.reply import FINISH_REASONS, REPLY, EventWriter, read_event, read_reply, write_reply
+from chat.protocols.openai.reply import FINISH_REASONS, EventWriter, read_event, read_reply, write_reply
 from chat.protocols.openai.request import (
     headers,
     read_request,
     request_headers,
-    request_schema,
     root,
     takes,
     write_request,

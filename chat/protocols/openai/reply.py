@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
-from typing_extensions import TypedDict
+from typing import Any
 
 from chat.protocols import sse
+from chat.protocols.openai.body import Choice, Counts
 from chat.protocols.openai.errors import write_error
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.protocols.replies import Count, Noted, closed, noted
+from chat.protocols.replies import noted
 from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Reply, Start, Tick, Told, Usage, Wish, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -82,44 +80,6 @@ def _usage(data: dict[str, Any]) -> Usage | None:
 
 
 # --- for a client -----------------------------------------------------------------------------------------------------
-@closed
-class Said(TypedDict):
-    role: Literal["assistant"]
-    content: str
-    refusal: None
-
-
-@closed
-class Choice(TypedDict):
-    index: Literal[0]
-    message: Said
-    logprobs: None
-    finish_reason: FinishReason
-
-
-@closed
-class Counts(TypedDict):
-    prompt_tokens: Count
-    completion_tokens: Count
-    total_tokens: Count
-
-
-@closed
-class Completion(Noted):
-    """A whole answer."""
-
-    id: Annotated[str, Field(pattern="^chatcmpl-")]
-    object: Literal["chat.completion"]
-    created: Annotated[Count, Field(description="Seconds since 1970.")]
-    model: str
-    system_fingerprint: None
-    choices: list[Choice]
-    usage: Counts
-
-
-REPLY = Completion
-
-
 def write_reply(answer: Answer) -> dict[str, Any]:
     """See `Face.write_reply`."""
     choice: Choice = {

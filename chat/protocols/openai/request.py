@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
 from chat.protocols import bodies, fields
-from chat.protocols.bodies import Body, Flag, Label, NotEmpty, Only, Says, Share, Tokens, echo
+from chat.protocols.bodies import echo
+from chat.protocols.openai.body import (
+    MAY_BE_BLANK,
+    MOST_STOPS,
+    NAME,
+    OF_A_MESSAGE,
+    OF_A_PART,
+    OTHER_PARTS,
+    OTHER_ROLES,
+    ROLES,
+    ChatCompletion,
+)
 from chat.types import SAMPLING, Catalogue, ChatRequest, Message, Upstream, Wish
 
-MOST_STOPS = 4
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
 """The beginning of the names of OpenAI's models that think. They refuse sampling while they do."""
 ALWAYS_THINKING = re.compile(r"(?:ft:)?o\d")
@@ -24,93 +31,6 @@ OPENAI_HOSTS = (
     ".services.ai.azure.com",
     ".cognitiveservices.azure.com",
 )
-
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-OTHER_ROLES = ("tool", "function")
-OTHER_PARTS = ("image_url", "input_audio", "file", "refusal")
-NAME = re.compile(r"[^\s<|\\/>]{1,64}")
-"""A participant's name, as OpenAI's reference has it."""
-MAY_BE_BLANK = ("system", "assistant")
-OF_A_MESSAGE: bodies.Harmless = {
-    # What an answer carries besides its text, so that it can be sent back as it came.
-    "refusal": (),
-    "annotations": ([],),
-    "audio": (),
-    "tool_calls": ([],),
-    "function_call": (),
-}
-OF_A_PART: bodies.Harmless = {"prompt_cache_breakpoint": ()}
-
-
-def _one_limit(value: int, info: ValidationInfo) -> int:
-    if info.data.get("max_completion_tokens", value) not in (value, None):
-        raise PydanticCustomError("complaint", "This differs from max_completion_tokens; send one of them.")
-    return value
-
-
-def _of_a_stream(value: StreamOptions, info: ValidationInfo) -> StreamOptions:
-    if not info.data.get("stream"):
-        raise PydanticCustomError("complaint", "This needs stream to be true.")
-    return value
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-class StreamOptions(Body):
-    include_usage: Flag | None = None
-    include_obfuscation: Annotated[Any, Only(False)] = None
-
-
-Stops = Annotated[
-    list[NotEmpty],
-    Field(max_length=MOST_STOPS),
-    Says(f"This must be a list of up to {MOST_STOPS} strings that are not empty."),
-]
-STOP = {"anyOf": [{"type": "string", "minLength": 1}, bodies.schema_of(Stops), {"type": "null"}]}
-
-
-class ChatCompletion(Body):
-    """The body of a chat. The messages are read apart, since the first fault in them is told alone."""
-
-    model: Annotated[Any, WithJsonSchema({"type": "string", "description": "One of GET /v1/models."})]
-    messages: Annotated[Any, WithJsonSchema(bodies.messages_schema(tuple(ROLES), OF_A_PART, OF_A_MESSAGE))]
-    max_completion_tokens: Tokens | None = None
-    max_tokens: Annotated[Tokens, AfterValidator(_one_limit)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2), Says("This must be a number from 0 to 2.")] | None = None
-    top_p: Share | None = None
-    stop: Annotated[Stops, BeforeValidator(_listed), WithJsonSchema(STOP)] = []
-    stream: Flag = False
-    stream_options: Annotated[StreamOptions, AfterValidator(_of_a_stream)] = StreamOptions()
-    user: Label = ""
-    safety_identifier: Label = ""
-    prompt_cache_key: Label = ""
-    audio: Annotated[Any, Only()] = None
-    frequency_penalty: Annotated[Any, Only(0)] = None
-    function_call: Annotated[Any, Only("none")] = None
-    functions: Annotated[Any, Only([])] = None
-    logit_bias: Annotated[Any, Only({})] = None
-    logprobs: Annotated[Any, Only(False)] = None
-    metadata: Annotated[Any, Only({})] = None
-    modalities: Annotated[Any, Only(["text"])] = None
-    moderation: Annotated[Any, Only()] = None
-    n: Annotated[Any, Only(1)] = None
-    parallel_tool_calls: Annotated[Any, Only(True, False)] = None
-    prediction: Annotated[Any, Only()] = None
-    presence_penalty: Annotated[Any, Only(0)] = None
-    prompt_cache_options: Annotated[Any, Only()] = None
-    prompt_cache_retention: Annotated[Any, Only()] = None
-    reasoning_effort: Annotated[Any, Only()] = None
-    response_format: Annotated[Any, Only({"type": "text"})] = None
-    seed: Annotated[Any, Only()] = None
-    service_tier: Annotated[Any, Only("auto", "default")] = None
-    store: Annotated[Any, Only(False)] = None
-    tool_choice: Annotated[Any, Only("none")] = None
-    tools: Annotated[Any, Only([])] = None
-    top_logprobs: Annotated[Any, Only(0)] = None
-    verbosity: Annotated[Any, Only("medium")] = None
-    web_search_options: Annotated[Any, Only()] = None
 
 
 def read_request(data: Any, catalogue: Catalogue) -> Wish:
@@ -133,17 +53,6 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
         usage_in_stream=body.stream_options.include_usage is True,
         spelling={"name": named},
     )
-
-
-def request_schema() -> dict[str, Any]:
-    """Return the schema of the body of a request."""
-    schema = bodies.nullable(bodies.schema_of(ChatCompletion))
-    given = {"properties": {"stream_options": {"type": "object"}}, "required": ["stream_options"]}
-    streaming = {"properties": {"stream": {"const": True}}, "required": ["stream"]}
-    # Both limits may be given where they are equal, for which there is no keyword.
-    limits = ("max_tokens", "max_completion_tokens")
-    both = {"properties": {name: {"type": "integer"} for name in limits}, "required": list(limits)}
-    return schema | {"allOf": [{"if": given, "then": streaming}, {"not": both}]}
 
 
 def _read_message(item: Any, place: str) -> Message:

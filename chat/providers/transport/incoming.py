@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, TypeVar
 
 import requests
@@ -31,20 +31,21 @@ LONGEST_DRAIN = 0.2
 
 
 class Incoming:
-    """An answer whose headers have come. Read by one thread at a time, not always the same one; `close` is for any.
+    """An answer whose headers have come. Used by one thread at a time, not always the same one. What goes wrong is
+    raised as a `ProviderError`."""
 
-    `sock` is the socket that it comes from. What goes wrong is raised as a `ProviderError`.
-    """
-
-    def __init__(self, response: requests.Response, endpoint: Endpoint, sock: Any, began: float) -> None:
+    def __init__(self, response: requests.Response, endpoint: Endpoint, began: float) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        raw: Any = response.raw
-        self.framing = Framing(chunked=raw.chunked, length=raw.length_remaining)
-        self._response, self._endpoint, self._sock, self._began = response, endpoint, sock, began
+        self._response, self._endpoint, self._began = response, endpoint, began
         self._received = 0
         self._closed = False
-        self._reading, self._owning = threading.Lock(), threading.Lock()
+
+    @cached_property
+    def framing(self) -> Framing:
+        """Where the body ends, which only one who reads it piece by piece must know."""
+        raw: Any = self._response.raw
+        return Framing(chunked=raw.chunked, length=raw.length_remaining)
 
     def whole(self, seconds: float) -> Response:
         """Return all of it, decoded. Of an error's body, as much as arrives: its status alone says what to do."""
@@ -56,11 +57,9 @@ class Incoming:
     def read(self, seconds: float) -> bytes | None:
         """Return the bytes that have arrived, undecoded: b"" after `seconds` of silence, None at the end of the
         body."""
-        with self._reading:
-            received = None if self._closed else guarded(self._endpoint, self._began, lambda: self._read(seconds))
-            if self._closed:
-                raise InvalidProviderResponseError(self._endpoint.provider, None, "the stream was closed")
-            return received
+        if self._closed:
+            raise InvalidProviderResponseError(self._endpoint.provider, None, "the stream was closed")
+        return guarded(self._endpoint, self._began, lambda: self._read(seconds))
 
     def finish(self) -> None:
         """Wait a moment for the end of a body that holds nothing more, so that its connection can be used again."""
@@ -71,13 +70,9 @@ class Incoming:
         self.close()
 
     def close(self) -> None:
-        """Close the connection, unless the body has been read to its end. A thread that is reading wakes up."""
-        with self._owning:
-            self._closed = True
-            if self._sock is not None:
-                self._sock.hang_up()
-        with self._reading:
-            self._response.close()
+        """Close the connection, unless the body has been read to its end."""
+        self._closed = True
+        self._response.close()
 
     def _all(self, seconds: float) -> bytes:
         failed = self.status >= 400
@@ -137,13 +132,9 @@ class Incoming:
     def _give_back(self) -> None:
         """Hand the connection to the pool, at the end of a body."""
         raw: Any = self._response.raw
-        with self._owning:
-            if self._closed or self._sock is None:
-                return
-            self._sock = None
-            if self.framing.is_told and self.framing.is_clean:
-                raw._original_response.close()
-                raw.release_conn()
+        if self.framing.is_told and self.framing.is_clean:
+            raw._original_response.close()
+            raw.release_conn()
 
     def _broken(self, exc: Exception) -> Exception:
         if _is_timeout(exc):

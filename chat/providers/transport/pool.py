@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
 
 import requests
 from urllib3.util import Timeout
@@ -20,12 +18,17 @@ from chat.providers.transport.sockets import DeadlineAdapter, call
 class Transport:
     """Keeps connections to all providers, `pool_size` to each; make that the number of threads that may call at once.
 
-    Safe for threads, and for a process that forks: a child opens connections of its own.
+    Safe for threads. Its first request opens it: gunicorn forks its workers before that, so no two share a connection.
     """
 
     def __init__(self, pool_size: int = 10) -> None:
         self.pool_size = pool_size
-        self._sessions: dict[int, requests.Session] = {}
+
+    @cached_property
+    def _adapter(self) -> DeadlineAdapter:
+        # No session around it, which would keep cookies, let a .netrc take the place of our key, and read the whole
+        # body of a redirect, however long, before it returns.
+        return DeadlineAdapter(self.pool_size)
 
     def send(
         self,
@@ -50,7 +53,7 @@ class Transport:
         def once(*, afresh: bool = False) -> Incoming:
             left = timeout - (time.monotonic() - began)
             with call.within(left, min(connect_timeout, left), afresh=afresh):
-                return Incoming(self._send(request, endpoint, left), endpoint, call.sock, began)
+                return Incoming(self._send(request, endpoint, left), endpoint, began)
 
         try:
             return guarded(endpoint, began, once)
@@ -62,40 +65,17 @@ class Transport:
         return guarded(endpoint, began, partial(once, afresh=True))
 
     def close(self) -> None:
-        """Close this process's idle connections; the next `send` opens new ones."""
-        session = self._sessions.pop(os.getpid(), None)
-        if session is not None:
-            session.close()
+        """Close the idle connections; the next `send` opens new ones."""
+        self._adapter.close()
 
     def _send(self, request: requests.PreparedRequest, endpoint: Endpoint, timeout: float) -> requests.Response:
-        # The adapter and not `session.send`, which keeps cookies, and reads the whole body of a redirect, however
-        # long, before it returns.
-        adapter: Any = self._session().get_adapter(str(request.url))
-        response: requests.Response = adapter.send(
+        response: requests.Response = self._adapter.send(
             request,
             stream=True,
-            timeout=Timeout(connect=timeout, total=timeout),
+            timeout=Timeout(connect=timeout, total=timeout),  # type: ignore[arg-type]  # requests takes urllib3's
             proxies=endpoint.proxies,
         )
         return response
-
-    def _session(self) -> requests.Session:
-        pid = os.getpid()
-        session = self._sessions.get(pid)
-        if session is None:
-            for parent in set(self._sessions) - {pid}:
-                self._sessions.pop(parent, None)
-            # Threads that come at once may each make one, but all use the first; a lock could be held during a fork.
-            session = self._sessions.setdefault(pid, self._open())
-        return session
-
-    def _open(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False  # a .netrc would take the place of our key
-        adapter = DeadlineAdapter(self.pool_size)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        return session
 
 
 def prepared(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:

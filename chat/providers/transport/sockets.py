@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import certifi
@@ -48,8 +48,6 @@ class Call(threading.local):
     """Whether the request went out on a connection that had served another before."""
     afresh: bool = False
     glances: bool = False
-    sock: Any = None
-    """The socket that this thread has last read from."""
 
     @contextmanager
     def within(
@@ -62,7 +60,7 @@ class Call(threading.local):
         try:
             yield
         finally:
-            self.ends, self.connect_timeout, self.sock = NEVER, NEVER, None
+            self.ends = self.connect_timeout = NEVER
 
     @contextmanager
     def glancing(self) -> Iterator[None]:
@@ -71,7 +69,7 @@ class Call(threading.local):
         try:
             yield
         finally:
-            self.glances, self.sock = False, None
+            self.glances = False
 
 
 call = Call()
@@ -110,7 +108,6 @@ class DeadlineMixin:
             self._armed = seconds
 
     def _receive(self, receive: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        call.sock = self
         if not call.glances:
             self._rearm()
             return receive(*args, **kwargs)
@@ -131,12 +128,6 @@ class DeadlineMixin:
 
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
         return self._receive(super().recv, *args, **kwargs)  # type: ignore[misc, no-any-return]
-
-    def hang_up(self) -> None:
-        """End the connection in both directions, which also wakes a thread that reads from it."""
-        with suppress(OSError):
-            # Not TLS's own, which lets a read that is under way go on unencrypted.
-            socket.socket.shutdown(self, socket.SHUT_RDWR)  # type: ignore[arg-type]
 
     def send(self, *args: Any, **kwargs: Any) -> int:
         self._rearm()
