@@ -12,12 +12,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
+from genai_site.gunicorn import Worker
 from tests.support.loopback import Fault, LoopbackProvider, Recorded
 from tests.support.rig import eventually
 from tests.support.servers import children
@@ -229,6 +232,35 @@ def test_a_broken_chunked_body_gets_the_contracts_answer(server: Any, environmen
         answer = client.makefile("rb").read().decode()
     assert answer.startswith("HTTP/1.1 400")
     assert '"error":"bad_request"' in answer
+
+
+HEAD = b"GET / HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "sent", "ahead", "keeps"),
+    [
+        ({}, HEAD, b"", True),
+        ({}, b"", HEAD, True),
+        ({}, HEAD[9:], HEAD[:9], True),
+        ({}, HEAD[:9], b"", False),
+        ({}, b"", b"", False),
+        ({"nr_conns": 33}, HEAD, b"", False),
+        ({"nr_conns": 33, "waiting": {1: 1}}, HEAD, b"", True),
+        ({"alive": False}, HEAD, b"", False),
+        ({"ppid": -1}, HEAD, b"", False),
+    ],
+    ids=["free", "read ahead", "in parts", "half", "silent", "needed", "waiting holds none", "told to end", "orphan"],
+)
+def test_a_connection_keeps_its_thread_for_a_request_that_follows_while_nothing_else_wants_it(
+    changed: Any, sent: bytes, ahead: bytes, keeps: bool
+) -> None:
+    facts = {"nr_conns": 32, "alive": True, "ppid": os.getppid(), "cfg": SimpleNamespace(threads=32), "waiting": {}}
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(sent)
+        connection = SimpleNamespace(sock=ours, parser=SimpleNamespace(unreader=SimpleNamespace(buf=BytesIO(ahead))))
+        assert Worker.next_follows(SimpleNamespace(**facts | changed), connection) is keeps  # type: ignore[arg-type]
 
 
 def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(server: Any) -> None:
