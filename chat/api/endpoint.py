@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,15 +18,18 @@ from rest_framework.views import APIView
 
 from chat.api import idempotency
 from chat.api.admission import admitted
+from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import ClientLeft, error_in_band, written
 from chat.billing import budgets
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
 from chat.exceptions import GenAIException, InvalidJSON
-from chat.models import Conversation
+from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.protocols.protocol import EventWriter, Face
+from chat.routing import catalogue
+from chat.serializers import own_conversation
 from chat.throttling import ChatRateThrottle
-from chat.types import Answer, Start, Wish
+from chat.types import Answer, Start
 
 
 class ChatEndpoint(APIView):
@@ -37,9 +41,37 @@ class ChatEndpoint(APIView):
     unreadable = ""
     """The body that was sent and is no JSON, which the browsable page's box shows again."""
 
-    def read(self, request: Request) -> tuple[Wish, Conversation | None]:
-        """Return the checked body, and the conversation that it continues."""
-        raise NotImplementedError
+    limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
+    """The fields that may ask for as many tokens as the model gives, and no more."""
+    parameters = {"POST": [IDEMPOTENCY_KEY]}
+
+    def request_schema(self) -> dict[str, Any]:
+        """Return the schema of the body, with the models that are on offer in this process."""
+        schema = self.format.request_schema()
+        models = sorted(catalogue.current().models.values(), key=lambda model: model.name)
+        most = max((model.max_output_tokens for model in models), default=1)
+        schema["properties"]["model"]["enum"] = [model.name for model in models]
+        for name in self.limits:
+            schema["properties"][name]["maximum"] = most
+        limited = [
+            {
+                "if": {"properties": {"model": {"const": model.name}}},
+                "then": {"properties": {name: {"maximum": model.max_output_tokens} for name in self.limits}},
+            }
+            for model in models
+            if model.max_output_tokens < most
+        ]
+        return schema | {"allOf": [*limited, *schema.get("allOf", ())], "examples": [self.example()]}
+
+    def example(self) -> dict[str, Any]:
+        """Return a body that works."""
+        first = next(iter(sorted(catalogue.current().models)), "")
+        return {"model": first, "messages": EXAMPLE_MESSAGES, "max_tokens": 100}
+
+    def shown(self, request: Request) -> str:
+        """Return the text for the browsable page's box: the body that was just sent, else one that works."""
+        sent = request.data if isinstance(request.data, dict) else {}
+        return self.unreadable or json.dumps(sent or self.example(), indent=4, ensure_ascii=False)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """DRF's checks, but who asks comes before what they accept."""
@@ -110,7 +142,9 @@ class ChatEndpoint(APIView):
     def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
         """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
         the stored answer that is to be given again."""
-        wish, conversation = self.read(request)
+        wish = self.format.read_request(request.data, catalogue.current())
+        asked_for = wish.conversation_id
+        conversation = None if asked_for is None else own_conversation(request.user, asked_for)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
         stream = wish.stream and request.accepted_renderer.format != "api"
         chat = Chat(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.api.endpoint import ChatEndpoint
-from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
 from chat.problems.envelopes import ANTHROPIC, OPENAI, envelope_of
-from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Where
 from chat.protocols import anthropic, openai
@@ -20,33 +18,9 @@ from chat.protocols.bodies import schema_of
 from chat.protocols.openai import body
 from chat.protocols.protocol import Protocol
 from chat.routing import catalogue
-from chat.serializers import describe_models, first_model
-from chat.types import Wish
 
 
-class VendorChatView(ChatEndpoint):
-    """A chat by another API's rules."""
-
-    format: ClassVar[Protocol]
-    limits: ClassVar[tuple[str, ...]] = ()
-    """The fields that may ask for as many tokens as the model gives, and no more."""
-    where = {"POST": Where.CHAT}
-    parameters = {"POST": [IDEMPOTENCY_KEY]}
-
-    def read(self, request: Request) -> tuple[Wish, None]:
-        """See `ChatEndpoint.read`."""
-        return self.format.read_request(request.data, catalogue.current()), None
-
-    def request_schema(self) -> dict[str, Any]:
-        """Return the schema of the body, with what is on offer in this process."""
-        schema = self.format.request_schema()
-        rules = schema.pop("allOf", [])
-        describe_models(schema, *self.limits)
-        example = {"model": first_model(), "max_tokens": 100, "messages": EXAMPLE_MESSAGES}
-        return schema | {"allOf": [*schema["allOf"], *rules], "examples": [example]}
-
-
-class ChatCompletionsView(VendorChatView):
+class ChatCompletionsView(ChatEndpoint):
     """A chat, as OpenAI's clients send it.
 
     `POST` what OpenAI's own `/v1/chat/completions` takes. What is not to be had here (tools, images, several answers …)
@@ -56,11 +30,12 @@ class ChatCompletionsView(VendorChatView):
     face = "openai"
     format: ClassVar[Protocol] = openai
     envelope = OPENAI
+    where = {"POST": Where.CHAT}
     limits = ("max_tokens", "max_completion_tokens")
     answers = {"POST": {200: schema_of(openai.REPLY), (200, EVENT_STREAM): str}}
 
 
-class MessagesView(VendorChatView):
+class MessagesView(ChatEndpoint):
     """A chat, as Anthropic's clients send it.
 
     `POST` what Anthropic's own `/v1/messages` takes. What is not to be had here (tools, images, thinking …) is refused
@@ -70,6 +45,8 @@ class MessagesView(VendorChatView):
     face = "anthropic"
     format: ClassVar[Protocol] = anthropic
     envelope = ANTHROPIC
+    limits = ()
+    where = {"POST": Where.CHAT}
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
     answers = {"POST": {200: schema_of(anthropic.REPLY), (200, EVENT_STREAM): str}}
 

@@ -17,12 +17,12 @@ EVENT_STREAM = "text/event-stream"
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
-    """DRF's pages, whose box shows again what was sent, also where that could not be read as JSON."""
+    """DRF's pages. A view may have its own text for the box, `shown`."""
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         form = super().get_raw_data_form(data, view, method, request)
-        if form is not None and (sent := getattr(view, "unreadable", "")):
-            form.fields["_content"].initial = sent
+        if form is not None and hasattr(view, "shown"):
+            form.fields["_content"].initial = view.shown(request)
         return form
 
 

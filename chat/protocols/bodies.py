@@ -7,7 +7,7 @@ is not to be had here is refused before that (`UnsupportedParameter`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -22,6 +22,7 @@ LONGEST_ECHO = 200
 """Characters of what a client sent that an error repeats."""
 LONGEST_LABEL = 512
 MOST_COMPLAINTS = 20
+NOT_KNOWN = "This field is not known."
 MOST_MESSAGES = 2_000
 Harmless = Mapping[str, tuple[Any, ...]]
 """Fields that the other API has and we have not, each with the values that ask for nothing, beside null."""
@@ -94,10 +95,10 @@ def same(value: Any, other: Any) -> bool:
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 def object_of(data: Any) -> dict[str, Any]:
-    """Return `data` without its nulls. Raises `ValidationError` where it is no JSON object."""
+    """Return `data`. Raises `ValidationError` where it is no JSON object."""
     if not isinstance(data, dict):
         raise ValidationError("The body is not an object.", fields={"body": ["Send one JSON object."]})
-    return {name: value for name, value in data.items() if value is not None}
+    return data
 
 
 def model_of(given: Mapping[str, Any], catalogue: Catalogue) -> Model:
@@ -112,8 +113,9 @@ def model_of(given: Mapping[str, Any], catalogue: Catalogue) -> Model:
 def read(kind: type[B], given: Mapping[str, Any], model: Model) -> B:
     """Return a body whose model and messages have been checked. Raises `UnsupportedParameter` for the first field that
     is not to be had here, else `ValidationError`."""
+    known = {name: value for name, value in given.items() if value is not None or name not in kind.model_fields}
     try:
-        return kind.model_validate(given, context=model)
+        return kind.model_validate(known, context=model)
     except pydantic.ValidationError as exc:
         faults = exc.errors(include_url=False, include_input=False)
     for fault in faults:
@@ -129,6 +131,13 @@ def read(kind: type[B], given: Mapping[str, Any], model: Model) -> B:
     raise complaints(found)
 
 
+def refuse_unknown(data: Mapping[str, Any], known: Collection[str | None]) -> None:
+    """Raise a `ValidationError` for fields that are not known, up to a number that an answer can hold."""
+    strange = [name[:LONGEST_ECHO] for name in data if name not in known]
+    if strange:
+        raise complaints({name: [NOT_KNOWN] for name in strange[:MOST_COMPLAINTS]})
+
+
 def _told(kind: type[Body], fault: ErrorDetails) -> tuple[str, str]:
     """Return the place of a fault and the complaint about it."""
     first, *rest = fault["loc"]
@@ -139,7 +148,7 @@ def _told(kind: type[Body], fault: ErrorDetails) -> tuple[str, str]:
         return f"{first}.{place}", complaint
     if fault["type"] == "complaint":
         return str(first), fault["msg"]
-    fixed = {"extra_forbidden": "This field is not known.", "missing": "This field is required."}
+    fixed = {"extra_forbidden": NOT_KNOWN, "missing": "This field is required."}
     says = [item.complaint for item in _metadata(field) if isinstance(item, Says)]
     return str(first), fixed.get(fault["type"]) or (says[0] if says else "This must be an object.")
 
@@ -225,7 +234,8 @@ def echo(value: Any) -> str:
 
 
 # --- schemas ----------------------------------------------------------------------------------------------------------
-NOT_BLANK = {"type": "string", "pattern": r"\S"}
+NOT_BLANK: dict[str, Any] = {"type": "string", "pattern": r"\S"}
+A_USERS = {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}
 
 
 def part_schema(harmless: Harmless) -> dict[str, Any]:
@@ -250,8 +260,7 @@ def messages_schema(roles: Sequence[str], of_a_part: Harmless, of_a_message: Har
         "required": ["role", "content"],
         "additionalProperties": False,
     }
-    a_users = {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}
-    return {"type": "array", "items": message, "minItems": 1, "maxItems": MOST_MESSAGES, "contains": a_users}
+    return {"type": "array", "items": message, "minItems": 1, "maxItems": MOST_MESSAGES, "contains": A_USERS}
 
 
 def schema_of(kind: Any) -> dict[str, Any]:

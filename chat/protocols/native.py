@@ -2,10 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from chat.protocols import sse
-from chat.types import Answer, Delta, Start, Tick, Told, Wish
+from pydantic import Field, WithJsonSchema
+
+from chat.exceptions import InvalidMessageFormatError
+from chat.protocols import bodies, sse
+from chat.protocols.bodies import Body, Flag, Says, Tokens, echo
+from chat.types import Answer, Catalogue, Delta, Message, Start, Tick, Told, Wish
+
+ROLES = ("system", "user", "assistant")
+MESSAGES = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"role": {"enum": list(ROLES)}, "content": bodies.NOT_BLANK | {"description": "Not blank."}},
+        "required": ["role", "content"],
+        "additionalProperties": False,
+    },
+    "minItems": 1,
+    "maxItems": bodies.MOST_MESSAGES,
+    "contains": bodies.A_USERS,
+    "description": f"1 to {bodies.MOST_MESSAGES}, at least one of them from the user.",
+}
+Temperature = Annotated[
+    float,
+    Field(ge=0, le=2, description="0 to 2; left out, none is sent."),
+    Says("This must be a number from 0 to 2."),
+]
+Conversation = Annotated[
+    str,
+    Field(description="A conversation to continue.", json_schema_extra={"format": "uuid"}),
+    Says("This must be a string."),
+]
+
+
+class ChatBody(Body):
+    """The body of a chat. The messages are read apart, since the first fault in them is told alone."""
+
+    model: Annotated[Any, WithJsonSchema({"type": "string", "description": "One of GET /models."})]
+    messages: Annotated[Any, WithJsonSchema(MESSAGES)]
+    temperature: Temperature | None = None
+    max_tokens: Annotated[Tokens, Field(description="Up to the model's own limit; no decimal point.")] | None = None
+    conversation_id: Conversation | None = None
+    stream: Annotated[Flag, Field(description="The answer as server-sent events; default false.")] = False
+
+
+def request_schema() -> dict[str, Any]:
+    """See `Face.request_schema`."""
+    return bodies.nullable(bodies.schema_of(ChatBody))
+
+
+def read_request(data: Any, catalogue: Catalogue) -> Wish:
+    """See `Face.read_request`."""
+    given = bodies.object_of(data)
+    model = bodies.model_of(given, catalogue)
+    items = bodies.list_of_messages(given.get("messages"))
+    read = tuple(_read_message(item, f"messages[{number}]") for number, item in enumerate(items))
+    messages = bodies.with_a_users(read, items)
+    body = bodies.read(ChatBody, given, model)
+    return Wish(
+        model=model,
+        messages=messages,
+        max_tokens=body.max_tokens,
+        temperature=body.temperature,
+        stream=body.stream,
+        conversation_id=body.conversation_id,
+    )
+
+
+def _read_message(item: Any, place: str) -> Message:
+    def fault(message: str, received: Any, field: str = "") -> InvalidMessageFormatError:
+        return InvalidMessageFormatError(message, field=place + field, received=echo(received))
+
+    if not isinstance(item, dict):
+        raise fault("A message is an object with a role and a content.", item)
+    if extra := item.keys() - {"role", "content"}:
+        raise fault("A message has a role and a content, and nothing else.", sorted(extra))
+    role, content = item.get("role"), item.get("content")
+    if role not in ROLES:
+        raise fault(f"The role must be one of {', '.join(ROLES)}.", role, ".role")
+    if not isinstance(content, str):
+        raise fault("The content must be a string.", content, ".content")
+    if not content.strip():
+        raise fault("The content must not be blank.", content, ".content")
+    return Message.of(str(role), content)
 
 
 def write_reply(answer: Answer) -> dict[str, Any]:

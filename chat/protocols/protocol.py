@@ -41,6 +41,16 @@ class EventWriter(typing.Protocol):
 class Face(typing.Protocol):
     """What a client sees of a format."""
 
+    def request_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the body of a request."""
+        ...
+
+    def read_request(self, data: Any, catalogue: Catalogue) -> Wish:
+        """Return what a client asks for. Raises, in the contract's order, for the model (`ModelNotFoundError`), the
+        messages (`InvalidMessageFormatError`), what is not to be had here (`UnsupportedParameter`), and at last for all
+        other fields at once (`ValidationError`)."""
+        ...
+
     def write_reply(self, answer: Answer) -> dict[str, Any]:
         """Return the body of a whole answer."""
         ...
@@ -59,17 +69,6 @@ class Protocol(Face, typing.Protocol):
 
     REPLY: Any
     """The type of the body of a whole answer, for the schema."""
-
-    def request_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of the body of a request."""
-        ...
-
-    def read_request(self, data: Any, catalogue: Catalogue) -> Wish:
-        """Return what a client asks for. Raises, in the contract's order, for the model (`ModelNotFoundError`), the
-        messages (`InvalidMessageFormatError`), what is not to be had here (`UnsupportedParameter`), and at last for all
-        other fields at once (`ValidationError`)."""
-        ...
-
     VENDOR: str
     """The host of the format's own vendor."""
     PATH: str

@@ -47,6 +47,7 @@ class Wish:
     stop: tuple[str, ...] = ()
     stream: bool = False
     usage_in_stream: bool = False
+    conversation_id: str | None = None
     spelling: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from typing import Any
 
 import pytest
 
 from chat.routing import catalogue
-from chat.serializers import ChatSerializer
 from tests.support.contract import ask, chat_body, check_error, nothing_reserved, send
 
 pytestmark = pytest.mark.django_db
@@ -161,9 +162,15 @@ def test_the_defaults(auth_client, upstream):
         assert ("temperature" in sent, sent["max_tokens"]) == (False, 1024)
 
 
-def test_the_example_in_the_browsable_apis_box_is_valid():
-    serializer = ChatSerializer(data=json.loads(json.dumps(ChatSerializer().data)))
-    assert serializer.is_valid()
+def test_the_box_of_the_browsable_api_holds_a_body_that_works_and_then_what_was_sent(auth_client):
+    page = auth_client.get("/chat", headers={"Accept": "text/html"}).content.decode()
+    box = re.search(r"<textarea[^>]*name=\"_content\"[^>]*>(.*?)</textarea>", page, re.DOTALL)
+    body = json.loads(html.unescape(box[1]))
+    assert auth_client.post("/chat", body, format="json").status_code == 200
+    sent = body | {"max_tokens": 0}
+    page = auth_client.post("/chat", sent, format="json", headers={"Accept": "text/html"}).content.decode()
+    box = re.search(r"<textarea[^>]*name=\"_content\"[^>]*>(.*?)</textarea>", page, re.DOTALL)
+    assert json.loads(html.unescape(box[1])) == sent
 
 
 # --- conversations ----------------------------------------------------------------------------------------------------

@@ -26,10 +26,11 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
     items = bodies.list_of_messages(given.get("messages"))
     read = tuple(_read_message(item, f"messages[{number}]") for number, item in enumerate(items))
     messages = bodies.with_a_users(read, items)
-    system = bodies.text_parts(given.get("system", ""), "system", OF_A_BLOCK, OTHER_BLOCKS)
+    said = given.get("system")
+    system = bodies.text_parts("" if said is None else said, "system", OF_A_BLOCK, OTHER_BLOCKS)
     if system is None:
         complaint = "This must be a string or a list of text blocks."
-        raise InvalidMessageFormatError(complaint, field="system", received=echo(given["system"]))
+        raise InvalidMessageFormatError(complaint, field="system", received=echo(said))
     body = bodies.read(Messages, given, model)
     prompt = Message("system", system)
     return Wish(
