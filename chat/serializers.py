@@ -19,7 +19,7 @@ class StrictSerializer(serializers.Serializer):
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         given = object_of(data)
-        refuse_unknown(data, {field.field_name for field in self._writable_fields})
+        refuse_unknown(data, {name for name, field in self.fields.items() if not field.read_only})
         return super().run_validation({name: value for name, value in given.items() if value is not None})
 
 
