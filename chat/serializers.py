@@ -71,7 +71,7 @@ class KeySerializer(serializers.ModelSerializer):
 
 
 def own_conversation(user: Any, conversation_id: str) -> Conversation:
-    """The user's own conversation. Raises `ConversationNotFound`."""
+    """Return the user's own conversation. Raises `ConversationNotFound`."""
     key = parse_uuid(conversation_id)
     conversation = Conversation.objects.filter(pk=key, user=user).first() if key else None
     if conversation is None:
@@ -80,7 +80,7 @@ def own_conversation(user: Any, conversation_id: str) -> Conversation:
 
 
 def parse_uuid(text: str) -> uuid.UUID | None:
-    """The UUID in its canonical form, else None."""
+    """Return the UUID in its canonical form, else None."""
     try:
         parsed = uuid.UUID(text)
     except ValueError:

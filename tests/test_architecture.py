@@ -174,6 +174,42 @@ def test_a_private_name_is_used_where_it_is_made():
     assert wrong == {}
 
 
+# --- words ------------------------------------------------------------------------------------------------------------
+NO_VERBS = [
+    "The",
+    "A",
+    "An",
+    "All",
+    "What",
+    "Whether",
+    "Which",
+    "Who",
+    "Like",
+    "It",
+    "One",
+    "Their",
+    "Its",
+    "How",
+    "Both",
+    "Nobody",
+    "Everything",
+    "Seconds",
+    "Tokens",
+    "By",
+    "In",
+]
+
+
+def test_a_docstring_begins_with_the_deed():
+    functions = ((path, node) for path, tree in TREES.items() for node in ast.walk(tree))
+    first = {
+        f"{path}: {node.name}": (ast.get_docstring(node) or "Do").split()[0]
+        for path, node in functions
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {place: word for place, word in first.items() if word in NO_VERBS} == {}
+
+
 # --- tests ------------------------------------------------------------------------------------------------------------
 def test_little_outlives_a_request():
     (function,) = ast.parse(inspect.getsource(conftest._clean_start)).body

@@ -180,7 +180,7 @@ def break_cycles(view: ChatEndpoint, request: Request, context: dict[str, Any]) 
 
 
 def stand_in(answer: Answer | None) -> dict[str, str]:
-    """The header that says so where the answer is an earlier one, in place of one that no provider gave."""
+    """Return the header that says so where the answer is an earlier one, in place of one that no provider gave."""
     return {"X-Cached": "true"} if answer and answer.cached else {}
 
 
@@ -192,6 +192,6 @@ def left_out(answer: Answer | Start) -> dict[str, str]:
 
 
 def attempts_allowed(request: Request) -> int | None:
-    """One where the caller is itself on its second retry (the official SDKs say so), else the default (None)."""
+    """Return one where the caller is itself on its second retry (the official SDKs say so), else the default (None)."""
     count = request.headers.get("x-stainless-retry-count", "")
     return 1 if count.isdecimal() and int(count[:9]) >= 2 else None

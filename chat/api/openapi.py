@@ -128,7 +128,7 @@ class AutoSchema(SpectacularAutoSchema):
         return schema
 
     def _own(self, attribute: str) -> Any:
-        """The view's attribute for this method."""
+        """Return the view's attribute for this method."""
         return getattr(self.view, attribute, {}).get(self.method)
 
     def _problems(self, has_body: bool) -> dict[int, list[Problem]]:
@@ -147,7 +147,7 @@ class AutoSchema(SpectacularAutoSchema):
         return problems
 
     def _error_response(self, problems: list[Problem]) -> dict[str, Any]:
-        """The response of one status, which any of `problems` may be the reason of."""
+        """Return the response of one status, which any of `problems` may be the reason of."""
         schemas: dict[str, dict[str, Any]] = defaultdict(dict)
         examples: dict[str, dict[str, Any]] = defaultdict(dict)
         for problem in problems:
@@ -176,7 +176,7 @@ class AutoSchema(SpectacularAutoSchema):
         return names
 
     def _component(self, kind: str, name: str, schema: Any) -> dict[str, Any]:
-        """A reference to the component, which is registered where it is not yet."""
+        """Return a reference to the component, which is registered where it is not yet."""
         component = ResolvedComponent(name=name, type=kind, schema=schema, object=name)  # type: ignore[no-untyped-call]
         self.registry.register_on_missing(component)
         return component.ref
@@ -187,7 +187,7 @@ def is_open(view: Any) -> bool:
 
 
 def close(schema: dict[str, Any]) -> None:
-    """What `strict` means, in the schema's words."""
+    """Close the schema, as `strict` demands."""
     schema["additionalProperties"] = False
     for name, field in schema.get("properties", {}).items():
         if name not in schema.get("required", []):
@@ -199,7 +199,7 @@ def one_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def without_trailing_slash(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
-    """The paths as the contract writes them; that each also answers with a slash is no second endpoint."""
+    """Return the paths as the contract writes them; that each also answers with a slash is no second endpoint."""
     return [(path.rstrip("/") or "/", regex, method, view) for path, regex, method, view in endpoints]
 
 

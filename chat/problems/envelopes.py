@@ -46,7 +46,7 @@ class Envelope:
         return facts_schema(example, {"error": {"const": example["error"]}, "message": TEXT, "request_id": TEXT})
 
     def contents(self, problem: Problem) -> Iterator[Content]:
-        """The error in each media type that a client may ask for."""
+        """Return the error in each media type that a client may ask for."""
         description = describe(problem.example)
         example = self.body(description, EXAMPLE_ID)
         name = f"{self.prefix}{pascal(problem.code)}Error"
@@ -84,7 +84,8 @@ NATIVE, OPENAI, ANTHROPIC = Envelope(), OpenAIEnvelope(), AnthropicEnvelope()
 
 
 def envelope_of(request: HttpRequest) -> Envelope:
-    """By the path alone, so that an error has the same shape wherever it came about, in a view or long before one.
+    """Return the envelope, by the path alone, so that an error has the same shape wherever it came about, in a view or
+    long before one.
 
     What is neither's alone (`/v1/models`, an unknown path) is Anthropic's for a request that names an
     `anthropic-version`, as all of Anthropic's SDKs do.
@@ -134,13 +135,14 @@ PROBLEM_DETAILS = {
 
 
 def facts_schema(example: dict[str, Any], words: dict[str, Any]) -> dict[str, Any]:
-    """The schema of objects like `example`. Each of its facts is in them all, but for a wait that may have no end."""
+    """Return the schema of objects like `example`. Each of its facts is in them all, but for a wait that may have no
+    end."""
     facts = {name: FACTS[name] for name in example if name not in words}
     return closed(words | facts) | {"required": [name for name in example if name != "retry_after"]}
 
 
 def closed(properties: dict[str, Any]) -> dict[str, Any]:
-    """The schema of objects that have exactly these."""
+    """Return the schema of objects that have exactly these."""
     required = list(properties)
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 

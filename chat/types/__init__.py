@@ -247,7 +247,7 @@ class Answer(NamedTuple):
 
     @property
     def charged(self) -> Usage:
-        """What the budget was charged, which is what clients of other APIs read a usage as."""
+        """Return the tokens that the budget was charged, which clients of other APIs read a usage as."""
         return Usage(0, 0) if self.cached else self.usage
 
     @classmethod
