@@ -23,6 +23,11 @@ LINK = re.compile(r"\[[^\]]*\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)")
 BLOCK = re.compile(r"(?:<!-- ([^\n]+) -->\n)?```console\n(.*?)```", re.DOTALL)
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 PRINTED = re.compile(r"print\(.*\)  # (.*)$", re.MULTILINE)
+BY_OPERATORS = ("issue_key", "set_budget", "delete_user", "audit_budgets", "reclaim_reservations", "prune_records")
+OPERATORS = re.compile(rf"python manage\.py ((?:{'|'.join(BY_OPERATORS)})(?: (?!demo)[^`\n#)]*)?)(?=[`\n])")
+LOGGED = re.compile(r"""\blog\.(?:debug|info|warning|error|critical)\(\s*"(\w+)\"""")
+PLACES = (ROOT, ROOT / "chat", ROOT / "chat" / "protocols")
+"""Where a path that the manual names may begin."""
 CHANGING = {
     "tokens_used",
     "tokens_remaining",
@@ -135,6 +140,30 @@ def test_links_lead_somewhere(name: str) -> None:
 def test_every_page_is_listed() -> None:
     for name in MANUAL:
         assert name == "index.md" or (f"(genai_site/docs/{name})" in README and f"({name})" in MANUAL["index.md"])
+
+
+@pytest.mark.django_db
+def test_the_operators_commands_run_as_the_manual_has_them(django_user_model: Any) -> None:
+    commands = [line for page in MANUAL.values() for line in OPERATORS.findall(page)]
+    assert {line.split()[0] for line in commands} == set(BY_OPERATORS)
+    for line in commands:
+        if " ada" in line:  # the page that deletes this user goes on with the same name
+            django_user_model.objects.get_or_create(username="ada")
+        _manage(line)
+
+
+def test_every_event_is_in_the_manual() -> None:
+    events = {event for path in (ROOT / "chat").rglob("*.py") for event in LOGGED.findall(path.read_text())}
+    assert len(events) > 20
+    assert [event for event in sorted(events) if f"`{event}`" not in MANUAL["operate.md"]] == []
+
+
+def test_every_room_is_in_the_plan_of_the_code() -> None:
+    plan = MANUAL["code.md"].split("```")[1]
+    rooms = [path.name for path in (ROOT / "chat").iterdir() if not path.name.startswith("__")]
+    assert [name for name in rooms if name not in plan] == []
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", MANUAL["code.md"])
+    assert [path for path in named if not any((base / path).exists() for base in PLACES)] == []
 
 
 def _manage(line: str) -> str:
