@@ -7,7 +7,7 @@ is not to be had here is refused before that (`UnsupportedParameter`).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -167,8 +167,9 @@ def complaints(found: Mapping[str, list[str]]) -> ValidationError:
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
-def list_of_messages(value: Any) -> list[Any]:
-    """Return the messages, which are still to be read. Raises `InvalidMessageFormatError`."""
+def messages_of(given: Mapping[str, Any], read: Callable[[Any, str], Message]) -> tuple[Message, ...]:
+    """Return the messages, each as `read` makes it of an item and its place. Raises `InvalidMessageFormatError`."""
+    value = given.get("messages")
     if value is None:
         raise InvalidMessageFormatError("This field is required.", received="null")
     if not isinstance(value, list):
@@ -176,14 +177,25 @@ def list_of_messages(value: Any) -> list[Any]:
     if not 1 <= len(value) <= MOST_MESSAGES:
         message = f"There must be 1 to {MOST_MESSAGES} messages, not {len(value)}."
         raise InvalidMessageFormatError(message, received=echo(value))
-    return value
-
-
-def with_a_users(messages: tuple[Message, ...], received: Any) -> tuple[Message, ...]:
-    """Return the messages. Raises `InvalidMessageFormatError` where none is a user's."""
+    messages = tuple(read(item, f"messages[{number}]") for number, item in enumerate(value))
     if not any(message.role == "user" for message in messages):
-        raise InvalidMessageFormatError("At least one message must have the role user.", received=echo(received))
+        raise InvalidMessageFormatError("At least one message must have the role user.", received=echo(value))
     return messages
+
+
+def object_at(item: Any, place: str) -> dict[str, Any]:
+    """Return a message that is still to be read. Raises `InvalidMessageFormatError` where it is no object."""
+    if isinstance(item, dict):
+        return item
+    complaint = "A message is an object with a role and a content."
+    raise InvalidMessageFormatError(complaint, field=place, received=echo(item))
+
+
+def no_more_than(item: Mapping[str, Any], known: Collection[str], place: str) -> None:
+    """Raise `InvalidMessageFormatError` for a message that has further fields."""
+    if extra := item.keys() - set(known):
+        complaint = "A message has a role and a content, and nothing else."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(sorted(extra)))
 
 
 def only_harmless(item: Mapping[str, Any], harmless: Harmless, place: str) -> None:

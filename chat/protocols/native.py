@@ -57,9 +57,7 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
     """See `Face.read_request`."""
     given = bodies.object_of(data)
     model = bodies.model_of(given, catalogue)
-    items = bodies.list_of_messages(given.get("messages"))
-    read = tuple(_read_message(item, f"messages[{number}]") for number, item in enumerate(items))
-    messages = bodies.with_a_users(read, items)
+    messages = bodies.messages_of(given, _read_message)
     body = bodies.read(ChatBody, given, model)
     return Wish(
         model=model,
@@ -72,13 +70,11 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
 
 
 def _read_message(item: Any, place: str) -> Message:
-    def fault(message: str, received: Any, field: str = "") -> InvalidMessageFormatError:
+    def fault(message: str, received: Any, field: str) -> InvalidMessageFormatError:
         return InvalidMessageFormatError(message, field=place + field, received=echo(received))
 
-    if not isinstance(item, dict):
-        raise fault("A message is an object with a role and a content.", item)
-    if extra := item.keys() - {"role", "content"}:
-        raise fault("A message has a role and a content, and nothing else.", sorted(extra))
+    item = bodies.object_at(item, place)
+    bodies.no_more_than(item, ("role", "content"), place)
     role, content = item.get("role"), item.get("content")
     if role not in ROLES:
         raise fault(f"The role must be one of {', '.join(ROLES)}.", role, ".role")

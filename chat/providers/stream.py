@@ -73,12 +73,12 @@ class HTTPStream:
 
     def next(self, seconds: float) -> Delta | Tick | None:
         """See `ChatStream.next`."""
-        if self._first:
-            part, *self._first = self._first
-            return Delta(part)
         try:
             if self._closed and not self.finish_reason:
                 raise InvalidProviderResponseError(self._reading.provider, None, "the stream was closed")
+            if self._first:
+                part, *self._first = self._first
+                return Delta(part)
             piece = self._next(seconds, idle=self._idle_timeout, alive=True)
         except ProviderError as exc:
             raise self._failed(exc) from None

@@ -18,31 +18,6 @@ from chat.protocols.anthropic.request import (
     write_request,
 )
 
-__all__ = [
-    "EventWriter",
-    "FINISH_REASONS",
-    "MAY_OMIT_TERMINATOR",
-    "MODELS_PATH",
-    "PATH",
-    "REPLY",
-    "TERMINATOR",
-    "VENDOR",
-    "headers",
-    "read_error",
-    "read_event",
-    "read_reply",
-    "read_request",
-    "request_headers",
-    "request_schema",
-    "root",
-    "takes",
-    "write_error",
-    "write_model",
-    "write_models",
-    "write_reply",
-    "write_request",
-]
-
 VENDOR = "api.anthropic.com"
 PATH = "/v1/messages"
 MODELS_PATH = "/v1/models?limit=1000"

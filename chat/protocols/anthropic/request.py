@@ -23,9 +23,7 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
     """See `Protocol.read_request`. The system prompt, which stands apart here, goes first."""
     given = bodies.object_of(data)
     model = bodies.model_of(given, catalogue)
-    items = bodies.list_of_messages(given.get("messages"))
-    read = tuple(_read_message(item, f"messages[{number}]") for number, item in enumerate(items))
-    messages = bodies.with_a_users(read, items)
+    messages = bodies.messages_of(given, _read_message)
     said = given.get("system")
     system = bodies.text_parts("" if said is None else said, "system", OF_A_BLOCK, OTHER_BLOCKS)
     if system is None:
@@ -46,17 +44,13 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
 
 
 def _read_message(item: Any, place: str) -> Message:
-    if not isinstance(item, dict):
-        complaint = "A message is an object with a role and a content."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(item))
+    item = bodies.object_at(item, place)
     role = item.get("role")
     if role not in ROLES:
         complaint = f"The role must be one of {', '.join(ROLES)}; a system prompt stands in `system`."
         raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
     parts = bodies.text_parts(item.get("content"), f"{place}.content", OF_A_BLOCK, OTHER_BLOCKS)
-    if extra := item.keys() - {"role", "content"}:
-        complaint = "A message has a role and a content, and nothing else."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(sorted(extra)))
+    bodies.no_more_than(item, ("role", "content"), place)
     bodies.check_content(item, parts, place, may_be_blank=False)
     return Message(str(role), parts or ())
 

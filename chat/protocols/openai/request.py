@@ -37,9 +37,7 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
     """See `Protocol.read_request`."""
     given = bodies.object_of(data)
     model = bodies.model_of(given, catalogue)
-    items = bodies.list_of_messages(given.get("messages"))
-    read = tuple(_read_message(item, f"messages[{number}]") for number, item in enumerate(items))
-    messages = bodies.with_a_users(read, items)
+    messages = bodies.messages_of(given, _read_message)
     body = bodies.read(ChatCompletion, given, model)
     named = next((f"messages[{number}].name" for number, message in enumerate(messages) if message.name), "name")
     return Wish(
@@ -56,9 +54,7 @@ def read_request(data: Any, catalogue: Catalogue) -> Wish:
 
 
 def _read_message(item: Any, place: str) -> Message:
-    if not isinstance(item, dict):
-        complaint = "A message is an object with a role and a content."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(item))
+    item = bodies.object_at(item, place)
     bodies.only_harmless(item, OF_A_MESSAGE, place)
     role, name = item.get("role"), item.get("name")
     if isinstance(role, str) and role in OTHER_ROLES:
@@ -72,9 +68,7 @@ def _read_message(item: Any, place: str) -> Message:
     if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
         complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
         raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
-    if extra := item.keys() - {"role", "content", "name", *OF_A_MESSAGE}:
-        complaint = "A message has a role and a content, and nothing else."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(sorted(extra)))
+    bodies.no_more_than(item, ("role", "content", "name", *OF_A_MESSAGE), place)
     parts = () if parts is None and item.get("content") is None and may_be_blank else parts
     bodies.check_content(item, parts, place, may_be_blank=may_be_blank)
     return Message(ROLES[role], parts or (), name or "")
