@@ -33,7 +33,7 @@ class TestSilence:
         for seconds in (0.0, 0.2):
             began = time.monotonic()
             assert said(stream, seconds) == ""
-            assert seconds * 0.9 <= time.monotonic() - began < seconds + SLACK / 3
+            assert seconds * 0.9 <= time.monotonic() - began < seconds + SLACK
 
     def test_what_is_there_needs_no_waiting(self, either, protocol):
         stream = streamed(either, "stream_at_once", protocol)
@@ -74,7 +74,7 @@ class TestThreads:
         either.then(Fault("stream_pauses", text=TEXT, seconds=0.05))
         provider = make(either, protocol)
         with ThreadPoolExecutor(1) as opener:
-            stream = opener.submit(begin, provider, timeout=1.0).result()
+            stream = opener.submit(begin, provider, timeout=5.0).result()
         with ThreadPoolExecutor(1) as reader:
             first = reader.submit(said, stream, 5.0).result()
         assert first + "".join(rest(stream)) == TEXT
@@ -88,7 +88,7 @@ class TestConnection:
         assert not either.left.is_set()
         stream.close()
         stream.close()
-        assert either.left.wait(1)
+        assert either.left.wait(5)
         with pytest.raises(ProviderError):
             said(stream, 0)
 

@@ -119,7 +119,7 @@ def route_of(provider: str, model: str = "m") -> Route:
     return Route(ProviderEntry(provider, "openai", provider), Upstream(model))
 
 
-SLACK = 1.5
+SLACK = 2.0
 """Seconds that a busy machine may add."""
 
 
