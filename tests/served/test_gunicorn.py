@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,8 +34,8 @@ def provider() -> Iterator[LoopbackProvider]:
         yield server
 
 
-@pytest.fixture
-def environment(tmp_path: Path, provider: LoopbackProvider) -> dict[str, str]:
+def production(directory: Path, provider: LoopbackProvider) -> dict[str, str]:
+    """Return the environment of a server on a free port, with its files in `directory`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     return os.environ | {
@@ -43,13 +43,18 @@ def environment(tmp_path: Path, provider: LoopbackProvider) -> dict[str, str]:
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
         "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
         "SECURE_SSL_REDIRECT": "false",
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
         "REDIS_URL": "",
-        "STATIC_ROOT": str(tmp_path / "static"),
+        "STATIC_ROOT": str(directory / "static"),
         "OPENAI_API_KEY": "sk-loopback",
         "OPENAI_BASE_URL": provider.openai_url,
         "BIND": f"127.0.0.1:{port}",
     }
+
+
+@pytest.fixture
+def environment(tmp_path: Path, provider: LoopbackProvider) -> dict[str, str]:
+    return production(tmp_path, provider)
 
 
 def manage(environment: dict[str, str], *arguments: str) -> str:
@@ -57,8 +62,9 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.fixture
-def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+@contextmanager
+def started(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Start the server and give its process and its URL."""
     manage(environment, "migrate", "-v0")
     manage(environment, "collectstatic", "--noinput", "-v0")
     command = [sys.executable, "-m", "gunicorn", "-c", "python:genai_site.gunicorn", "genai_site.wsgi"]
@@ -71,6 +77,25 @@ def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server for one test alone, which may stop it."""
+    with started(environment) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """One server for the tests of a module that leave it as it was, with a user's `key`."""
+    with LoopbackProvider() as provider:
+        environment = production(tmp_path_factory.mktemp("shared"), provider)
+        environment |= {"CHAT_RATE_LIMIT": "1000/m", "TOKEN_BUDGET_DEFAULT": "100000000"}
+        with started(environment) as (_, url):
+            host, port = environment["BIND"].split(":")
+            key = manage(environment, "issue_key", "ada", "--create").strip()
+            yield SimpleNamespace(url=url, host=host, port=int(port), environment=environment, key=key)
 
 
 def test_a_chat_in_flight_is_finished_before_the_server_stops(server: Any, environment: Any, provider: Any) -> None:
@@ -135,19 +160,16 @@ def test_a_draining_server_serves_what_waited_and_refuses_at_once_what_comes_lat
     assert process.wait(20) == 0
 
 
-def test_the_admin_has_its_style_sheet_and_a_broken_model_file_stops_the_start(
-    server: Any, environment: Any, tmp_path: Path
-) -> None:
-    _, url = server
-    page = requests.get(f"{url}/admin/login/", timeout=20).text
+def test_the_admin_has_its_style_sheet_and_a_broken_model_file_stops_the_start(shared: Any, tmp_path: Path) -> None:
+    page = requests.get(f"{shared.url}/admin/login/", timeout=20).text
     sheet = page.split('<link rel="stylesheet" href="')[1].split('"')[0]
-    assert requests.get(url + sheet, timeout=20).headers["Content-Type"].startswith("text/css")
+    assert requests.get(shared.url + sheet, timeout=20).headers["Content-Type"].startswith("text/css")
 
     broken = tmp_path / "models.toml"
     broken.write_text("[models.x]\nroutes = []\n")
     command = [sys.executable, "-c", "import genai_site.wsgi"]
     failed = subprocess.run(
-        command, cwd=ROOT, env=environment | {"CHAT_MODELS_FILE": str(broken)}, capture_output=True, text=True
+        command, cwd=ROOT, env=shared.environment | {"CHAT_MODELS_FILE": str(broken)}, capture_output=True, text=True
     )
     assert failed.returncode != 0
     assert f"{broken}, line 1" in failed.stderr
@@ -171,21 +193,18 @@ def test_gunicorns_own_lines_can_be_written_beside_ours(environment: dict[str, s
 
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "Script-Name"])
-def test_no_header_says_where_the_site_begins(server: Any, name: str) -> None:
-    _, url = server
-    answer = requests.get(f"{url}/", headers={name: "/elsewhere"}, timeout=20)
+def test_no_header_says_where_the_site_begins(shared: Any, name: str) -> None:
+    answer = requests.get(f"{shared.url}/", headers={name: "/elsewhere"}, timeout=20)
     assert (answer.status_code, "elsewhere" in answer.text) == (200, False)
-    assert answer.json()["chat"] == f"{url}/chat"
+    assert answer.json()["chat"] == f"{shared.url}/chat"
 
 
-def test_a_request_without_a_body_is_not_one_whose_body_was_cut_short(server: Any, environment: Any) -> None:
-    _, url = server
-    key = manage(environment, "issue_key", "ada", "--create").strip()
-    host, port = url.removeprefix("http://").split(":")
+def test_a_request_without_a_body_is_not_one_whose_body_was_cut_short(shared: Any) -> None:
 
     def post(path: str) -> bytes:
-        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Token {key}\r\nConnection: close\r\n\r\n"
-        with socket.create_connection((host, int(port)), timeout=20) as client:
+        head = f"POST {path} HTTP/1.1\r\nHost: {shared.host}\r\nAuthorization: Token {shared.key}\r\n"
+        head += "Connection: close\r\n\r\n"
+        with socket.create_connection((shared.host, shared.port), timeout=20) as client:
             client.sendall(head.encode())
             return client.makefile("rb").read()
 
@@ -194,39 +213,33 @@ def test_a_request_without_a_body_is_not_one_whose_body_was_cut_short(server: An
 
 
 @pytest.mark.parametrize("length", ["9" * 20, "9" * 400])
-def test_an_absurd_length_is_too_large(server: Any, length: str) -> None:
-    _, url = server
-    host, port = url.removeprefix("http://").split(":")
-    head = f"POST /chat HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+def test_an_absurd_length_is_too_large(shared: Any, length: str) -> None:
+    head = f"POST /chat HTTP/1.1\r\nHost: {shared.host}\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {length}\r\n\r\n"
+    with socket.create_connection((shared.host, shared.port), timeout=20) as client:
         client.sendall(head.encode())
         assert client.makefile("rb").read().startswith(b"HTTP/1.1 413")
 
 
-def test_a_chunked_body_is_read(server: Any, environment: Any) -> None:
-    _, url = server
-    headers = {"Authorization": f"Token {manage(environment, 'issue_key', 'ada', '--create').strip()}"}
+def test_a_chunked_body_is_read(shared: Any) -> None:
+    headers = {"Authorization": f"Token {shared.key}"}
     headers["Content-Type"] = "application/json"
     body = b'{"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}]}'
-    assert requests.post(f"{url}/chat", data=iter([body[:20], body[20:]]), headers=headers, timeout=20).ok
-    refused = requests.post(f"{url}/chat", data=(b"x" * 100_000 for _ in range(30)), headers=headers, timeout=20)
+    assert requests.post(f"{shared.url}/chat", data=iter([body[:20], body[20:]]), headers=headers, timeout=20).ok
+    refused = requests.post(f"{shared.url}/chat", data=(b"x" * 100_000 for _ in range(30)), headers=headers, timeout=20)
     assert refused.json()["error"] == "request_too_large"
 
 
-def test_a_content_type_that_cannot_be_read_is_answered_as_any_other(server: Any) -> None:
-    _, url = server
-    answer = requests.get(f"{url}/models", headers={"Content-Type": "application/json; x*=bogus''a"}, timeout=20)
+def test_a_content_type_that_cannot_be_read_is_answered_as_any_other(shared: Any) -> None:
+    answer = requests.get(f"{shared.url}/models", headers={"Content-Type": "application/json; x*=bogus''a"}, timeout=20)
     assert (answer.status_code, "X-Request-ID" in answer.headers) == (200, True)
 
 
 @pytest.mark.parametrize("rest", [b'5\r\n{"mod', b"zz\r\nrubbish\r\n"], ids=["cut short", "malformed"])
-def test_a_broken_chunked_body_gets_the_contracts_answer(server: Any, environment: Any, rest: bytes) -> None:
-    _, url = server
-    key = manage(environment, "issue_key", "ada", "--create").strip()
-    host, port = url.removeprefix("http://").split(":")
-    head = f"POST /chat HTTP/1.1\r\nHost: {host}\r\nAuthorization: Token {key}\r\n"
+def test_a_broken_chunked_body_gets_the_contracts_answer(shared: Any, rest: bytes) -> None:
+    head = f"POST /chat HTTP/1.1\r\nHost: {shared.host}\r\nAuthorization: Token {shared.key}\r\n"
     head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+    with socket.create_connection((shared.host, shared.port), timeout=20) as client:
         client.sendall(head.encode() + rest)
         client.shutdown(socket.SHUT_WR)
         answer = client.makefile("rb").read().decode()
@@ -263,12 +276,10 @@ def test_a_connection_keeps_its_thread_for_a_request_that_follows_while_nothing_
         assert Worker.next_follows(SimpleNamespace(**facts | changed), connection) is keeps  # type: ignore[arg-type]
 
 
-def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(server: Any) -> None:
-    _, url = server
-    host, port = url.removeprefix("http://").split(":")
+def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(shared: Any) -> None:
     ids = ["first", "second", "third"]
-    heads = [f"GET /health HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {name}\r\n" for name in ids]
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+    heads = [f"GET /health HTTP/1.1\r\nHost: {shared.host}\r\nX-Request-ID: {name}\r\n" for name in ids]
+    with socket.create_connection((shared.host, shared.port), timeout=20) as client:
         client.sendall(("\r\n".join(heads) + "Connection: close\r\n\r\n").encode())
         answers = client.makefile("rb").read().decode()
     assert re.findall("(?m)^X-Request-ID: (.*)\r$", answers) == ids
@@ -291,16 +302,14 @@ def test_a_server_that_starts_tries_a_refused_key_again_and_a_worker_that_is_rep
     assert fleet.chat(fleet.serve(), key).status == 200
 
 
-def test_clients_that_do_not_close_their_side_keep_nobody_out(server: Any) -> None:
-    _, url = server
-    host, port = url.removeprefix("http://").split(":")
+def test_clients_that_do_not_close_their_side_keep_nobody_out(shared: Any) -> None:
     request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     with ExitStack() as stack:
         for _ in range(12):
-            client = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            client = stack.enter_context(socket.create_connection((shared.host, shared.port), timeout=20))
             client.sendall(request)
         # One after the other they would be waited for, for two seconds each.
-        assert requests.get(f"{url}/health", timeout=15).ok
+        assert requests.get(f"{shared.url}/health", timeout=15).ok
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a process may run")

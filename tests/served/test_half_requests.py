@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from genai_site.connections import Waiting
-from tests.served.test_gunicorn import environment, manage, server  # noqa: F401 - fixtures
+from tests.served.test_gunicorn import environment, manage, server, shared  # noqa: F401 - fixtures
 from tests.support.loopback import LoopbackProvider
 
 HALVES: dict[str, Callable[[str], bytes]] = {
@@ -83,9 +83,8 @@ def test_640_halves_keep_nobody_out(few_threads: dict[str, str], server: Any) ->
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("half", ["nothing", "half a head"])
-def test_a_head_has_ten_seconds_and_a_byte_a_second_resets_none(server: Any, half: str) -> None:  # noqa: F811
-    _, url = server
-    with connect(url) as client:
+def test_a_head_has_ten_seconds_and_a_byte_a_second_resets_none(shared: Any, half: str) -> None:  # noqa: F811
+    with connect(shared.url) as client:
         client.sendall(HALVES[half](""))
         began = time.monotonic()
         client.settimeout(0.5)
@@ -98,29 +97,26 @@ def test_a_head_has_ten_seconds_and_a_byte_a_second_resets_none(server: Any, hal
     assert 8.5 < time.monotonic() - began < 14
 
 
-def test_a_strangers_body_is_not_waited_for(server: Any) -> None:  # noqa: F811
-    _, url = server
+def test_a_strangers_body_is_not_waited_for(shared: Any) -> None:  # noqa: F811
     for half in ("half a body", "half a chunk"):
-        with connect(url) as client:
+        with connect(shared.url) as client:
             client.sendall(HALVES[half](""))
             client.settimeout(4)
             answer = client.makefile("rb").read()  # to the end: an answer that left its body unread closes
         assert answer.startswith(b"HTTP/1.1 401"), half
 
 
-def test_too_large_a_body_is_refused_unread(server: Any) -> None:  # noqa: F811
-    _, url = server
+def test_too_large_a_body_is_refused_unread(shared: Any) -> None:  # noqa: F811
     for path, kind in (("/admin/login/", b"multipart/form-data; boundary=b"), ("/chat", b"application/json")):
-        with connect(url) as client:
+        with connect(shared.url) as client:
             client.sendall(_post(path, b"Content-Length: 3000000\r\n", b"--b", kind))
             client.settimeout(4)
             assert client.makefile("rb").read().startswith(b"HTTP/1.1 413")
 
 
-def test_a_form_in_two_parts_arrives(server: Any) -> None:  # noqa: F811
-    _, url = server
+def test_a_form_in_two_parts_arrives(shared: Any) -> None:  # noqa: F811
     form = b"username=nobody&password=wrong"
-    with connect(url) as client:
+    with connect(shared.url) as client:
         length = b"Content-Length: %d\r\nConnection: close\r\n" % len(form)
         client.sendall(_post("/api-auth/login/", length, form[:10], b"application/x-www-form-urlencoded"))
         time.sleep(0.2)
