@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,81 +19,11 @@ import pytest
 import requests
 
 from genai_site.gunicorn import Worker
-from tests.support.loopback import Fault, LoopbackProvider, Recorded
+from tests.support.fleet import accepts
+from tests.support.loopback import Fault, Recorded
+from tests.support.production import ROOT, manage
 from tests.support.rig import eventually
 from tests.support.servers import children
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def provider() -> Iterator[LoopbackProvider]:
-    with LoopbackProvider() as server:
-        yield server
-
-
-def production(directory: Path, provider: LoopbackProvider) -> dict[str, str]:
-    """Return the environment of a server on a free port, with its files in `directory`."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    return os.environ | {
-        "DJANGO_SETTINGS_MODULE": "genai_site.settings.production",
-        "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
-        "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
-        "SECURE_SSL_REDIRECT": "false",
-        "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
-        "REDIS_URL": "",
-        "STATIC_ROOT": str(directory / "static"),
-        "OPENAI_API_KEY": "sk-loopback",
-        "OPENAI_BASE_URL": provider.openai_url,
-        "BIND": f"127.0.0.1:{port}",
-    }
-
-
-@pytest.fixture
-def environment(tmp_path: Path, provider: LoopbackProvider) -> dict[str, str]:
-    return production(tmp_path, provider)
-
-
-def manage(environment: dict[str, str], *arguments: str) -> str:
-    command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
-
-
-@contextmanager
-def started(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Start the server and give its process and its URL."""
-    manage(environment, "migrate", "-v0")
-    manage(environment, "collectstatic", "--noinput", "-v0")
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:genai_site.gunicorn", "genai_site.wsgi"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://{environment['BIND']}"
-        while not _accepts(url):
-            assert process.poll() is None
-        yield process, url
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server for one test alone, which may stop it."""
-    with started(environment) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """One server for the tests of a module that leave it as it was, with a user's `key`."""
-    with LoopbackProvider() as provider:
-        environment = production(tmp_path_factory.mktemp("shared"), provider)
-        environment |= {"CHAT_RATE_LIMIT": "1000/m", "TOKEN_BUDGET_DEFAULT": "100000000"}
-        with started(environment) as (_, url):
-            host, port = environment["BIND"].split(":")
-            key = manage(environment, "issue_key", "ada", "--create").strip()
-            yield SimpleNamespace(url=url, host=host, port=int(port), environment=environment, key=key)
 
 
 def test_a_chat_in_flight_is_finished_before_the_server_stops(server: Any, environment: Any, provider: Any) -> None:
@@ -119,7 +47,7 @@ def test_a_chat_in_flight_is_finished_before_the_server_stops(server: Any, envir
     client.start()
     assert provider.arrived.wait(20)
     process.send_signal(signal.SIGTERM)
-    while _accepts(url):
+    while accepts(environment["BIND"]):
         pass
     go_on.set()
     client.join(20)
@@ -152,7 +80,7 @@ def test_a_draining_server_serves_what_waited_and_refuses_at_once_what_comes_lat
         process.send_signal(signal.SIGTERM)
         os.kill(worker, signal.SIGCONT)
         assert [sock.recv(15) for sock in waiting] == [b"HTTP/1.1 200 OK"] * 20
-    eventually(lambda: not _accepts(url), 5)
+    eventually(lambda: not accepts(environment["BIND"]), 5)
     assert not chats, "the chat is still in flight"
     go_on.set()
     client.join(20)
@@ -173,15 +101,6 @@ def test_the_admin_has_its_style_sheet_and_a_broken_model_file_stops_the_start(s
     )
     assert failed.returncode != 0
     assert f"{broken}, line 1" in failed.stderr
-
-
-def _accepts(url: str) -> bool:
-    host, port = url.removeprefix("http://").split(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_gunicorns_own_lines_can_be_written_beside_ours(environment: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -12,8 +12,7 @@ import pytest
 import requests
 
 from genai_site.connections import Waiting
-from tests.served.test_gunicorn import environment, manage, server, shared  # noqa: F401 - fixtures
-from tests.support.loopback import LoopbackProvider
+from tests.support.production import manage
 
 HALVES: dict[str, Callable[[str], bytes]] = {
     "nothing": lambda key: b"",
@@ -43,13 +42,7 @@ def _key(key: str) -> bytes:
 
 
 @pytest.fixture
-def provider() -> Iterator[LoopbackProvider]:
-    with LoopbackProvider() as loopback:
-        yield loopback
-
-
-@pytest.fixture
-def few_threads(environment: dict[str, str]) -> dict[str, str]:  # noqa: F811
+def few_threads(environment: dict[str, str]) -> dict[str, str]:
     environment |= {"CHAT_MAX_IN_FLIGHT": "60", "CHAT_RATE_LIMIT": "100000/m", "TOKEN_BUDGET_DEFAULT": "100000000"}
     return environment
 
@@ -69,7 +62,7 @@ def chat(url: str, key: str) -> float:
 
 
 @pytest.mark.timeout(120)
-def test_640_halves_keep_nobody_out(few_threads: dict[str, str], server: Any) -> None:  # noqa: F811
+def test_640_halves_keep_nobody_out(few_threads: dict[str, str], server: Any) -> None:
     _, url = server
     good = manage(few_threads, "issue_key", "ada", "--create").strip()
     other = manage(few_threads, "issue_key", "eve", "--create").strip()
@@ -83,7 +76,7 @@ def test_640_halves_keep_nobody_out(few_threads: dict[str, str], server: Any) ->
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("half", ["nothing", "half a head"])
-def test_a_head_has_ten_seconds_and_a_byte_a_second_resets_none(shared: Any, half: str) -> None:  # noqa: F811
+def test_a_head_has_ten_seconds_and_a_byte_a_second_resets_none(shared: Any, half: str) -> None:
     with connect(shared.url) as client:
         client.sendall(HALVES[half](""))
         began = time.monotonic()
@@ -97,7 +90,7 @@ def test_a_head_has_ten_seconds_and_a_byte_a_second_resets_none(shared: Any, hal
     assert 8.5 < time.monotonic() - began < 14
 
 
-def test_a_strangers_body_is_not_waited_for(shared: Any) -> None:  # noqa: F811
+def test_a_strangers_body_is_not_waited_for(shared: Any) -> None:
     for half in ("half a body", "half a chunk"):
         with connect(shared.url) as client:
             client.sendall(HALVES[half](""))
@@ -106,7 +99,7 @@ def test_a_strangers_body_is_not_waited_for(shared: Any) -> None:  # noqa: F811
         assert answer.startswith(b"HTTP/1.1 401"), half
 
 
-def test_too_large_a_body_is_refused_unread(shared: Any) -> None:  # noqa: F811
+def test_too_large_a_body_is_refused_unread(shared: Any) -> None:
     for path, kind in (("/admin/login/", b"multipart/form-data; boundary=b"), ("/chat", b"application/json")):
         with connect(shared.url) as client:
             client.sendall(_post(path, b"Content-Length: 3000000\r\n", b"--b", kind))
@@ -114,7 +107,7 @@ def test_too_large_a_body_is_refused_unread(shared: Any) -> None:  # noqa: F811
             assert client.makefile("rb").read().startswith(b"HTTP/1.1 413")
 
 
-def test_a_form_in_two_parts_arrives(shared: Any) -> None:  # noqa: F811
+def test_a_form_in_two_parts_arrives(shared: Any) -> None:
     form = b"username=nobody&password=wrong"
     with connect(shared.url) as client:
         length = b"Content-Length: %d\r\nConnection: close\r\n" % len(form)
