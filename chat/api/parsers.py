@@ -18,6 +18,8 @@ MOST_VALUES = 200_000
 """Values that a body may have: a parser takes 50 times the memory of the body for a list of empty ones."""
 STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """A string, perhaps without its end: or each quotation mark after a missing one would look through all of the rest."""
+EMPTY = re.compile(r"\[[ \t\r\n]*+\]|\{[ \t\r\n]*+\}")
+"""A list or an object that holds nothing."""
 DEEPEST = 32
 """Levels of nesting that a body may have; nothing in the contract needs more than three."""
 MOST_DIGITS = 400
@@ -38,7 +40,7 @@ class StrictJSONParser(JSONParser):
         text = ""
         try:
             text = codecs.decode(_whole(stream, parser_context or {}), encoding).removeprefix("\ufeff")
-            if _commas(text) >= MOST_VALUES:
+            if _values(text) > MOST_VALUES:
                 raise BodyTooLarge(limit_values=MOST_VALUES)
             data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer)
             _check_text(data)
@@ -51,10 +53,16 @@ class StrictJSONParser(JSONParser):
         return data
 
 
-def _commas(text: str) -> int:
-    """Return the commas outside of strings, as many as there are values but one; or a number below the limit."""
-    commas = text.count(",")
-    return commas if commas < MOST_VALUES else STRING.sub("", text).count(",")
+def _values(text: str) -> int:
+    """Return how many values a parser would make of `text`, or a number below the limit: each list and object that is
+    not empty has one more than commas. What stands within strings is neither."""
+    if sum(map(text.count, ",[{")) < MOST_VALUES:
+        return 0
+    text = STRING.sub("0", text)
+    commas, opened = text.count(","), text.count("[") + text.count("{")
+    if max(commas, opened) >= MOST_VALUES:
+        return 1 + max(commas, opened)
+    return 1 + commas + opened - len(EMPTY.findall(text))
 
 
 def _whole(stream: Any, parser_context: Mapping[str, Any]) -> bytes:

@@ -150,6 +150,8 @@ MANY = {
     "numbers": "[" + "0," * 200_000 + "0]",
     "objects": '{"messages": [' + "{}," * 200_000 + "{}]}",
     "pairs": "{" + ",".join(f'"{number}":1' for number in range(200_001)) + "}",
+    "lists in lists": '{"messages": [' + ",".join(["[" * 50 + "]" * 50] * 5_000) + "]}",
+    "objects in objects": "[" + ",".join(['{"a":' * 50 + '[ "]" ]' + "}" * 50] * 5_000) + "]",
     "after strings": '["' + 'a\\"b,' * 1_000 + '",' + "1," * 200_000 + "1]",
 }
 
@@ -163,18 +165,23 @@ def test_too_many_values_are_refused(auth_client, body):
     assert "limit_bytes" not in answer
 
 
-def test_commas_within_strings_are_none(auth_client, user):
+def test_as_many_empty_values_are_not(auth_client):
+    body = chat_body() | {"messages": [{}, []] * 99_000}
+    check_error(send(auth_client, json.dumps(body)), "invalid_message_format")
+
+
+def test_nothing_within_strings_is_a_value(auth_client, user):
     TokenBudget.objects.create(user=user, limit=10**9)
-    text = 'a, "b", c\\ ' * 100_000
+    text = 'a, "b[", c{\\ ' * 100_000
     assert send(auth_client, json.dumps(chat_body(text))).status_code == 200
 
 
-@pytest.mark.parametrize("hostile", ['"', '\\"', '",', '"\\', ",", '"a\\'])
+@pytest.mark.parametrize("hostile", ['"', '\\"', '",', '"\\', ",", '"a\\', "[", "[ ", "{]"])
 def test_counting_takes_a_time_that_grows_with_the_body(hostile):
     def cost(length):
         text = "," * 200_000 + (hostile * length)[:length]
         began = time.process_time()
-        parsers._commas(text)
+        parsers._values(text)
         return time.process_time() - began
 
     assert min(cost(800_000) for _ in range(3)) < 3 * min(cost(400_000) for _ in range(3)) + 0.005
