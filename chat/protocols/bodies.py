@@ -1,31 +1,27 @@
-"""The bodies of requests, each declared once: what is read, what is wrong with it, and its schema.
+"""The bodies of requests, each declared once: what is read, and what is wrong with it.
 
-What is wrong is told all at once (`ValidationError`), each fault in our own words; a field that asks for something that
-is not to be had here is refused before that (`UnsupportedParameter`).
+What is wrong is told all at once (`ValidationError`), each fault in our own words. A vendor's body may have fields that
+only its own protocol knows: they become needs, which a route meets or does not.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
-from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter, ValidationError
-from chat.types import Catalogue, Message, Model, Part, parts_of, text_of
+from chat.exceptions import ValidationError
+from chat.types import UNKNOWN, Catalogue, Model, Need
 
 LONGEST_ECHO = 200
 """Characters of what a client sent that an error repeats."""
 LONGEST_LABEL = 512
 MOST_COMPLAINTS = 20
 NOT_KNOWN = "This field is not known."
-MOST_MESSAGES = 2_000
-Harmless = Mapping[str, tuple[Any, ...]]
-"""Fields that the other API has and we have not, each with the values that ask for nothing, beside null."""
 
 
 class Body(BaseModel):
@@ -44,26 +40,28 @@ class Says:
     complaint: str
 
 
-class Only:
-    """Says of a field that we have not: it takes the `values` that ask for nothing, and null."""
+@dataclass(frozen=True)
+class Asks:
+    """Says of a field that it is a need of this `kind`, but for the `values` that ask for nothing, and null. Without a
+    kind it never is one: it changes cost or speed and not the meaning."""
 
-    def __init__(self, *values: Any) -> None:
-        self.values = values
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.check)
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return only_schema(self.values)
-
-    def check(self, value: Any) -> Any:
-        if value is not None and not any(same(value, allowed) for allowed in self.values):
-            raise PydanticCustomError("unsupported", "unsupported")
-        return value
+    kind: str = UNKNOWN
+    values: tuple[Any, ...] = ()
 
 
-def only_schema(values: Sequence[Any]) -> dict[str, Any]:
-    return {"enum": [None, *values], "description": "Nothing else."}
+def asks(kind: str, *values: Any) -> Any:
+    """Return the type of a field that is passed on and not read."""
+    return Annotated[Any, Asks(kind, values), Field(description="Passed on where a route knows it.")]
+
+
+HINT = asks("")
+"""A field that may be left out where a route does not know it."""
+
+
+class VendorBody(Body):
+    """A body of a vendor's API. Fields that are not declared here are the vendor's own."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
 def _within_model(value: int, info: pydantic.ValidationInfo) -> int:
@@ -111,16 +109,12 @@ def model_of(given: Mapping[str, Any], catalogue: Catalogue) -> Model:
 
 
 def read(kind: type[B], given: Mapping[str, Any], model: Model) -> B:
-    """Return a body whose model and messages have been checked. Raises `UnsupportedParameter` for the first field that
-    is not to be had here, else `ValidationError`."""
+    """Return a body whose model and messages have been checked. Raises `ValidationError`."""
     known = {name: value for name, value in given.items() if value is not None or name not in kind.model_fields}
     try:
         return kind.model_validate(known, context=model)
     except pydantic.ValidationError as exc:
         faults = exc.errors(include_url=False, include_input=False)
-    for fault in faults:
-        if fault["type"] == "unsupported":
-            raise UnsupportedParameter(".".join(map(str, fault["loc"])))
     found: dict[str, list[str]] = {}
     unknown = 0
     for fault in faults:
@@ -131,11 +125,15 @@ def read(kind: type[B], given: Mapping[str, Any], model: Model) -> B:
     raise complaints(found)
 
 
-def refuse_unknown(data: Mapping[str, Any], known: Collection[str | None]) -> None:
-    """Raise a `ValidationError` for fields that are not known, up to a number that an answer can hold."""
-    strange = [name[:LONGEST_ECHO] for name in data if name not in known]
-    if strange:
-        raise complaints({name: [NOT_KNOWN] for name in strange[:MOST_COMPLAINTS]})
+def needs_of(kind: type[Body], given: Mapping[str, Any], path: str = "") -> Iterator[Need]:
+    """Yield the needs in an object whose fields `kind` declares; `path` is where the object stands, with a dot."""
+    for name, value in given.items():
+        if value is None:
+            continue
+        field = kind.model_fields.get(name)
+        says = next((item for item in field.metadata if isinstance(item, Asks)), None) if field else Asks()
+        if says and says.kind and not any(same(value, harmless) for harmless in says.values):
+            yield Need(says.kind, f"{path}{name}"[:LONGEST_ECHO], name, value)
 
 
 def _told(kind: type[Body], fault: ErrorDetails) -> tuple[str, str]:
@@ -164,144 +162,3 @@ def _is_body(kind: Any) -> bool:
 
 def complaints(found: Mapping[str, list[str]]) -> ValidationError:
     return ValidationError(f"Invalid fields: {', '.join(found)}.", fields=found)
-
-
-# --- messages ---------------------------------------------------------------------------------------------------------
-def messages_of(given: Mapping[str, Any], read: Callable[[Any, str], Message]) -> tuple[Message, ...]:
-    """Return the messages, each as `read` makes it of an item and its place. Raises `InvalidMessageFormatError`."""
-    value = given.get("messages")
-    if value is None:
-        raise InvalidMessageFormatError("This field is required.", received="null")
-    if not isinstance(value, list):
-        raise InvalidMessageFormatError("This must be a list of messages.", received=echo(value))
-    if not 1 <= len(value) <= MOST_MESSAGES:
-        message = f"There must be 1 to {MOST_MESSAGES} messages, not {len(value)}."
-        raise InvalidMessageFormatError(message, received=echo(value))
-    messages = tuple(read(item, f"messages[{number}]") for number, item in enumerate(value))
-    if not any(message.role == "user" for message in messages):
-        raise InvalidMessageFormatError("At least one message must have the role user.", received=echo(value))
-    return messages
-
-
-def object_at(item: Any, place: str) -> dict[str, Any]:
-    """Return a message that is still to be read. Raises `InvalidMessageFormatError` where it is no object."""
-    if isinstance(item, dict):
-        return item
-    complaint = "A message is an object with a role and a content."
-    raise InvalidMessageFormatError(complaint, field=place, received=echo(item))
-
-
-def no_more_than(item: Mapping[str, Any], known: Collection[str], place: str) -> None:
-    """Raise `InvalidMessageFormatError` for a message that has further fields."""
-    if extra := item.keys() - set(known):
-        complaint = "A message has a role and a content, and nothing else."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(sorted(extra)))
-
-
-def only_harmless(item: Mapping[str, Any], harmless: Harmless, place: str) -> None:
-    """Raise `UnsupportedParameter` for the first field that asks for what we have not."""
-    for name, values in harmless.items():
-        value = item.get(name)
-        if value is not None and not any(same(value, allowed) for allowed in values):
-            raise UnsupportedParameter(f"{place}.{name}")
-
-
-def text_parts(content: Any, place: str, harmless: Harmless, known: Sequence[str]) -> tuple[Part, ...] | None:
-    """Return the parts of `content`, a string or a list of text parts; None for anything else. Parts of a `known` type
-    are unsupported, all other faults are raised as `InvalidMessageFormatError`."""
-    if isinstance(content, str):
-        return parts_of(content)
-    if not isinstance(content, list):
-        return None
-    return tuple(_text_part(part, f"{place}[{number}]", harmless, known) for number, part in enumerate(content))
-
-
-def _text_part(part: Any, place: str, harmless: Harmless, known: Sequence[str]) -> Part:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind in known:
-        raise UnsupportedParameter(f"{place}.type", kind=kind, only="text is")
-    if kind == "text":
-        only_harmless(part, harmless, place)
-        if part.keys() - harmless.keys() == {"type", "text"} and isinstance(part["text"], str):
-            return Part(part["text"])
-    message = 'A part is an object {"type": "text", "text": "..."}, and nothing else.'
-    raise InvalidMessageFormatError(message, field=place, received=echo(part))
-
-
-def check_content(message: dict[str, Any], parts: tuple[Part, ...] | None, place: str, *, may_be_blank: bool) -> None:
-    """Raise `InvalidMessageFormatError` where a message does not say anything and must."""
-    content = message.get("content")
-    if parts is None:
-        complaint = "The content must be a string."
-    elif may_be_blank or text_of(parts).strip():
-        return
-    else:
-        complaint = "The content must not be blank."
-    raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(content))
-
-
-def echo(value: Any) -> str:
-    """Return what was received, as JSON, cut short."""
-    return json.dumps(value, ensure_ascii=False)[:LONGEST_ECHO]
-
-
-# --- schemas ----------------------------------------------------------------------------------------------------------
-NOT_BLANK: dict[str, Any] = {"type": "string", "pattern": r"\S"}
-A_USERS = {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}
-
-
-def part_schema(harmless: Harmless) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {"type": {"const": "text"}, "text": {"type": "string"}} | harmless_schema(harmless),
-        "required": ["type", "text"],
-        "additionalProperties": False,
-    }
-
-
-def harmless_schema(harmless: Harmless) -> dict[str, Any]:
-    return {name: only_schema(values) for name, values in harmless.items()}
-
-
-def messages_schema(roles: Sequence[str], of_a_part: Harmless, of_a_message: Harmless) -> dict[str, Any]:
-    filled = {"properties": {"text": NOT_BLANK}}
-    content = {"anyOf": [NOT_BLANK, {"type": "array", "items": part_schema(of_a_part), "contains": filled}]}
-    message = {
-        "type": "object",
-        "properties": {"role": {"enum": list(roles)}, "content": content} | harmless_schema(of_a_message),
-        "required": ["role", "content"],
-        "additionalProperties": False,
-    }
-    return {"type": "array", "items": message, "minItems": 1, "maxItems": MOST_MESSAGES, "contains": A_USERS}
-
-
-def schema_of(kind: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a body, in one piece."""
-    schema = TypeAdapter(kind).json_schema(mode="serialization" if not _is_body(kind) else "validation")
-    inner = schema.pop("$defs", {})
-    whole: dict[str, Any] = _inlined(schema, inner)
-    return whole
-
-
-def _inlined(schema: Any, inner: Mapping[str, Any]) -> Any:
-    if isinstance(schema, list):
-        return [_inlined(item, inner) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _inlined(inner[schema["$ref"].rpartition("/")[2]], inner)
-    return {
-        name: _inlined(value, inner)
-        for name, value in schema.items()
-        if name not in ("title", "default") or isinstance(value, dict)
-    }
-
-
-def nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a body, with null for each of its fields that may be left out."""
-    for name, field in schema["properties"].items():
-        if field.get("type") == "object":
-            nullable(field)
-        if name not in schema.get("required", ()) and "type" in field:
-            field["type"] = [field["type"], "null"]
-    return schema

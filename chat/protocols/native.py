@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
 from chat.exceptions import InvalidMessageFormatError
-from chat.protocols import bodies, sse
-from chat.protocols.bodies import Body, Flag, Says, Tokens, echo
-from chat.types import Answer, Catalogue, Delta, Message, Start, Tick, Told, Wish
+from chat.protocols import bodies, schemas, sse, turns
+from chat.protocols.bodies import Body, Flag, Says, Tokens
+from chat.protocols.turns import echo
+from chat.types import Answer, Catalogue, ChatRequest, Delta, Message, Need, Start, Tick, Told, Wish
 
 ROLES = ("system", "user", "assistant")
 MESSAGES = {
     "type": "array",
     "items": {
         "type": "object",
-        "properties": {"role": {"enum": list(ROLES)}, "content": bodies.NOT_BLANK | {"description": "Not blank."}},
+        "properties": {"role": {"enum": list(ROLES)}, "content": schemas.NOT_BLANK | {"description": "Not blank."}},
         "required": ["role", "content"],
         "additionalProperties": False,
     },
     "minItems": 1,
-    "maxItems": bodies.MOST_MESSAGES,
-    "contains": bodies.A_USERS,
-    "description": f"1 to {bodies.MOST_MESSAGES}, at least one of them from the user.",
+    "maxItems": turns.MOST_MESSAGES,
+    "contains": schemas.A_USERS,
+    "description": f"1 to {turns.MOST_MESSAGES}, at least one of them from the user.",
 }
 Temperature = Annotated[
     float,
@@ -50,31 +52,30 @@ class ChatBody(Body):
 
 def request_schema() -> dict[str, Any]:
     """See `Face.request_schema`."""
-    return bodies.nullable(bodies.schema_of(ChatBody))
+    return schemas.nullable(schemas.schema_of(ChatBody))
 
 
-def read_request(data: Any, catalogue: Catalogue) -> Wish:
+def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) -> Wish:
     """See `Face.read_request`."""
     given = bodies.object_of(data)
     model = bodies.model_of(given, catalogue)
-    messages = bodies.messages_of(given, _read_message)
+    messages = turns.messages_of(given, [], _read_message)
     body = bodies.read(ChatBody, given, model)
     return Wish(
         model=model,
-        messages=messages,
+        request=ChatRequest(tuple(messages), temperature=body.temperature),
         max_tokens=body.max_tokens,
-        temperature=body.temperature,
         stream=body.stream,
         conversation_id=body.conversation_id,
     )
 
 
-def _read_message(item: Any, place: str) -> Message:
+def _read_message(item: Any, place: str, needs: list[Need]) -> Message:
     def fault(message: str, received: Any, field: str) -> InvalidMessageFormatError:
         return InvalidMessageFormatError(message, field=place + field, received=echo(received))
 
-    item = bodies.object_at(item, place)
-    bodies.no_more_than(item, ("role", "content"), place)
+    item = turns.object_at(item, place)
+    turns.no_more_than(item, ("role", "content"), place)
     role, content = item.get("role"), item.get("content")
     if role not in ROLES:
         raise fault(f"The role must be one of {', '.join(ROLES)}.", role, ".role")
@@ -105,7 +106,7 @@ class EventWriter:
     def write_event(self, item: Start | Delta | Tick | Answer) -> str:
         """See `EventWriter.write_event`."""
         if isinstance(item, Delta):
-            return sse.write({"text": item.part.text}, "delta")
+            return sse.write({"text": item.text}, "delta") if item.text else ""
         if isinstance(item, Answer):
             return sse.write(_facts(item), "done")
         return sse.COMMENT if isinstance(item, Tick) else ""
@@ -121,7 +122,10 @@ def _facts(answer: Answer) -> dict[str, Any]:
         "model": answer.model,
         "upstream_model": answer.upstream_model,
         "tokens_used": answer.tokens_used,
-        "usage": answer.usage._asdict(),
+        "usage": {
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+        },
         "finish_reason": answer.finish_reason,
         "provider": answer.provider,
         "cached": answer.cached,

@@ -34,7 +34,8 @@ class UnusableReply(Exception):
 class Heard:
     """What the events so far have told besides text. `reason` is the format's own finish reason, `usage_report` its
     own usage object where that comes in parts; `done` means that the event came which must be the last,
-    `counted` that the output was counted after it had begun."""
+    `counted` that the output was counted after it had begun; `parts` is what a format remembers of each part of the
+    answer by its own key, such as the id of a call."""
 
     usage: Usage | None = None
     usage_report: dict[str, Any] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Heard:
     stop_sequence: str = ""
     done: bool = False
     counted: bool = False
+    parts: dict[Any, Any] = field(default_factory=dict)
 
 
 def parse_object(body: bytes) -> dict[str, Any] | None:
@@ -93,14 +95,20 @@ def is_error(data: Mapping[str, Any]) -> bool:
     return bare and not {"choices", "content", "delta", "usage"} & data.keys()
 
 
-def finish_reason(reason: Any, reasons: Mapping[str, FinishReason], usage: Usage | None, most: int) -> FinishReason:
-    """Return our word for a format's finish reason; `most` are the tokens that the answer could have.
+def finish_reason(
+    reason: Any, reasons: Mapping[str, FinishReason], usage: Usage | None, most: int, *, calls: bool = False
+) -> FinishReason:
+    """Return our word for a format's finish reason; `most` are the tokens that the answer could have, `calls` says
+    whether it calls a tool: many a server then says no more than that it has stopped.
 
     An unknown or missing one comes with text that is usable; that it was cut is then told by its length alone.
     """
     known = reasons.get(reason) if isinstance(reason, str) else None
     cut = usage is not None and usage.completion_tokens >= most
-    return known or ("length" if cut else "stop")
+    ended = known or ("length" if cut else "stop")
+    if calls and ended == "stop":
+        return "tool_calls"
+    return "stop" if ended == "tool_calls" and not calls else ended
 
 
 def count(value: Any) -> int | None:
@@ -109,8 +117,10 @@ def count(value: Any) -> int | None:
     return value if sane else None
 
 
-def usage_of(prompt_tokens: int | None, completion_tokens: int | None, total_tokens: int | None = None) -> Usage | None:
-    """Return both counts, or None if either is missing or nothing at all was counted (some servers send only zeros).
+def usage_of(
+    prompt_tokens: int | None, completion_tokens: int | None, total_tokens: int | None = None, **details: int
+) -> Usage | None:
+    """Return both counts with their `details`, or None if either is missing or nothing at all was counted (some servers send only zeros).
 
     A total above their sum is what was billed: xAI and Google count the thinking beside the completion. Beside a prompt
     of zero it says nothing of the completion.
@@ -118,4 +128,4 @@ def usage_of(prompt_tokens: int | None, completion_tokens: int | None, total_tok
     if prompt_tokens is None or completion_tokens is None or prompt_tokens + completion_tokens == 0:
         return None
     thought = (total_tokens or 0) - prompt_tokens if prompt_tokens else 0
-    return Usage(prompt_tokens, max(completion_tokens, thought))
+    return Usage(prompt_tokens, max(completion_tokens, thought), **details)

@@ -15,7 +15,7 @@ from chat.types import (
     Delta,
     FinishReason,
     Model,
-    Part,
+    Piece,
     Reply,
     Start,
     Tick,
@@ -45,8 +45,8 @@ class Face(typing.Protocol):
         """Return the JSON Schema of the body of a request."""
         ...
 
-    def read_request(self, data: Any, catalogue: Catalogue) -> Wish:
-        """Return what a client asks for. Raises, in the contract's order, for the model (`ModelNotFoundError`), the
+    def read_request(self, data: Any, catalogue: Catalogue, headers: Mapping[str, str]) -> Wish:
+        """Return what a client asks for, in a body and with headers of these names in any case. Raises, in the contract's order, for the model (`ModelNotFoundError`), the
         messages (`InvalidMessageFormatError`), what is not to be had here (`UnsupportedParameter`), and at last for all
         other fields at once (`ValidationError`)."""
         ...
@@ -67,6 +67,8 @@ class Face(typing.Protocol):
 class Protocol(Face, typing.Protocol):
     """One wire format: what a client sees of it, and what a provider does."""
 
+    NAME: str
+    """The name in the registry."""
     REPLY: Any
     """The type of the body of a whole answer, for the schema."""
     VENDOR: str
@@ -81,6 +83,8 @@ class Protocol(Face, typing.Protocol):
     """Whether an answer with a finish reason is complete once its body has ended as HTTP asks."""
 
     FINISH_REASONS: Mapping[str, FinishReason]
+    CARRIES: frozenset[str]
+    """The kinds of `Need` that a request of another protocol may have, and that this one has words for."""
 
     def write_model(self, model: Model) -> dict[str, Any]:
         """Return one model on offer."""
@@ -102,19 +106,25 @@ class Protocol(Face, typing.Protocol):
         """Return the headers of one request, besides those of all."""
         ...
 
-    def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
-        """Return whether `upstream` takes the field `name` beside all that is `asked`, by this format's rules."""
+    def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
+        """Return whether `upstream` takes the field `name` beside all that is `asked`, by this format's rules; with
+        `verbatim` the client speaks this format itself, so that the vendor will tell it of a field's inner faults."""
         ...
 
     def write_request(self, request: ChatRequest, upstream: Upstream, *, host: str, stream: bool) -> dict[str, Any]:
-        """Return the body to send to the server at `host`."""
+        """Return the body to send to the server at `host`: the client's own where it speaks this protocol, with our
+        model, limit and stream, else a translation."""
+        ...
+
+    def prompt_tokens(self, request: ChatRequest, upstream: Upstream, words: int) -> int:
+        """Return about the tokens that `upstream` counts for the prompt, where `words` are those of its text."""
         ...
 
     def read_reply(self, data: dict[str, Any], request: ChatRequest) -> Reply:
         """Return the answer in a successful response. Raises `UnusableReply`."""
         ...
 
-    def read_event(self, data: dict[str, Any], heard: Heard) -> tuple[Part, ...]:
+    def read_event(self, data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
         """Return the pieces of one event of a stream, often none; what else it tells goes to `heard`. Raises
         `UnusableReply`."""
         ...

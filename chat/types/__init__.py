@@ -8,23 +8,46 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from chat.types.offer import SIMULATOR as SIMULATOR
 from chat.types.offer import Catalogue as Catalogue
 from chat.types.offer import Model as Model
 from chat.types.offer import Price as Price
 from chat.types.offer import ProviderEntry as ProviderEntry
 from chat.types.offer import Route as Route
+from chat.types.offer import SIMULATOR as SIMULATOR
 from chat.types.offer import Upstream as Upstream
+from chat.types.parts import Call as Call
 from chat.types.parts import ChatStream as ChatStream
 from chat.types.parts import Delta as Delta
+from chat.types.parts import Document as Document
 from chat.types.parts import FinishReason as FinishReason
+from chat.types.parts import Image as Image
+from chat.types.parts import joined as joined
 from chat.types.parts import Message as Message
+from chat.types.parts import Opaque as Opaque
 from chat.types.parts import Part as Part
+from chat.types.parts import parts_of as parts_of
+from chat.types.parts import Piece as Piece
+from chat.types.parts import Refusal as Refusal
+from chat.types.parts import restored_part as restored_part
+from chat.types.parts import Result as Result
+from chat.types.parts import Text as Text
+from chat.types.parts import text_of as text_of
+from chat.types.parts import texts_of as texts_of
+from chat.types.parts import Thinking as Thinking
 from chat.types.parts import Tick as Tick
 from chat.types.parts import Usage as Usage
-from chat.types.parts import joined as joined
-from chat.types.parts import parts_of as parts_of
-from chat.types.parts import text_of as text_of
+from chat.types.parts import written_of as written_of
+from chat.types.request import ChatRequest as ChatRequest
+from chat.types.request import Choice as Choice
+from chat.types.request import compact as compact
+from chat.types.request import Format as Format
+from chat.types.request import LISTED as LISTED
+from chat.types.request import Need as Need
+from chat.types.request import Raw as Raw
+from chat.types.request import STORED as STORED
+from chat.types.request import Tool as Tool
+from chat.types.request import UNKNOWN as UNKNOWN
+from chat.types.request import VendorError as VendorError
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
@@ -39,12 +62,9 @@ class Wish:
     client's own word for a field where that is another than ours."""
 
     model: Model
-    messages: tuple[Message, ...]
+    request: ChatRequest
     max_tokens: int | None = None
     most_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
     stream: bool = False
     usage_in_stream: bool = False
     conversation_id: str | None = None
@@ -52,35 +72,16 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One chat, free of any provider's wire format. `max_tokens` bounds the output; `request_id` is our own, passed
-    on where the provider has a header for it. `temperature`, `top_p` and `stop` (texts that end the answer) are the
-    client's own: none of them has a default. `pseudonym` tells a vendor which requests are one user's, not whose."""
-
-    messages: tuple[Message, ...]
-    max_tokens: int
-    temperature: float | None = None
-    request_id: str = ""
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
-    pseudonym: str = ""
-
-    def optional(self) -> dict[str, Any]:
-        """Return the fields that the client sent and that a provider's model may be unable to take."""
-        names = True if any(message.name for message in self.messages) else None
-        sent = {"temperature": self.temperature, "top_p": self.top_p, "stop": self.stop or None, "name": names}
-        return {name: value for name, value in sent.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
 class Reply:
     """A usable answer. `usage` is None where the provider did not report it or reported nonsense; `stop_sequence` is
-    the client's own stop text that ended the answer, where the provider says so."""
+    the client's own stop text that ended the answer, where the provider says so. `raw` is the body as it came, for a
+    client that speaks the provider's protocol."""
 
     parts: tuple[Part, ...]
     finish_reason: FinishReason
     usage: Usage | None
     stop_sequence: str = ""
+    raw: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, text: str, finish_reason: FinishReason, usage: Usage | None, stop_sequence: str = "") -> Reply:
@@ -200,21 +201,25 @@ class Settlement:
 @dataclass(frozen=True)
 class Start:
     """The first item of a streamed answer: the facts that are known before its text. `usage` is the provider's count so
-    far; `answer` is the whole answer where it is an earlier one. See `Answer` for the others."""
+    far, or the estimate of the prompt; `answer` is the whole answer where it is an earlier one; `verbatim` says that
+    the provider's own events follow, the opening one too. See `Answer` for the others."""
 
-    usage: Usage | None = None
+    usage: Usage
     ignored: Sequence[str] = ()
     budget_limit: int = 0
     answer: Answer | None = None
+    verbatim: bool = False
 
 
 class Told(NamedTuple):
-    """An error as a client is told of it: our code, the status, the words, and the facts beside them."""
+    """An error as a client is told of it: our code, the status, the words, and the facts beside them. `vendor` is the
+    same in a vendor's own words, for clients that speak its protocol."""
 
     code: str
     status: int
     message: str
     context: dict[str, Any]
+    vendor: VendorError | None = None
 
 
 class Answer(NamedTuple):
@@ -222,8 +227,9 @@ class Answer(NamedTuple):
     `created` is seconds since the epoch; `upstream_model` is the provider's own name of the model that answered.
 
     `ignored` are the client's fields that an operator has left out; `stop_sequence` is the client's own text that ended
-    the answer, where that is known; `budget_limit` are the tokens at which the budget cut it, 0 where it did not.
-    A further field needs a default, which those kept before it then have.
+    the answer, where that is known; `budget_limit` are the tokens at which the budget cut it, 0 where it did not; `raw`
+    is the provider's own body, for a client that speaks its protocol. A further field needs a default, which those kept
+    before it then have.
     """
 
     parts: tuple[Part, ...]
@@ -240,6 +246,7 @@ class Answer(NamedTuple):
     ignored: Sequence[str] = ()
     stop_sequence: str = ""
     budget_limit: int = 0
+    raw: Mapping[str, Any] | None = None
 
     @property
     def text(self) -> str:
@@ -256,7 +263,7 @@ class Answer(NamedTuple):
         it: what is not known here is left out, and None is for one that lacks what is needed."""
         known = {name: value for name, value in {**kept, **changes}.items() if name in cls._fields}
         try:
-            parts = tuple(Part(*part) for part in kept["parts"]) if "parts" in kept else parts_of(kept["text"] + "")
+            parts = tuple(map(restored_part, kept["parts"])) if "parts" in kept else parts_of(kept["text"] + "")
             return cls(**known | {"parts": parts, "usage": Usage(*known["usage"])})
-        except (KeyError, TypeError):
+        except (IndexError, KeyError, TypeError):
             return None

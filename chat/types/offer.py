@@ -29,6 +29,7 @@ class Upstream:
     where the client sends no sampling. `effort` is how much the model is to think, `limit_field` the name of the output
     limit, both "" for the protocol's own way. `max_output_tokens` is None where the model's limit holds;
     `pseudonyms` says whether the provider is told which of its requests are of one user, None: if it is the vendor.
+    `allow_stored` lets through what is kept under our key at the vendor, where users could find each other's.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Upstream:
     max_output_tokens: int | None = None
     price: Price | None = None
     pseudonyms: bool | None = None
+    allow_stored: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from chat.protocols.anthropic.body import Counts
 from chat.protocols.anthropic.errors import write_error
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
 from chat.protocols.replies import noted
-from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Reply, Start, Tick, Told, Usage, Wish, parts_of
+from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Piece, Reply, Start, Tick, Told, Usage, Wish, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",

@@ -11,7 +11,7 @@ from chat.protocols.openai.body import Choice, Counts
 from chat.protocols.openai.errors import write_error
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
 from chat.protocols.replies import noted
-from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Reply, Start, Tick, Told, Usage, Wish, parts_of
+from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Piece, Reply, Start, Tick, Told, Usage, Wish, parts_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",

@@ -1,0 +1,166 @@
+"""The messages of a request: what they have in common in all formats, and what is wrong with one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from chat.exceptions import InvalidMessageFormatError
+from chat.protocols.bodies import LONGEST_ECHO
+from chat.types import UNKNOWN, Call, Document, Image, Message, Need, Opaque, Part, Result
+
+MOST_MESSAGES = 2_000
+DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII)
+
+Read = Callable[[Any, str, "list[Need]"], Message]
+"""Returns the message that an item at a place is, and adds what it needs to the list."""
+
+
+def messages_of(given: Mapping[str, Any], needs: list[Need], read: Read, name: str = "messages") -> list[Message]:
+    """Return the messages, each as `read` makes it of an item and its place. Raises `InvalidMessageFormatError`."""
+    value = given.get(name)
+    if value is None:
+        raise InvalidMessageFormatError("This field is required.", field=name, received="null")
+    if not isinstance(value, list):
+        raise InvalidMessageFormatError("This must be a list of messages.", field=name, received=echo(value))
+    if not 1 <= len(value) <= MOST_MESSAGES:
+        message = f"There must be 1 to {MOST_MESSAGES} messages, not {len(value)}."
+        raise InvalidMessageFormatError(message, field=name, received=echo(value))
+    messages = [read(item, f"{name}[{number}]", needs) for number, item in enumerate(value)]
+    if not any(message.role == "user" for message in messages):
+        complaint = "At least one message must have the role user."
+        raise InvalidMessageFormatError(complaint, field=name, received=echo(value))
+    check_calls(messages, name)
+    return messages
+
+
+def check_calls(messages: Sequence[Message], name: str) -> None:
+    """Raise `InvalidMessageFormatError` where a result has no call, or a call no result: every provider would refuse
+    the one, and the model would be told the other is still to come. The results of a turn's calls come right after."""
+    open_calls: dict[str, int] = {}
+    for number, message in enumerate(messages):
+        results = [part for part in message.parts if isinstance(part, Result)]
+        for result in results:
+            if open_calls.pop(result.call_id, None) is None:
+                complaint = "This is the result of a call that the turn before does not make."
+                raise InvalidMessageFormatError(complaint, field=f"{name}[{number}]", received=echo(result.call_id))
+        if open_calls and not (results and message.role == "user"):
+            break
+        if message.role == "assistant":
+            open_calls = {part.id: number for part in message.parts if isinstance(part, Call)}
+    if open_calls:
+        call, number = next(iter(open_calls.items()))
+        complaint = "This turn calls a tool whose result does not come right after it."
+        raise InvalidMessageFormatError(complaint, field=f"{name}[{number}]", received=echo(call))
+
+
+def results_joined(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the messages, with those that hold nothing but results of one turn's calls as one."""
+    joined: list[Message] = []
+    for message in messages:
+        before = joined[-1] if joined else None
+        if before and only_results(before) and only_results(message):
+            joined[-1] = before._replace(parts=before.parts + message.parts)
+        else:
+            joined.append(message)
+    return tuple(joined)
+
+
+def only_results(message: Message) -> bool:
+    return bool(message.parts) and all(isinstance(part, Result) for part in message.parts)
+
+
+def object_at(item: Any, place: str) -> dict[str, Any]:
+    """Return a message that is still to be read. Raises `InvalidMessageFormatError` where it is no object."""
+    if isinstance(item, dict):
+        return item
+    complaint = "A message is an object with a role and a content."
+    raise InvalidMessageFormatError(complaint, field=place, received=echo(item))
+
+
+def no_more_than(item: Mapping[str, Any], known: Collection[str], place: str) -> None:
+    """Raise `InvalidMessageFormatError` for a message that has further fields."""
+    if extra := item.keys() - set(known):
+        complaint = "A message has a role and a content, and nothing else."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(sorted(extra)))
+
+
+def text_at(item: Mapping[str, Any], name: str, place: str) -> str:
+    """Return the string `name` of a part at `place`. Raises `InvalidMessageFormatError` where it is none."""
+    value = item.get(name)
+    if isinstance(value, str):
+        return value
+    complaint = f"`{name}` must be a string." if name in item else f"`{name}` is missing."
+    raise InvalidMessageFormatError(complaint, field=f"{place}.{name}", received=echo(item))
+
+
+def opaque(protocol: str, part: Mapping[str, Any], place: str, needs: list[Need], kind: str = UNKNOWN) -> Opaque:
+    """Return a part that only `protocol` knows, and note that a route must speak it."""
+    needs.append(Need(kind, place, str(part.get("type", kind))[:LONGEST_ECHO]))
+    return Opaque(protocol, part)
+
+
+def image_of(url: str, detail: str, place: str, needs: list[Need]) -> Image:
+    """Return the image at `url`, which may be a data URL, and note what it takes to carry it."""
+    if url.startswith("data:"):
+        media_type, data = split_data_url(url, place)
+        needs.append(Need("image_base64", place))
+        return Image(media_type, data, detail=detail)
+    needs.append(Need("image_url", place))
+    return Image(url=url, detail=detail)
+
+
+def document_of(media_type: str, data: str, name: str, place: str, needs: list[Need]) -> Document:
+    """Return the document of base64 `data`, as text where it is one, and note what it takes to carry it."""
+    if media_type == "application/pdf":
+        needs.append(Need("document_pdf", place))
+        return Document(media_type, data, name=name)
+    if media_type.startswith("text/"):
+        needs.append(Need("document_text", place))
+        return Document("text/plain", text=_decoded(data, place), name=name)
+    needs.append(Need("document_other", place))
+    return Document(media_type, data, name=name)
+
+
+def split_data_url(url: str, place: str) -> tuple[str, str]:
+    """Return media type and base64 of a data URL. Raises `InvalidMessageFormatError`."""
+    found = DATA_URL.match(url)
+    if not found:
+        complaint = "A data URL must read data:<media type>;base64,<data>."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(url))
+    return found[1].lower(), url[found.end() :]
+
+
+def _decoded(data: str, place: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, ValueError):
+        complaint = "The document is not base64 of a text in UTF-8."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(data)) from None
+
+
+def arguments_of(value: Any, place: str) -> str:
+    """Return the arguments of a call in the history as the text of a JSON object; an empty text is an empty object.
+    Raises `InvalidMessageFormatError`."""
+    try:
+        found = json.loads(value) if isinstance(value, str) and value.strip() else {} if value in ("", None) else value
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return value if isinstance(value, str) and value.strip() else json.dumps(found, ensure_ascii=False)
+    complaint = "The arguments of a call must be a JSON object, as a string."
+    raise InvalidMessageFormatError(complaint, field=place, received=echo(value))
+
+
+def has_words(parts: Sequence[Part]) -> bool:
+    """Return whether a message says anything: text that is not blank, or a part of another kind."""
+    return any(part.text.strip() if part.kind in ("text", "refusal") else True for part in parts)
+
+
+def echo(value: Any) -> str:
+    """Return what was received, as JSON, cut short."""
+    return json.dumps(value, ensure_ascii=False)[:LONGEST_ECHO]
