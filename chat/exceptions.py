@@ -134,13 +134,19 @@ class ProviderRequestRejectedError(ProviderError):
     """The provider refused this input; sending it again, here or elsewhere, does not help.
 
     `reason` is `context_length`, `content_policy` or `invalid`. `param` is the field of the request that this upstream
-    model does not take, and another may, or "".
+    model does not take, and another may, or "". `vendor` is the refusal in the vendor's own words, for a client that
+    speaks its protocol.
     """
 
-    def __init__(self, *args: Any, reason: str = "invalid", param: str = "", **facts: Any) -> None:
+    unlogged = ProviderError.unlogged | {"vendor"}
+
+    def __init__(
+        self, *args: Any, reason: str = "invalid", param: str = "", vendor: Any = None, **facts: Any
+    ) -> None:
         super().__init__(*args, **facts)
         self.reason = reason
         self.param = param
+        self.vendor = vendor
 
 
 class BudgetError(GenAIException):

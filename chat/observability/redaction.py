@@ -116,6 +116,12 @@ def excerpt(text: str, contents: Collection[str], secrets: Iterable[str] = (), l
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def for_the_client(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return a provider's text that may go to the client who caused it: no credentials, none of our accounts."""
+    text = mask_secrets(text[:EXAMINED], secrets)
+    return re.sub(r"\b(?:org|proj|organization|workspace|wrkspc|acct)[-_][A-Za-z0-9]{8,}", MASK, text)
+
+
 def _written_forms(content: str) -> set[str]:
     return {
         content,

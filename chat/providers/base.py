@@ -13,7 +13,7 @@ class Provider(Protocol):
     key: str
 
     def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
-        """Return the name of the first field of `request` that `upstream` cannot take, or "". Asks nobody."""
+        """Return the name or path of the first field of `request` that `upstream` cannot take, or "". Asks nobody."""
         ...
 
     def tells_users_apart(self, upstream: Upstream) -> bool:

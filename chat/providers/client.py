@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from chat.protocols import fields
 from chat.protocols.payload import UnusableReply
 from chat.protocols.protocol import Protocol
+from chat.providers.pieces import shown
 from chat.providers.reading import Reading
 from chat.providers.stream import HTTPStream, OnePieceStream
 from chat.providers.transport.endpoint import Endpoint
@@ -47,7 +49,7 @@ class Client:
 
     def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
         """See `Provider.refuses`."""
-        return fields.refused(request, upstream, self.protocol.takes)
+        return fields.refused(request, upstream, self.protocol)
 
     def tells_users_apart(self, upstream: Upstream) -> bool:
         """See `Provider.tells_users_apart`."""
@@ -56,7 +58,8 @@ class Client:
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
         incoming, ends = self._ask(request, upstream, timeout)
-        return self._reading(request).whole(incoming.whole(ends - time.monotonic()))
+        reply = self._reading(request).whole(incoming.whole(ends - time.monotonic()))
+        return reply if reply.raw is not None else replace(reply, parts=shown(reply.parts))
 
     def stream(
         self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float
@@ -80,7 +83,7 @@ class Client:
         endpoint = Endpoint(self.key, self._base_url, self.protocol.MODELS_PATH, self._headers, method="GET")
         ends = time.monotonic() + timeout
         incoming = self.transport.send(endpoint, b"", timeout=timeout, connect_timeout=self.connect_timeout)
-        response, reading = incoming.whole(ends - time.monotonic()), self._reading(ChatRequest((), 0))
+        response, reading = incoming.whole(ends - time.monotonic()), self._reading(ChatRequest())
         listed = reading.object(response).get("data")
         if not isinstance(listed, list):
             raise reading.unusable(response, UnusableReply("no list of models"))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat.exceptions import ProviderError, ProviderRequestRejectedError
-from chat.observability.redaction import excerpt, mask_secrets
+from chat.observability.redaction import excerpt, for_the_client, mask_secrets
 from chat.protocols.errors import NO_ANSWER, Failure, ProviderSays, said
-from chat.protocols.payload import Response, UnusableReply, error_object, is_error, parse_object
+from chat.protocols.payload import Response, UnusableReply, as_object, error_object, is_error, parse_object
 from chat.protocols.protocol import Protocol
 from chat.protocols.waits import retry_after
-from chat.types import ChatRequest, Reply, Usage
+from chat.providers.pieces import sound
+from chat.types import Call, ChatRequest, Reply, Usage, VendorError
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,13 @@ class Reading:
         """Return the reply in a whole answer. Raises a `ProviderError`."""
         data = self.object(response)
         try:
-            return self.protocol.read_reply(data, self.request)
-        except UnusableReply as reply:
-            unusable = reply
-        raise self.unusable(response, unusable)
+            reply = self.protocol.read_reply(data, self.request)
+        except UnusableReply as exc:
+            raise self.unusable(response, exc) from None
+        calls = [part for part in reply.parts if isinstance(part, Call)] if reply.finish_reason == "tool_calls" else []
+        if reply.raw is None and not all(sound(call.arguments) for call in calls):
+            raise self.unusable(response, UnusableReply("the arguments of a call are no JSON object", reply.usage))
+        return reply
 
     def object(self, response: Response) -> dict[str, Any]:
         """Return the JSON object of a whole answer. Raises a `ProviderError`, also for an error's object."""
@@ -63,8 +67,31 @@ class Reading:
         return self._error(response, Failure(response.status, says, verdict), reply.usage)
 
     def _error(self, response: Response, failure: Failure, usage: Usage | None) -> ProviderError:
-        contents = [message.text for message in self.request.messages]
-        return provider_error(self.provider, response, failure, contents=contents, secrets=self.secrets, usage=usage)
+        verbatim = self.request.is_verbatim(self.protocol.NAME)
+        return provider_error(
+            self.provider,
+            response,
+            failure,
+            contents=self.request.texts(),
+            secrets=self.secrets,
+            usage=usage,
+            vendor=self._vendors_own(response, failure) if verbatim else None,
+        )
+
+    def _vendors_own(self, response: Response, failure: Failure) -> VendorError | None:
+        """Return the error in the vendor's own words, by which agents recover; a redacted 400 or 413 alone."""
+        if failure.status not in (400, 413):
+            return None
+        says, error = failure.says, as_object((error_object(response.body) or {}).get("error"))
+        return VendorError(
+            self.protocol.NAME,
+            failure.status,
+            says.type or "invalid_request_error",
+            for_the_client(says.message, self.secrets),
+            says.code or None,
+            says.param or None,
+            as_object(error.get("details")) or None,
+        )
 
 
 def provider_error(
@@ -75,10 +102,12 @@ def provider_error(
     contents: Iterable[str] = (),
     secrets: Iterable[str] = (),
     usage: Usage | None = None,
+    vendor: VendorError | None = None,
 ) -> ProviderError:
     """Return the exception for `failure`, with everything that a log may know of `response`.
 
-    `contents` are the request's messages, which must not be found in it, and neither must `secrets`.
+    `contents` are the request's words, which must not be found in it, and neither must `secrets`. `vendor` is what the
+    client may be told of it word for word.
     """
     says, verdict = failure.says, failure.verdict
     contents, secrets = list(contents), list(secrets)
@@ -99,7 +128,7 @@ def provider_error(
     if verdict.error is ProviderError:
         details["kind"] = verdict.fact
     if verdict.error is ProviderRequestRejectedError:
-        common |= {"reason": verdict.fact, "param": verdict.param}
+        common |= {"reason": verdict.fact, "param": verdict.param, "vendor": vendor}
     return verdict.error(provider, failure.status, message, **common)
 
 

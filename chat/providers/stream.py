@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
-from chat.protocols.payload import Heard, Response, UnusableReply, as_text, finish_reason, is_error, parse_object
+from chat.protocols.payload import Heard, Response, UnusableReply, finish_reason, is_error, parse_object
 from chat.protocols.sse import Event, EventReader
+from chat.providers.pieces import Calls, Halves, says_something, shown
 from chat.providers.reading import Reading
 from chat.providers.transport.incoming import Incoming
-from chat.types import Delta, FinishReason, Part, Reply, Tick, Usage, joined
+from chat.types import Delta, FinishReason, Piece, Reply, Tick, Usage
 
 WHITE = b" \t\r\n\xef\xbb\xbf"
 """Bytes that may stand before an answer and say nothing; the last three are a byte order mark."""
 
-
-SILENCE = Part("")
+SILENCE = Tick()
 
 
 class HTTPStream:
@@ -29,12 +28,19 @@ class HTTPStream:
         self._idle_timeout = idle_timeout
         self._heard, self._reader = Heard(), EventReader()
         self._events: deque[Event] = deque()
-        self._parts: deque[Part] = deque()
-        self._first: Sequence[Part] = ()
-        self._half = ""
+        self._deltas: deque[Delta] = deque()
+        self._first: deque[Delta] = deque()
+        self._halves = Halves()
+        self._relays = reading.request.is_verbatim(reading.protocol.NAME)
+        self._calls = Calls()
         self._last_byte = time.monotonic()
         self._is_alive = self._at_end = self._closed = False
         self._page: bytearray | None = None
+
+    @property
+    def verbatim(self) -> bool:
+        """Return whether the client gets each event as it came; not so where a whole answer came in place of events."""
+        return self._relays and self._page is None
 
     @property
     def usage(self) -> Usage | None:
@@ -45,7 +51,7 @@ class HTTPStream:
         return self._heard.stop_sequence
 
     def begin(self, ends: float, handover: float) -> None:
-        """Wait for the first sign of life until `ends`, and then for the first text until `handover`: it may not come
+        """Wait for the first sign of life until `ends`, and then for the first piece until `handover`: it may not come
         for minutes while a model thinks. Both are on `time.monotonic()`'s scale. Raises a `ProviderError`.
 
         Every byte of the answer is a sign of life: thinking, a ping, a comment. White space alone is no text.
@@ -54,9 +60,8 @@ class HTTPStream:
             if self._incoming.headers.get("content-encoding", "identity").lower() != "identity":
                 # We ask for none. Decoders keep bytes back, so nobody could tell a silence from an unfinished block.
                 raise self._unusable("a compressed stream")
-            part: Part | None = SILENCE
-            first: list[Part] = []
-            while part and part.is_blank:
+            item: Delta | Tick | None = SILENCE
+            while item and not (isinstance(item, Delta) and says_something(item)):
                 thinks = self._is_alive and self._page is None
                 left = (handover if thinks else ends) - time.monotonic()
                 if left <= 0 and thinks:
@@ -65,9 +70,8 @@ class HTTPStream:
                     raise ProviderTimeoutError(
                         self._reading.provider, None, "neither text nor a sign of life came in time"
                     )
-                part = self._next(left, idle=self._idle_timeout if self._is_alive else left, alive=self._is_alive)
-                first += [part] if part else []
-            self._first = joined(first)
+                item = self._next(left, idle=self._idle_timeout if self._is_alive else left, alive=self._is_alive)
+                self._first.extend([item] if isinstance(item, Delta) else [])
         except ProviderError as exc:
             raise self._failed(exc) from None
 
@@ -77,29 +81,27 @@ class HTTPStream:
             if self._closed and not self.finish_reason:
                 raise InvalidProviderResponseError(self._reading.provider, None, "the stream was closed")
             if self._first:
-                part, *self._first = self._first
-                return Delta(part)
-            piece = self._next(seconds, idle=self._idle_timeout, alive=True)
+                return self._first.popleft()
+            return self._next(seconds, idle=self._idle_timeout, alive=True)
         except ProviderError as exc:
             raise self._failed(exc) from None
-        return Tick() if piece is SILENCE else piece and Delta(piece)
 
     def close(self) -> None:
         """See `ChatStream.close`."""
         self._closed = True
         self._incoming.close()
 
-    def _next(self, seconds: float, idle: float, alive: bool) -> Part | None:
-        """Return the next piece, `SILENCE` after `seconds` or with the first sign of life, None at the end."""
+    def _next(self, seconds: float, idle: float, alive: bool) -> Delta | Tick | None:
+        """Return the next event, `SILENCE` after `seconds` or with the first sign of life, None at the end."""
         ends, looked = time.monotonic() + seconds, False
         while True:
-            while self._parts or self._events:
-                if not self._parts:
-                    self._parts.extend(self._take(self._events.popleft()))
-                elif (part := self._whole_characters(self._parts.popleft())).text:
-                    return part
+            while self._deltas or self._events:
+                if not self._deltas:
+                    self._take(self._events.popleft())
+                elif (delta := self._halves.completed(self._deltas.popleft())).pieces or delta.raw is not None:
+                    return delta
             if self.finish_reason:
-                return self._last_half()
+                return self._halves.last()
             if self._at_end:
                 self._end()
                 continue
@@ -118,19 +120,8 @@ class HTTPStream:
         reply = self._reading.whole(self._response(bytes(self._page)))
         self.finish_reason, self._heard.usage = reply.finish_reason, reply.usage
         self._heard.stop_sequence = reply.stop_sequence
-        self._parts.extend(reply.parts)
+        self._deltas.append(Delta(tuple(Piece(number, part) for number, part in enumerate(shown(reply.parts)))))
         self._incoming.finish()
-
-    def _whole_characters(self, part: Part) -> Part:
-        """Return `part` up to a half of a character at its end, which waits for the other half."""
-        text, self._half = self._half + part.text, ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        return part._replace(text=as_text(text))
-
-    def _last_half(self) -> Part | None:
-        text, self._half = as_text(self._half), ""
-        return Part(text) if text else None
 
     def _receive(self, seconds: float, idle: float) -> None:
         """Wait for bytes, and turn them into events."""
@@ -158,30 +149,33 @@ class HTTPStream:
         except ValueError as exc:
             raise self._unusable(str(exc)) from None
 
-    def _take(self, event: Event) -> tuple[Part, ...]:
-        """Return the pieces of an event, which may also be the last."""
+    def _take(self, event: Event) -> None:
+        """Turn an event, which may also be the last, into a delta."""
         if self.finish_reason:
-            return ()
-        parts: tuple[Part, ...] = ()
+            return
         data = event.data.strip()
         if data == self._protocol.TERMINATOR:
             self._heard.done = True
         elif data or event.name == "error":
-            parts = self._read_event(event)
+            self._deltas.append(self._read_event(event))
         if self._heard.done:
             self._complete()
-        return parts
 
-    def _read_event(self, event: Event) -> tuple[Part, ...]:
+    def _read_event(self, event: Event) -> Delta:
         data = parse_object(event.data)
         if data is None:
             raise self._unusable("an event is no JSON object", event.data)
         if is_error(data) or event.name == "error":
             raise self._reading.failed(self._response(event.data), self.usage)
         try:
-            return self._protocol.read_event(data, self._heard)
+            pieces = self._protocol.read_event(data, self._heard)
         except UnusableReply as reply:
             unusable = reply
+        else:
+            self._calls.hear(pieces)
+            if self._relays:
+                return Delta(pieces, data)
+            return Delta(tuple(piece for piece in pieces if shown((piece.part,))))
         raise self._unusable(unusable.why, event.data)
 
     def _complete(self, *, may_omit_terminator: bool = False) -> None:
@@ -191,7 +185,10 @@ class HTTPStream:
         if self._heard.reason is None:
             raise self._unusable("it ended without a finish reason")
         most = self._reading.request.max_tokens
-        finish = finish_reason(self._heard.reason, self._protocol.FINISH_REASONS, self.usage, most)
+        reasons = self._protocol.FINISH_REASONS
+        finish = finish_reason(self._heard.reason, reasons, self.usage, most, calls=bool(self._calls))
+        if finish == "tool_calls" and not self._relays and not self._calls.all_sound():
+            raise self._unusable("the arguments of a call are no JSON object")
         self.finish_reason = "content_filter" if self._heard.refused else finish
         self._incoming.finish()
 
@@ -213,12 +210,13 @@ class OnePieceStream:
         self.finish_reason: FinishReason | None = None
         self.usage = reply.usage
         self.stop_sequence = reply.stop_sequence
-        self._reply, self._parts = reply, deque(reply.parts)
+        self.verbatim = False
+        self._reply, self._parts = reply, deque(enumerate(shown(reply.parts)))
 
     def next(self, seconds: float) -> Delta | Tick | None:
         """See `ChatStream.next`."""
         if self._parts:
-            return Delta(self._parts.popleft())
+            return Delta((Piece(*self._parts.popleft()),))
         self.finish_reason = self._reply.finish_reason
         return None
 
