@@ -55,7 +55,7 @@ def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
     content_type = PROBLEM_JSON if wants_problem_json(request) else "application/json"
     response = JsonResponse(
         body(description, request),
-        status=description.problem.status,
+        status=description.status,
         headers=headers(description, request),
         content_type=content_type,
         json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
@@ -122,7 +122,7 @@ def headers(description: Description, request: HttpRequest) -> dict[str, str]:
 
 def _translated(exc: Exception, description: Description) -> drf.APIException:
     translated = exc if isinstance(exc, drf.APIException) else drf.APIException()
-    translated.status_code = description.problem.status
+    translated.status_code = description.status
     return translated
 
 

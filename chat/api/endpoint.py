@@ -142,7 +142,7 @@ class ChatEndpoint(APIView):
     def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
         """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
         the stored answer that is to be given again."""
-        wish = self.format.read_request(request.data, catalogue.current())
+        wish = self.format.read_request(request.data, catalogue.current(), request.headers)
         asked_for = wish.conversation_id
         conversation = None if asked_for is None else own_conversation(request.user, asked_for)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.

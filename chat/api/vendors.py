@@ -14,9 +14,9 @@ from chat.problems.envelopes import ANTHROPIC, OPENAI, envelope_of
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Where
 from chat.protocols import anthropic, openai
-from chat.protocols.bodies import schema_of
-from chat.protocols.openai import body
+from chat.protocols.openai import models
 from chat.protocols.protocol import Protocol
+from chat.protocols.schemas import schema_of
 from chat.routing import catalogue
 
 
@@ -59,7 +59,7 @@ class VendorModelsView(APIView):
 
     envelope = OPENAI
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
-    answers = {"GET": {200: schema_of(body.Listing)}}
+    answers = {"GET": {200: schema_of(models.Listing)}}
 
     def get(self, request: Request) -> Response:
         offer = [model for _, model in sorted(catalogue.current().models.items())]
@@ -71,7 +71,7 @@ class VendorModelView(APIView):
 
     envelope = OPENAI
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
-    answers = {"GET": {200: schema_of(body.Entry)}}
+    answers = {"GET": {200: schema_of(models.Entry)}}
     where = {"GET": Where.MODEL}
 
     def get(self, request: Request, name: str) -> Response:

@@ -9,10 +9,10 @@ languages, code, JSON and random strings; `tests/billing/test_tokens.py` holds t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import isqrt
 
-from chat.types import Message, Usage
+from chat.types import Usage
 
 # Prices are whole twentieths of a token, so that a price fits a byte and the sum stays exact.
 TOKEN = 20
@@ -87,17 +87,16 @@ def estimate_text(text: str) -> int:
     return min(-(-price // TOKEN), len(data))
 
 
-def estimate_prompt(messages: Iterable[Message], *, strict: bool = False) -> int:
-    """About the tokens a provider will count for `messages`.
+def estimate_prompt(texts: Sequence[str], *, strict: bool = False) -> int:
+    """About the tokens a provider will count for a prompt of these texts, a message each.
 
     `strict` gives a bound that no byte-level BPE can pass (unless it first rewrites the text, as NFKC does to a few
     ligatures), about three times the estimate on English.
     """
-    contents = [message.text for message in messages]
     if strict:
-        return sum(len(_encode(content)) + STRICT_MESSAGE_TOKENS for content in contents)
+        return sum(len(_encode(text)) + STRICT_MESSAGE_TOKENS for text in texts)
     # Together, so that the room for error is given once and not for each turn of a long conversation.
-    return estimate_text("\n".join(contents)) + len(contents) * MESSAGE_TOKENS + REPLY_TOKENS
+    return estimate_text("\n".join(texts)) + len(texts) * MESSAGE_TOKENS + REPLY_TOKENS
 
 
 def counted(prompt_tokens: int, text: str, limit: int) -> Usage:
@@ -114,7 +113,7 @@ def believed(reported: Usage | None, estimate: Usage, text: str) -> tuple[Usage,
     contradicted = len(text.split()) > completion * MOST_WORDS_A_TOKEN
     if (text and not completion) or contradicted or estimate.completion_tokens > completion * MOST_ESTIMATED_A_TOKEN:
         completion = max(completion, estimate.completion_tokens)
-    return Usage(prompt, completion), (prompt, completion) != reported
+    return reported._replace(prompt_tokens=prompt, completion_tokens=completion), (prompt, completion) != reported[:2]
 
 
 def _encode(text: str) -> bytes:

@@ -69,11 +69,12 @@ class Asked:
         """Return the tokens that the budget, and nobody else, limits the answer to; 0 where it does not."""
         allowed, route = self.reservation.output_tokens, self.outcome.route
         routes_own = route.upstream.max_output_tokens if route else None
-        return allowed if allowed < min(self.request.max_tokens, routes_own or allowed + 1) else 0
+        each = allowed // self.request.n
+        return each if each < min(self.request.max_tokens, routes_own or each + 1) else 0
 
     def keep_private(self, answer: str) -> None:
         """Keep the words of the chat out of the log."""
-        keep_private((*(message.text for message in self.request.messages), answer))
+        keep_private((*self.request.texts(), answer))
 
     def counted(self, text: str) -> Usage:
         return tokens.counted(self.prompt_tokens, text, self.reservation.output_tokens)
@@ -115,6 +116,7 @@ class Asked:
             ignored=self.ignored(),
             stop_sequence=reply.stop_sequence,
             budget_limit=self.budget_limit() if reply.finish_reason == "length" else 0,
+            raw=getattr(reply, "raw", None),
         )
 
     def effort(self) -> dict[str, Any]:

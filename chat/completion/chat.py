@@ -23,18 +23,20 @@ from chat.exceptions import (
     UnsupportedParameter,
 )
 from chat.observability.redaction import keep_private
-from chat.routing import failover, fitting
+from chat.routing import failover, fitting, thoughts
 from chat.routing.attempts import Stopwatch
 from chat.types import (
     Answer,
     ChatRequest,
     Delta,
     Part,
+    Piece,
     Route,
     Start,
     Tick,
+    Usage,
     joined,
-    text_of,
+    written_of,
 )
 
 log = structlog.get_logger(__name__)
@@ -60,20 +62,21 @@ def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, No
     left: what had arrived is charged.
     """
     asked = ask(chat, stream=True)
-    reply, said, waits = asked.outcome.reply, list[Part](), Stopwatch()
+    reply, said, waits = asked.outcome.reply, list[Piece](), Stopwatch()
     if not reply:
         yield from in_pieces(stand_in(asked))
         return
     ends = time.monotonic() + conf.CHAT_STREAM_MAX
     try:
-        yield Start(reply.usage, asked.ignored(), asked.budget_limit())
+        usage = reply.usage or Usage(asked.prompt_tokens, 0)
+        yield Start(usage, asked.ignored(), asked.budget_limit(), verbatim=reply.verbatim)
         while True:
             with waits:
                 item = next_item(reply, asked.outcome.provider, ends)
             if item is None:
                 break
             if isinstance(item, Delta):
-                said.append(item.part)
+                said.extend(item.pieces)
             yield item
     except BaseException as exc:
         try:
@@ -91,7 +94,7 @@ def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, No
 def in_pieces(answer: Answer) -> Generator[Start | Delta | Tick | Answer, None, None]:
     """Yield an answer that is there already as `stream_chat` does."""
     yield Start(answer.usage, answer.ignored, answer.budget_limit, answer)
-    yield from map(Delta, answer.parts)
+    yield from (Delta((Piece(number, part),)) for number, part in enumerate(answer.parts))
     yield answer
 
 
@@ -105,20 +108,21 @@ def ask(chat: Chat, *, stream: bool = False) -> Asked:
     can do what the request asks."""
     started = time.monotonic()
     request = request_of(chat)
-    routes = fitting_routes(chat, request)
-    prompt_tokens = tokens.estimate_prompt(request.messages, strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
+    request, routes = thoughts.sent_home(request, fitting_routes(chat, request))
+    words = tokens.estimate_prompt(list(request.texts()), strict=conf.CHAT_TOKEN_ESTIMATE == "strict")
+    prompt_tokens = fitting.prompt_tokens(request, routes, words)
     reservation = budgets.reserve(
         chat.user,
         request_id=chat.request_id,
         model=chat.model.name,
         prompt_tokens=prompt_tokens,
-        max_tokens=chat.max_tokens,
-        default_tokens=request.max_tokens,
+        max_tokens=chat.max_tokens and chat.max_tokens * request.n,
+        default_tokens=request.max_tokens * request.n,
         seconds=longest(stream),
     )
     budgets.release_connection()
     outcome = failover.route(
-        replace(request, max_tokens=reservation.output_tokens),
+        replace(request, max_tokens=reservation.output_tokens // request.n),
         routes,
         user=str(chat.user.pk),
         deadline=started + conf.CHAT_DEADLINE,
@@ -131,17 +135,13 @@ def ask(chat: Chat, *, stream: bool = False) -> Asked:
 
 def request_of(chat: Chat) -> ChatRequest:
     """Return the request with the conversation's history before it. Raises `ValidationError` where that is full."""
-    messages = (*conversations.history(chat.conversation, len(chat.messages)), *chat.messages)
-    keep_private(message.text for message in messages)
+    wish = chat.request
+    if chat.conversation:
+        wish = replace(wish, messages=(*conversations.history(chat.conversation, len(wish.messages)), *wish.messages))
+    keep_private(wish.texts())
     bound = min(chat.most_tokens, chat.model.max_output_tokens) if chat.most_tokens else None
-    return ChatRequest(
-        messages,
-        chat.max_tokens or bound or chat.model.default_output_tokens,
-        chat.temperature,
-        chat.request_id,
-        chat.top_p,
-        chat.stop,
-    )
+    most = chat.max_tokens or bound or chat.model.default_output_tokens
+    return replace(wish, max_tokens=most, request_id=chat.request_id)
 
 
 def fitting_routes(chat: Chat, request: ChatRequest) -> tuple[Route, ...]:
@@ -158,13 +158,14 @@ def unsupported(chat: Chat, name: str) -> UnsupportedParameter:
 
 def whole(asked: Asked, parts: tuple[Part, ...]) -> Answer:
     """Settle the bill of an answer that is complete, and keep what is to be kept of it."""
-    chat, outcome, text = asked.chat, asked.outcome, text_of(parts)
-    asked.keep_private(text)
-    usage, estimated = tokens.believed(outcome.reply.usage, asked.counted(text), text)
+    chat, outcome, written = asked.chat, asked.outcome, written_of(parts)
+    asked.keep_private(written)
+    usage, estimated = tokens.believed(outcome.reply.usage, asked.counted(written), written)
     answer = asked.answer(parts, usage)
     budgets.settle(asked.settlement("settled", usage=usage, estimated=estimated, claim=asked.claim(answer)))
-    if text.strip():
-        reply_cache.put(asked.cache_key(), answer._asdict(), conversations.name(chat.conversation))
+    thoughts.remember(outcome.route, parts)
+    if reply_cache.may_keep(answer):
+        reply_cache.put(asked.cache_key(), answer._replace(raw=None)._asdict(), conversations.name(chat.conversation))
     return completed(asked, answer)
 
 
@@ -177,7 +178,7 @@ def stand_in(asked: Asked) -> Answer:
     if answer:
         asked.keep_private(answer.text)
         return completed(asked, answer)
-    if isinstance(failure, ProviderRequestRejectedError) and failure.param:
+    if isinstance(failure, ProviderRequestRejectedError) and failure.param and not failure.vendor:
         raise unsupported(chat, failure.param) from failure
     # For the error's own line, which is written further up.
     structlog.contextvars.bind_contextvars(**asked.effort())
@@ -190,13 +191,14 @@ def broken(asked: Asked, said: tuple[Part, ...], exc: BaseException) -> int:
     client, by leaving (`GeneratorExit`)."""
     reported, left = asked.outcome.reply.usage, isinstance(exc, GeneratorExit)
     reason = "ClientLeft" if left else type(exc).__name__
-    asked.keep_private(text_of(said))
+    written = written_of(said)
+    asked.keep_private(written)
     if isinstance(exc, ProviderError | ServerStopping) and not said:  # nothing had been delivered
         wasted = asked.outcome.uncharged + (reported.total if reported else 0)
         settlement = asked.settlement("released", error=reason, uncharged=wasted)
     else:
-        counted = asked.counted(text_of(said))
-        usage, _ = tokens.believed(reported, counted, text_of(said))
+        counted = asked.counted(written)
+        usage, _ = tokens.believed(reported, counted, written)
         # Its first report counts no more than the first token of the answer.
         usage = usage._replace(completion_tokens=max(usage.completion_tokens, counted.completion_tokens))
         settlement = asked.settlement("truncated", usage=usage, estimated=True, error=reason)
@@ -211,7 +213,7 @@ def broken(asked: Asked, said: tuple[Part, ...], exc: BaseException) -> int:
 
 def completed(asked: Asked, answer: Answer) -> Answer:
     """Store the exchange in its conversation, log the end of the chat, and return the answer."""
-    conversations.store(asked.chat.conversation, asked.chat.messages, answer)
+    conversations.store(asked.chat.conversation, asked.chat.request.messages, answer)
     log.info("chat_completed", cached=answer.cached, **facts(answer), **asked.effort())
     return answer
 

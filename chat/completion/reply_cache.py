@@ -19,7 +19,7 @@ from django.core.cache import cache, caches
 
 from chat.conf import conf
 from chat.exceptions import ProviderRateLimitError, ProviderTimeoutError, ProviderUnavailableError
-from chat.types import Attempt, ChatRequest
+from chat.types import Answer, Attempt, ChatRequest, Text
 
 GATHER = 0.05
 """Seconds for which answers are gathered before they are written. Those of a process that is killed are lost."""
@@ -42,8 +42,16 @@ def key(user_id: Any, model: str, request: ChatRequest) -> str:
     """Identical means: the same user, model, messages, and all that has a say in the answer."""
     temperature = None if request.temperature is None else float(request.temperature)
     sampling = [temperature, request.top_p, request.stop]
-    canonical = json.dumps([str(user_id), model, request.messages, request.max_tokens, *sampling])
+    further = [request.tools, request.choice, request.format, request.effort, request.n, request.needs]
+    asked = [str(user_id), model, request.messages, request.max_tokens, *sampling, *(further if any(further) else ())]
+    canonical = json.dumps(asked)
     return f"reply:{user_id}:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def may_keep(answer: Answer) -> bool:
+    """Return whether an answer may stand in later: one that says something, and nothing but text. A call that is made
+    again would be carried out again."""
+    return bool(answer.text.strip()) and all(isinstance(part, Text) for part in answer.parts)
 
 
 def may_stand_in(failure: BaseException, attempts: Iterable[Attempt]) -> str:

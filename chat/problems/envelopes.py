@@ -103,7 +103,7 @@ def envelope_by_path(request: HttpRequest) -> Envelope | None:
 def told(description: Description) -> Told:
     """Return the error as the formats write it."""
     problem = description.problem
-    return Told(problem.code, problem.status, description.message, description.context)
+    return Told(problem.code, description.status, description.message, description.context, description.vendor)
 
 
 def problem_details(description: Description, request_id: str, type_uri: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def problem_details(description: Description, request_id: str, type_uri: str) ->
     shape = {
         "type": type_uri,
         "title": problem.title,
-        "status": problem.status,
+        "status": description.status,
         "detail": description.message,
         "instance": f"urn:uuid:{request_id}" if _is_uuid(request_id) else request_id,
     }

@@ -23,6 +23,7 @@ from chat import exceptions as tree
 from chat.problems import words
 from chat.problems.facts import ABSENT, BUDGET, FORMAT, MODEL, OUTAGE, TOO_LARGE, Reader, echoed, stored
 from chat.problems.words import bill, of_the_provider
+from chat.types import VendorError
 
 
 class Where(Flag):
@@ -70,13 +71,20 @@ class Problem:
 
 @dataclass(frozen=True)
 class Description:
-    """What a client may know of one exception. `retry_after` is whole seconds, 1 or more."""
+    """What a client may know of one exception. `retry_after` is whole seconds, 1 or more; `vendor` is the error in a
+    vendor's own words, where the client speaks its protocol."""
 
     problem: Problem
     message: str
     retry_after: int | None
     context: dict[str, Any]
     should_retry: bool
+    vendor: VendorError | None = None
+
+    @property
+    def status(self) -> int:
+        """Return the status of the response: the vendor's own, where the client gets its words."""
+        return self.vendor.status if self.vendor else self.problem.status
 
 
 def find(exc: BaseException) -> Problem:
@@ -94,7 +102,8 @@ def describe(exc: BaseException) -> Description:
     read = ((name, reader(exc)) for name, reader in problem.facts.items())
     context |= {name: value for name, value in read if value is not ABSENT}
     again = problem.should_retry
-    return Description(problem, message, retry_after, context, again(exc) if callable(again) else again)
+    vendor = getattr(exc, "vendor", None) if isinstance(exc, tree.ProviderRequestRejectedError) else None
+    return Description(problem, message, retry_after, context, again(exc) if callable(again) else again, vendor)
 
 
 def level_of(exc: BaseException) -> str:

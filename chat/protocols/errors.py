@@ -151,7 +151,7 @@ def read_error(
     elif name:
         verdict = UNEXPECTED._replace(meaning=f"it does not take {name} as models.toml has it sent", param=name)
     else:
-        verdict = _verdict(status, says, words, phrases, (message.text for message in request.messages))
+        verdict = _verdict(status, says, words, phrases, request.texts())
     return Failure(status, says, verdict)
 
 

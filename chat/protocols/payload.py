@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from chat.types import FinishReason, Usage
+from chat.types import ChatRequest, FinishReason, Usage
 
 MOST_TOKENS = 10_000_000
 """No model has so long a context; a larger count is nonsense."""
@@ -35,7 +35,7 @@ class Heard:
     """What the events so far have told besides text. `reason` is the format's own finish reason, `usage_report` its
     own usage object where that comes in parts; `done` means that the event came which must be the last,
     `counted` that the output was counted after it had begun; `parts` is what a format remembers of each part of the
-    answer by its own key, such as the id of a call."""
+    answer by its own key, such as the id of a call; `request` is the one that is answered."""
 
     usage: Usage | None = None
     usage_report: dict[str, Any] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class Heard:
     done: bool = False
     counted: bool = False
     parts: dict[Any, Any] = field(default_factory=dict)
+    request: ChatRequest = field(default_factory=ChatRequest)
 
 
 def parse_object(body: bytes) -> dict[str, Any] | None:

@@ -116,6 +116,10 @@ class Protocol(Face, typing.Protocol):
         model, limit and stream, else a translation."""
         ...
 
+    def without_thoughts(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a client's body without the thoughts in its history, whose proofs only their maker accepts."""
+        ...
+
     def prompt_tokens(self, request: ChatRequest, upstream: Upstream, words: int) -> int:
         """Return about the tokens that `upstream` counts for the prompt, where `words` are those of its text."""
         ...

@@ -16,6 +16,10 @@ class Provider(Protocol):
         """Return the name or path of the first field of `request` that `upstream` cannot take, or "". Asks nobody."""
         ...
 
+    def prompt_tokens(self, request: ChatRequest, upstream: Upstream, words: int) -> int:
+        """Return about the tokens that `upstream` counts for the prompt, where `words` are those of its text."""
+        ...
+
     def tells_users_apart(self, upstream: Upstream) -> bool:
         """Return whether the provider is to be told which requests are one user's: so that one who abuses the vendor's
         service is stopped alone, and not our key with everybody's chats."""

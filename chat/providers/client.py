@@ -51,6 +51,10 @@ class Client:
         """See `Provider.refuses`."""
         return fields.refused(request, upstream, self.protocol)
 
+    def prompt_tokens(self, request: ChatRequest, upstream: Upstream, words: int) -> int:
+        """See `Provider.prompt_tokens`."""
+        return self.protocol.prompt_tokens(request, upstream, words)
+
     def tells_users_apart(self, upstream: Upstream) -> bool:
         """See `Provider.tells_users_apart`."""
         return self.endpoint.host == self.protocol.VENDOR if upstream.pseudonyms is None else upstream.pseudonyms

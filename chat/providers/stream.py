@@ -26,7 +26,7 @@ class HTTPStream:
         self.finish_reason: FinishReason | None = None
         self._reading, self._protocol, self._incoming = reading, reading.protocol, incoming
         self._idle_timeout = idle_timeout
-        self._heard, self._reader = Heard(), EventReader()
+        self._heard, self._reader = Heard(request=reading.request), EventReader()
         self._events: deque[Event] = deque()
         self._deltas: deque[Delta] = deque()
         self._first: deque[Delta] = deque()

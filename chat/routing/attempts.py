@@ -16,7 +16,7 @@ from chat.providers.base import Provider
 from chat.providers.client import Client
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport.pool import Transport
-from chat.routing import cooldown
+from chat.routing import cooldown, thoughts
 from chat.types import ABANDONED, SIMULATOR, Attempt, ChatRequest, ChatStream, ProviderEntry, Reply, Route
 
 log = structlog.get_logger(__name__)
@@ -104,7 +104,8 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
 
 
 def _reply(route: Route, user: str, request: ChatRequest, seconds: float, stream: bool) -> Reply | ChatStream:
-    client, upstream = provider(route.provider), route.upstream
+    client, upstream = provider(route), route.upstream
+    request = thoughts.for_route(request, route)
     if upstream.max_output_tokens:
         request = replace(request, max_tokens=min(request.max_tokens, upstream.max_output_tokens))
     if client.tells_users_apart(upstream):
@@ -176,25 +177,26 @@ def _cut_short(failure: ProviderError, entry: ProviderEntry, seconds: float) -> 
     return own and seconds < min(entry.timeout, conf.CHAT_DEADLINE) / 2
 
 
-def provider(entry: ProviderEntry) -> Provider:
-    """Return the client for an entry of models.toml; kept for the life of the process, as are its connections.
+def provider(route: Route) -> Provider:
+    """Return the client for a route of models.toml; kept for the life of the process, as are its connections.
 
     Raises `ProviderError` where HTTP cannot carry the entry's URL or key.
     """
+    entry = route.provider
     if entry.protocol == SIMULATOR:
         return SimulatorProvider(
             key=SIMULATOR, latency=conf.SIMULATOR_LATENCY, failure_rate=conf.SIMULATOR_FAILURE_RATE
         )
     try:
-        return _client(entry, conf.PROVIDER_POOL_SIZE)
+        return _client(entry, route.protocol, conf.PROVIDER_POOL_SIZE)
     except ValueError as exc:
         raise ProviderError(entry.key, None, str(exc), details={"kind": "key"}, unsent=True) from None
 
 
 @cache
-def _client(entry: ProviderEntry, pool_size: int) -> Provider:
+def _client(entry: ProviderEntry, protocol: str, pool_size: int) -> Provider:
     return Client(
-        PROTOCOLS[entry.protocol],
+        PROTOCOLS[protocol],
         key=entry.key,
         base_url=entry.base_url,
         api_key=entry.api_key or None,

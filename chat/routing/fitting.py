@@ -24,7 +24,7 @@ def fit(request: ChatRequest, routes: Sequence[Route], max_tokens: int | None) -
 
     Raises `UnsupportedParameter` with the first route's objection where there is none.
     """
-    fields = [*request.optional()]
+    fields = [*request.optional(), *(need.name for need in request.needs if need.name)]
     if any(route.upstream.temperature is not None for route in routes):
         fields.append("temperature")
     routes = _with_refusals(routes, fields) if fields else routes
@@ -35,9 +35,23 @@ def fit(request: ChatRequest, routes: Sequence[Route], max_tokens: int | None) -
     return able
 
 
+def prompt_tokens(request: ChatRequest, routes: Sequence[Route], words: int) -> int:
+    """Return about the tokens of the prompt at the dearest of `routes`, where its text alone has `words`."""
+    return max(_prompt_tokens(request, route, words) for route in routes)
+
+
+def _prompt_tokens(request: ChatRequest, route: Route, words: int) -> int:
+    try:
+        return provider(route).prompt_tokens(request, route.upstream, words)
+    except ProviderError:  # of an entry that HTTP cannot carry, which the attempt tells in its own way
+        return words
+
+
 def left_out(request: ChatRequest, route: Route) -> tuple[str, ...]:
     """Return the fields of `request` that an operator's `drop` keeps from `route`."""
-    return tuple(name for name in request.optional() if name in route.upstream.drop)
+    dropped = route.upstream.drop
+    needs = (need.name for need in request.needs if need.name in dropped)
+    return tuple(dict.fromkeys((*(name for name in request.optional() if name in dropped), *needs))) if dropped else ()
 
 
 def remember_refusal(route: Route, failure: ProviderError) -> None:
@@ -53,7 +67,7 @@ def _objection(request: ChatRequest, route: Route, max_tokens: int | None) -> st
     if max_tokens and most and max_tokens > most:
         return "max_tokens"
     try:
-        return provider(route.provider).refuses(request, route.upstream)
+        return provider(route).refuses(request, route.upstream)
     except ProviderError:  # of an entry that HTTP cannot carry, which the attempt tells in its own way
         return ""
 

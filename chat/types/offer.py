@@ -30,6 +30,7 @@ class Upstream:
     limit, both "" for the protocol's own way. `max_output_tokens` is None where the model's limit holds;
     `pseudonyms` says whether the provider is told which of its requests are of one user, None: if it is the vendor.
     `allow_stored` lets through what is kept under our key at the vendor, where users could find each other's.
+    `api` is the wire format where it is another than the provider's first, "" else.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Upstream:
     price: Price | None = None
     pseudonyms: bool | None = None
     allow_stored: bool = False
+    api: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Route:
     @property
     def upstream_model(self) -> str:
         return self.upstream.model
+
+    @property
+    def protocol(self) -> str:
+        """Return the wire format of this route: of OpenAI's two, an operator says which."""
+        return self.upstream.api or self.provider.protocol
 
     def __str__(self) -> str:
         return f"{self.provider.key}:{self.upstream.model}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from chat.types.parts import Message
+from chat.types.parts import Document, Image, Message, Result
 
 
 class Tool(NamedTuple):
@@ -135,6 +135,15 @@ class ChatRequest:
     def is_verbatim(self, protocol: str) -> bool:
         """Return whether the client itself speaks `protocol`, so that its body goes on as it came."""
         return self.raw is not None and self.raw.protocol == protocol
+
+    def media(self) -> Iterator[Image | Document]:
+        """Yield the images and documents of the request, those in results too."""
+        for message in self.messages:
+            for part in message.parts:
+                if isinstance(part, Image | Document):
+                    yield part
+                elif isinstance(part, Result):
+                    yield from (inner for inner in part.parts if isinstance(inner, Image | Document))
 
     def texts(self) -> Iterator[str]:
         """Yield all the words of the request, of its tools too."""

@@ -93,7 +93,7 @@ def asked(route: Route) -> Row:
     """Ask the route's model, and return how that went."""
     began = time.monotonic()
     try:
-        attempts.provider(route.provider).complete(SMALLEST, upstream=route.upstream, timeout=route.provider.timeout)
+        attempts.provider(route).complete(SMALLEST, upstream=route.upstream, timeout=route.provider.timeout)
     except ProviderError as exc:
         return failed(route, exc, began)
     return Row(route, "ok", since(began))
@@ -103,7 +103,7 @@ def listed(route: Route) -> Row:
     """Return whether the provider lists the route's model."""
     began = time.monotonic()
     try:
-        names = attempts.provider(route.provider).models(route.provider.timeout)
+        names = attempts.provider(route).models(route.provider.timeout)
     except ProviderError as exc:
         return failed(route, exc, began)
     if any(is_named(route.upstream.model, name) for name in names):

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from chat.protocols.openai.body import REPLY, request_schema
 from chat.protocols.openai.errors import read_error, write_error
+from chat.protocols.openai.events import EventWriter, write_reply
 from chat.protocols.openai.models import write_model, write_models
-from chat.protocols.openai.reply import FINISH_REASONS, EventWriter, read_event, read_reply, write_reply
+from chat.protocols.openai.reply import FINISH_REASONS, read_event, read_reply
 from chat.protocols.openai.request import (
+    CARRIES,
+    NAME,
     headers,
+    prompt_tokens,
     read_request,
     request_headers,
     root,
     takes,
+    without_thoughts,
     write_request,
 )
 

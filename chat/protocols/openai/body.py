@@ -1,35 +1,22 @@
-"""The bodies of OpenAI's API that a client sees, declared once."""
+"""The bodies of OpenAI's Chat Completions API that a client sees, declared once."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from chat.protocols import bodies
-from chat.protocols.bodies import Body, Flag, Label, NotEmpty, Only, Says, Share, Tokens
-from chat.protocols.replies import Count, Noted, closed
-from chat.types import FinishReason
+from chat.protocols import schemas
+from chat.protocols.bodies import HINT, Flag, Label, NotEmpty, Says, Share, Tokens, VendorBody, asks
+from chat.protocols.replies import Count, Noted
+from chat.types import LISTED, STORED, UNKNOWN
 
 MOST_STOPS = 4
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-OTHER_ROLES = ("tool", "function")
-OTHER_PARTS = ("image_url", "input_audio", "file", "refusal")
-NAME = re.compile(r"[^\s<|\\/>]{1,64}")
-"""A participant's name, as OpenAI's reference has it."""
-MAY_BE_BLANK = ("system", "assistant")
-OF_A_MESSAGE: bodies.Harmless = {
-    # What an answer carries besides its text, so that it can be sent back as it came.
-    "refusal": (),
-    "annotations": ([],),
-    "audio": (),
-    "tool_calls": ([],),
-    "function_call": (),
-}
-OF_A_PART: bodies.Harmless = {"prompt_cache_breakpoint": ()}
+MOST_ANSWERS = 128
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def _one_limit(value: int, info: ValidationInfo) -> int:
@@ -48,64 +35,65 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class StreamOptions(Body):
+class StreamOptions(VendorBody):
     include_usage: Flag | None = None
-    include_obfuscation: Annotated[Any, Only(False)] = None
+    include_obfuscation: HINT = None
 
 
 Stops = Annotated[
-    list[NotEmpty],
-    Field(max_length=MOST_STOPS),
-    Says(f"This must be a list of up to {MOST_STOPS} strings that are not empty."),
+    list[NotEmpty], Field(max_length=256), Says("This must be a string or a list of strings that are not empty.")
 ]
-STOP = {"anyOf": [{"type": "string", "minLength": 1}, bodies.schema_of(Stops), {"type": "null"}]}
+STOP = {"anyOf": [{"type": "string", "minLength": 1}, schemas.schema_of(Stops), {"type": "null"}]}
+Answers = Annotated[int, Field(ge=1, le=MOST_ANSWERS), Says(f"This must be an integer from 1 to {MOST_ANSWERS}.")]
+Effort = Annotated[Literal[EFFORTS], Says(f"This must be one of {', '.join(EFFORTS)}.")]  # type: ignore[valid-type]
+Listed = Annotated[list[dict[str, Any]], Says("This must be a list of objects.")]
 
 
-class ChatCompletion(Body):
-    """The body of a chat. The messages are read apart, since the first fault in them is told alone."""
+class ChatCompletion(VendorBody):
+    """The body of a chat. Messages, tools and formats are read apart; fields that are not here are the vendor's own."""
 
     model: Annotated[Any, WithJsonSchema({"type": "string", "description": "One of GET /v1/models."})]
-    messages: Annotated[Any, WithJsonSchema(bodies.messages_schema(tuple(ROLES), OF_A_PART, OF_A_MESSAGE))]
+    messages: Annotated[Any, WithJsonSchema(schemas.messages_schema(tuple(ROLES)))]
     max_completion_tokens: Tokens | None = None
     max_tokens: Annotated[Tokens, AfterValidator(_one_limit)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2), Says("This must be a number from 0 to 2.")] | None = None
     top_p: Share | None = None
     stop: Annotated[Stops, BeforeValidator(_listed), WithJsonSchema(STOP)] = []
+    n: Answers = 1
     stream: Flag = False
     stream_options: Annotated[StreamOptions, AfterValidator(_of_a_stream)] = StreamOptions()
+    tools: Listed = []
+    tool_choice: Annotated[Any, Field(description="auto, none, required, one function, or allowed_tools.")] = None
+    parallel_tool_calls: Flag | None = None
+    response_format: Annotated[dict[str, Any], Says("This must be an object.")] | None = None
+    reasoning_effort: Effort | None = None
     user: Label = ""
     safety_identifier: Label = ""
     prompt_cache_key: Label = ""
-    audio: Annotated[Any, Only()] = None
-    frequency_penalty: Annotated[Any, Only(0)] = None
-    function_call: Annotated[Any, Only("none")] = None
-    functions: Annotated[Any, Only([])] = None
-    logit_bias: Annotated[Any, Only({})] = None
-    logprobs: Annotated[Any, Only(False)] = None
-    metadata: Annotated[Any, Only({})] = None
-    modalities: Annotated[Any, Only(["text"])] = None
-    moderation: Annotated[Any, Only()] = None
-    n: Annotated[Any, Only(1)] = None
-    parallel_tool_calls: Annotated[Any, Only(True, False)] = None
-    prediction: Annotated[Any, Only()] = None
-    presence_penalty: Annotated[Any, Only(0)] = None
-    prompt_cache_options: Annotated[Any, Only()] = None
-    prompt_cache_retention: Annotated[Any, Only()] = None
-    reasoning_effort: Annotated[Any, Only()] = None
-    response_format: Annotated[Any, Only({"type": "text"})] = None
-    seed: Annotated[Any, Only()] = None
-    service_tier: Annotated[Any, Only("auto", "default")] = None
-    store: Annotated[Any, Only(False)] = None
-    tool_choice: Annotated[Any, Only("none")] = None
-    tools: Annotated[Any, Only([])] = None
-    top_logprobs: Annotated[Any, Only(0)] = None
-    verbosity: Annotated[Any, Only("medium")] = None
-    web_search_options: Annotated[Any, Only()] = None
+    metadata: HINT = None
+    prompt_cache_options: HINT = None
+    prompt_cache_retention: HINT = None
+    verbosity: asks("verbosity", "medium") = None  # type: ignore[valid-type]
+    audio: asks("audio") = None  # type: ignore[valid-type]
+    modalities: asks("audio", ["text"]) = None  # type: ignore[valid-type]
+    frequency_penalty: asks(UNKNOWN, 0) = None  # type: ignore[valid-type]
+    presence_penalty: asks(UNKNOWN, 0) = None  # type: ignore[valid-type]
+    functions: asks(UNKNOWN, []) = None  # type: ignore[valid-type]
+    function_call: asks(UNKNOWN, "none") = None  # type: ignore[valid-type]
+    logit_bias: asks(UNKNOWN, {}) = None  # type: ignore[valid-type]
+    logprobs: asks(UNKNOWN, False) = None  # type: ignore[valid-type]
+    top_logprobs: asks(UNKNOWN, 0) = None  # type: ignore[valid-type]
+    prediction: asks(UNKNOWN) = None  # type: ignore[valid-type]
+    seed: asks(UNKNOWN) = None  # type: ignore[valid-type]
+    moderation: asks(LISTED) = None  # type: ignore[valid-type]
+    service_tier: asks(LISTED, "auto", "default") = None  # type: ignore[valid-type]
+    store: asks(STORED, False) = None  # type: ignore[valid-type]
+    web_search_options: asks(LISTED) = None  # type: ignore[valid-type]
 
 
 def request_schema() -> dict[str, Any]:
     """Return the schema of the body of a request."""
-    schema = bodies.nullable(bodies.schema_of(ChatCompletion))
+    schema = schemas.nullable(schemas.schema_of(ChatCompletion))
     given = {"properties": {"stream_options": {"type": "object"}}, "required": ["stream_options"]}
     streaming = {"properties": {"stream": {"const": True}}, "required": ["stream"]}
     # Both limits may be given where they are equal, for which there is no keyword.
@@ -114,30 +102,37 @@ def request_schema() -> dict[str, Any]:
     return schema | {"allOf": [{"if": given, "then": streaming}, {"not": both}]}
 
 
-# --- answers ----------------------------------------------------------------------------------------------------------
-@closed
+# --- answers, which may have further fields of the vendor's -----------------------------------------------------------
+class Function(TypedDict):
+    name: str
+    arguments: Annotated[str, Field(description="The text of a JSON object.")]
+
+
+class ToolCall(TypedDict):
+    id: str
+    type: str
+    function: NotRequired[Function]
+
+
 class Said(TypedDict):
     role: Literal["assistant"]
-    content: str
-    refusal: None
+    content: str | None
+    refusal: NotRequired[str | None]
+    tool_calls: NotRequired[list[ToolCall] | None]
 
 
-@closed
-class Choice(TypedDict):
-    index: Literal[0]
+class OneChoice(TypedDict):
+    index: Count
     message: Said
-    logprobs: None
-    finish_reason: FinishReason
+    finish_reason: str | None
 
 
-@closed
 class Counts(TypedDict):
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
 
 
-@closed
 class Completion(Noted):
     """A whole answer."""
 
@@ -145,23 +140,8 @@ class Completion(Noted):
     object: Literal["chat.completion"]
     created: Annotated[Count, Field(description="Seconds since 1970.")]
     model: str
-    system_fingerprint: None
-    choices: list[Choice]
+    choices: list[OneChoice]
     usage: Counts
 
 
 REPLY = Completion
-
-
-@closed
-class Entry(TypedDict):
-    id: str
-    object: Literal["model"]
-    created: Count
-    owned_by: str
-
-
-@closed
-class Listing(TypedDict):
-    object: Literal["list"]
-    data: list[Entry]

@@ -123,6 +123,9 @@ TYPES: dict[int | str, str] = {
 
 def write_error(error: Told, request_id: str) -> dict[str, Any]:
     """See `Face.write_error`. There are exactly four keys: the facts that have none stand in the message."""
+    if (vendor := error.vendor) and vendor.protocol in ("openai", "responses"):
+        told = {"message": vendor.message, "type": vendor.type, "param": vendor.param, "code": vendor.code}
+        return {"error": told}
     return {
         "error": {
             "message": spelled_out(error),

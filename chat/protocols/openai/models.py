@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
+from typing_extensions import TypedDict
+
+from chat.protocols.replies import Count, closed
 from chat.types import Model
+
+
+@closed
+class Entry(TypedDict):
+    id: str
+    object: Literal["model"]
+    created: Count
+    owned_by: str
+
+
+@closed
+class Listing(TypedDict):
+    object: Literal["list"]
+    data: list[Entry]
 
 
 def write_model(model: Model) -> dict[str, Any]:

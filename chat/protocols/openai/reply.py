@@ -1,31 +1,45 @@
-"""OpenAI's answers, whole and as chunks: read from a provider, written for a client."""
+"""OpenAI's answers, whole and as chunks, as a provider sends them."""
 
 from __future__ import annotations
 
-import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from chat.protocols import sse
-from chat.protocols.openai.body import Choice, Counts
-from chat.protocols.openai.errors import write_error
+from chat.protocols.ids import originals
+from chat.protocols.openai.translate import LONGEST_NAME
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.protocols.replies import noted
-from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Piece, Reply, Start, Tick, Told, Usage, Wish, parts_of
+from chat.types import (
+    Call,
+    ChatRequest,
+    FinishReason,
+    Part,
+    Piece,
+    Refusal,
+    Reply,
+    Text,
+    Thinking,
+    Usage,
+    compact,
+    parts_of,
+    text_of,
+)
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
     "model_length": "length",  # Mistral
     "content_filter": "content_filter",
-    "tool_calls": "stop",
-    "function_call": "stop",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
 }
 
 BROKEN_OFF = "it broke off half-way"
 
 ABORTED = ("error", "abort", "insufficient_system_resource")
 """Finish reasons of OpenRouter, vLLM and DeepSeek for an answer that broke off half-way."""
+THOUGHTS = ("reasoning_content", "reasoning")
+"""The fields in which compatible servers tell what the model thinks."""
 
 
 def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
@@ -35,33 +49,98 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
     if not isinstance(choices, list) or not choices:
         raise UnusableReply("no choices", usage)
     choice = as_object(choices[0])
-    message, reason = as_object(choice.get("message")), choice.get("finish_reason")
-    text, refusal = as_text(_text(message.get("content"), "text")), as_text(message.get("refusal"))
-    refusal = refusal or as_text(_text(message.get("content"), "refusal"))
+    reason, verbatim = choice.get("finish_reason"), request.is_verbatim("openai")
+    names = {} if verbatim else originals((tool.name for tool in request.tools), LONGEST_NAME)
     if reason in ABORTED:
         raise UnusableReply(BROKEN_OFF, usage)
-    if not text.strip() and refusal.strip():
-        return Reply.of(refusal, "content_filter", usage)
-    if not text.strip() and not (isinstance(reason, str) and reason):
+    parts = _parts(as_object(choice.get("message")), names)
+    calls = any(isinstance(part, Call) for part in parts)
+    if not text_of(parts).strip() and not calls and not (isinstance(reason, str) and reason):
         raise UnusableReply("neither text nor an end", usage)
-    return Reply.of(text, finish_reason(reason, FINISH_REASONS, usage, request.max_tokens), usage)
+    ended = finish_reason(reason, FINISH_REASONS, usage, request.max_tokens, calls=calls)
+    if not calls and any(isinstance(part, Refusal) for part in parts):
+        ended = "content_filter"
+    # Of several answers, only a client of this format can ask: all are counted, and the body has them apart.
+    for further in choices[1:]:
+        parts += _parts(as_object(as_object(further).get("message")), names)
+    return Reply(parts, ended, usage, raw=data if verbatim else None)
 
 
-def read_event(data: dict[str, Any], heard: Heard) -> tuple[Part, ...]:
+def _parts(message: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Part, ...]:
+    text = as_text(_text(message.get("content"), "text"))
+    refusal = as_text(message.get("refusal")) or as_text(_text(message.get("content"), "refusal"))
+    thoughts = next((as_text(message[name]) for name in THOUGHTS if message.get(name)), "")
+    parts: list[Part] = [Thinking(thoughts)] if thoughts else []
+    parts += parts_of(text) + ((Refusal(refusal),) if refusal.strip() and not text.strip() else ())
+    return (*parts, *(_call(as_object(call), names) for call in _listed(message.get("tool_calls"))))
+
+
+def _call(call: Mapping[str, Any], names: Mapping[str, str]) -> Call:
+    function = as_object(call.get("function") or call.get("custom"))
+    name = as_text(function.get("name"))
+    return Call(as_text(call.get("id")) or new_id(), names.get(name, name), _arguments(function))
+
+
+def _arguments(function: Mapping[str, Any]) -> str:
+    found = function.get("arguments", function.get("input"))
+    return compact(found) if isinstance(found, dict) else part_of(found)
+
+
+def new_id() -> str:
+    """Return an id for a call whose server gave none."""
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+# --- chunks -----------------------------------------------------------------------------------------------------------
+def read_event(data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
     """See `Protocol.read_event`."""
     # Usage comes in an extra chunk without choices, in the last one with choices, or in every one.
     heard.usage = _usage(data) or heard.usage
     choices = data.get("choices")
-    choice = as_object(choices[0]) if isinstance(choices, list) and choices else {}
-    # A server that does not stream may answer the whole message as one event.
-    delta, reason = as_object(choice.get("delta") or choice.get("message")), choice.get("finish_reason")
-    if reason in ABORTED:
-        raise UnusableReply(BROKEN_OFF, heard.usage)
-    if isinstance(reason, str) and reason:
-        heard.reason = reason
-    refusal = part_of(delta.get("refusal")) or _text(delta.get("content"), "refusal")
-    heard.refused = heard.refused or bool(refusal)
-    return parts_of(_text(delta.get("content"), "text") + refusal)
+    pieces: list[Piece] = []
+    for choice in map(as_object, choices if isinstance(choices, list) else ()):
+        number = choice.get("index") or 0
+        # A server that does not stream may answer the whole message as one event.
+        delta, reason = as_object(choice.get("delta") or choice.get("message")), choice.get("finish_reason")
+        if reason in ABORTED:
+            raise UnusableReply(BROKEN_OFF, heard.usage)
+        if isinstance(reason, str) and reason:
+            heard.reason = reason
+        pieces += _pieces(delta, number, heard)
+    return tuple(pieces)
+
+
+def _pieces(delta: Mapping[str, Any], number: Any, heard: Heard) -> list[Piece]:
+    pieces: list[Piece] = []
+    if thoughts := next((part_of(delta[name]) for name in THOUGHTS if delta.get(name)), ""):
+        pieces.append(Piece((number, "thoughts"), Thinking(thoughts)))
+    if text := _text(delta.get("content"), "text"):
+        pieces.append(Piece((number, "content"), Text(text)))
+    if refusal := part_of(delta.get("refusal")) or _text(delta.get("content"), "refusal"):
+        heard.refused = True
+        pieces.append(Piece((number, "refusal"), Refusal(refusal)))
+    calls = _listed(delta.get("tool_calls"))
+    return pieces + [_fragment(as_object(call), place, number, heard) for place, call in enumerate(calls)]
+
+
+def _fragment(call: Mapping[str, Any], place: int, number: Any, heard: Heard) -> Piece:
+    """Return a fragment of a call. Some servers leave out the index, give all calls the same one, or repeat the id."""
+    index, given = call.get("index"), as_text(call.get("id"))
+    key = (number, index if isinstance(index, int) else place)
+    function = as_object(call.get("function") or call.get("custom"))
+    name, arguments = as_text(function.get("name")), _arguments(function)
+    known = heard.parts.get(key)
+    if known and (not given or given == known[1]):
+        return Piece(known[0], Call("", "", arguments))
+    of = (number, "call", len(heard.parts))
+    heard.parts[key] = heard.parts[of] = of, given or new_id()
+    if not heard.request.is_verbatim("openai") and len(name) >= LONGEST_NAME - 9:
+        name = originals((tool.name for tool in heard.request.tools), LONGEST_NAME).get(name, name)
+    return Piece(of, Call(heard.parts[key][1], name, arguments))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(content: Any, kind: str) -> str:
@@ -76,69 +155,10 @@ def _text(content: Any, kind: str) -> str:
 def _usage(data: dict[str, Any]) -> Usage | None:
     usage = as_object(data.get("usage"))
     counts = [count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
-    return usage_of(*counts)
-
-
-# --- for a client -----------------------------------------------------------------------------------------------------
-def write_reply(answer: Answer) -> dict[str, Any]:
-    """See `Face.write_reply`."""
-    choice: Choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": answer.text, "refusal": None},
-        "logprobs": None,
-        "finish_reason": answer.finish_reason,
-    }
-    head = _head(answer.request_id, answer.created, answer.model, "chat.completion")
-    return head | {"choices": [choice], "usage": _counts(answer.charged)} | noted(answer)
-
-
-class EventWriter:
-    """See `EventWriter` of `Face`. Each chunk is whole in itself; `[DONE]` alone says that the answer is."""
-
-    def __init__(self, wish: Wish, request_id: str) -> None:
-        self.request_id, self.include_usage = request_id, wish.usage_in_stream
-        self.head = _head(request_id, int(time.time()), wish.model.name, "chat.completion.chunk")
-
-    def write_event(self, item: Start | Delta | Tick | Answer) -> str:
-        """See `EventWriter.write_event`."""
-        if isinstance(item, Delta):
-            return self._chunk({"content": item.part.text}, None)
-        if isinstance(item, Tick):
-            return sse.COMMENT
-        if isinstance(item, Start):
-            if stored := item.answer:
-                self.head = _head(stored.request_id, stored.created, stored.model, "chat.completion.chunk")
-            return self._chunk({"role": "assistant", "content": "", "refusal": None}, None, **noted(stored))
-        last = self._chunk({}, item.finish_reason)
-        usage = sse.write(self.head | {"choices": [], "usage": _counts(item.charged)}) if self.include_usage else ""
-        return f"{last}{usage}data: [DONE]\n\n"
-
-    def write_error(self, error: Told) -> str:
-        """See `EventWriter.write_error`."""
-        body = write_error(error, self.request_id)
-        # The SDK has no response at hand whose header would tell it.
-        body["error"]["message"] += f" (request_id {self.request_id})"
-        return sse.write(body)
-
-    def _chunk(self, delta: dict[str, Any], finish_reason: str | None, **more: Any) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        usage = {"usage": None} if self.include_usage else {}
-        return sse.write(self.head | {"choices": [choice]} | usage | more)
-
-
-def _head(request_id: str, created: int, model: str, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{request_id}",
-        "object": kind,
-        "created": created,
-        "model": model,
-        "system_fingerprint": None,
-    }
-
-
-def _counts(usage: Usage) -> Counts:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total,
-    }
+    prompt, completion = as_object(usage.get("prompt_tokens_details")), as_object(usage.get("completion_tokens_details"))
+    return usage_of(
+        *counts,
+        cached_tokens=count(prompt.get("cached_tokens")) or 0,
+        cache_write_tokens=count(prompt.get("cache_write_tokens")) or 0,
+        reasoning_tokens=count(completion.get("reasoning_tokens")) or 0,
+    )

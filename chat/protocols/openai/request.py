@@ -1,4 +1,4 @@
-"""A chat as OpenAI's clients ask for it."""
+"""A chat as OpenAI's clients ask for it, and as its servers are asked."""
 
 from __future__ import annotations
 
@@ -6,72 +6,61 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
-from chat.protocols import bodies, fields
-from chat.protocols.bodies import echo
-from chat.protocols.openai.body import (
-    MAY_BE_BLANK,
-    MOST_STOPS,
-    NAME,
-    OF_A_MESSAGE,
-    OF_A_PART,
-    OTHER_PARTS,
-    OTHER_ROLES,
-    ROLES,
-    ChatCompletion,
-)
-from chat.types import SAMPLING, Catalogue, ChatRequest, Message, Upstream, Wish
+from chat.protocols import bodies, fields, images, turns
+from chat.protocols.openai import content, translate
+from chat.protocols.openai.body import MOST_STOPS, ChatCompletion
+from chat.protocols.openai.strict import is_strict
+from chat.types import SAMPLING, Catalogue, ChatRequest, Need, Raw, Upstream, Wish
 
+NAME = "openai"
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
 """The beginning of the names of OpenAI's models that think. They refuse sampling while they do."""
-ALWAYS_THINKING = re.compile(r"(?:ft:)?o\d")
+ALWAYS_THINKING = re.compile(r"(?:ft:)?(?:o\d|gpt-6\.1-sol|gpt-6-astra)")
+VERSION = re.compile(r"(?:ft:)?gpt-(\d+)(?:\.(\d+))?(?!\S*-chat\b)")
+TOOLS_ON_RESPONSES = (5, 4)
+"""The first version that takes functions on chat/completions only where it does not think."""
 OPENAI_HOSTS = (
     ".openai.com",
     ".openai.azure.com",
     ".services.ai.azure.com",
     ".cognitiveservices.azure.com",
 )
+SPELLING = {"effort": "reasoning_effort", "choice": "tool_choice", "format": "response_format"}
+CARRIES = frozenset(
+    ("image_base64", "image_url", "document_pdf", "document_text", "json_object", "image_in_result", "document_in_result")
+)
 
 
-def read_request(data: Any, catalogue: Catalogue) -> Wish:
+def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) -> Wish:
     """See `Protocol.read_request`."""
     given = bodies.object_of(data)
     model = bodies.model_of(given, catalogue)
-    messages = bodies.messages_of(given, _read_message)
+    needs: list[Need] = []
+    messages = turns.messages_of(given, needs, content.read_message)
     body = bodies.read(ChatCompletion, given, model)
+    needs += bodies.needs_of(ChatCompletion, given)
     named = next((f"messages[{number}].name" for number, message in enumerate(messages) if message.name), "name")
-    return Wish(
-        model=model,
-        messages=messages,
-        max_tokens=body.max_completion_tokens or body.max_tokens,
+    request = ChatRequest(
+        turns.results_joined(messages),
         temperature=body.temperature,
         top_p=body.top_p,
         stop=tuple(body.stop),
+        tools=content.tools_of(body.tools, needs),
+        choice=content.choice_of(body.tool_choice, body.parallel_tool_calls, needs),
+        format=content.format_of(body.response_format, needs),
+        effort=body.reasoning_effort or "",
+        n=body.n,
+        needs=tuple(needs),
+        raw=Raw(NAME, given),
+    )
+    return Wish(
+        model=model,
+        request=request,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
         stream=body.stream,
         usage_in_stream=body.stream_options.include_usage is True,
-        spelling={"name": named},
+        spelling=SPELLING | {"name": named},
     )
-
-
-def _read_message(item: Any, place: str) -> Message:
-    item = bodies.object_at(item, place)
-    bodies.only_harmless(item, OF_A_MESSAGE, place)
-    role, name = item.get("role"), item.get("name")
-    if isinstance(role, str) and role in OTHER_ROLES:
-        *others, last = ROLES
-        raise UnsupportedParameter(f"{place}.role", kind=role, only=f"{', '.join(others)} and {last} are")
-    if not isinstance(role, str) or role not in ROLES:
-        complaint = f"The role must be one of {', '.join(ROLES)}."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
-    may_be_blank = ROLES[role] in MAY_BE_BLANK
-    parts = bodies.text_parts(item.get("content"), f"{place}.content", OF_A_PART, OTHER_PARTS)
-    if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
-        complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
-    bodies.no_more_than(item, ("role", "content", "name", *OF_A_MESSAGE), place)
-    parts = () if parts is None and item.get("content") is None and may_be_blank else parts
-    bodies.check_content(item, parts, place, may_be_blank=may_be_blank)
-    return Message(ROLES[role], parts or (), name or "")
 
 
 def root(base_url: str) -> str:
@@ -92,35 +81,64 @@ def request_headers(request: ChatRequest) -> Mapping[str, str]:
 
 def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream: bool) -> dict[str, Any]:
     """See `Protocol.write_request`."""
-    optional = fields.to_send(request, upstream, takes)
-    named = optional.pop("name", False)
-    body: dict[str, Any] = {
-        "model": upstream.model,
-        "messages": [_message(message, named) for message in request.messages],
-        upstream.limit_field or _limit_field(host): request.max_tokens,
-    }
+    verbatim = request.is_verbatim(NAME)
+    sent = fields.to_send(request, upstream, takes, verbatim=verbatim)
+    if verbatim:
+        body = fields.passed_on(request, upstream, sent, SPELLING)
+        for name in ("max_tokens", "max_completion_tokens", "stream"):
+            body.pop(name, None)
+        if "temperature" in sent:
+            body["temperature"] = sent["temperature"]
+    else:
+        if not REASONING.match(_name(upstream)):
+            sent.pop("effort", None)
+        body = translate.body_of(request, sent) | fields.accepted(request, upstream)
+    body |= {"model": upstream.model, upstream.limit_field or _limit_field(host): request.max_tokens}
     if upstream.effort:
-        body["reasoning_effort"] = upstream.effort
+        body.setdefault("reasoning_effort", upstream.effort)
     if request.pseudonym:
         body["safety_identifier"] = request.pseudonym
+    options = body.pop("stream_options", None) or {}
     if stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return body | optional
+        body |= {"stream": True, "stream_options": options | {"include_usage": True}}
+    return body
 
 
-def takes(name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
     """See `Protocol.takes`. Source: OpenAI's guides to its reasoning models and to GPT-6."""
-    model = upstream.model.rpartition("/")[2]  # OpenRouter's names begin with the maker's
+    model, effort = _name(upstream), asked.get("effort") or upstream.effort
+    thinks = REASONING.match(model) and (effort != "none" or bool(ALWAYS_THINKING.match(model)))
+    if name in SAMPLING:
+        return not thinks
+    if name == "tools" and thinks and _version(model) >= TOOLS_ON_RESPONSES:
+        return False
+    if verbatim:
+        return True
     if name == "stop":
         return len(asked["stop"]) <= MOST_STOPS
-    if name in SAMPLING and REASONING.match(model):
-        return upstream.effort == "none" and not ALWAYS_THINKING.match(model)
-    return True
+    if name == "tools":
+        return all(is_strict(tool.parameters) for tool in asked["tools"] if tool.strict)
+    form = asked.get("format")
+    return not (name == "format" and form.schema is not None and form.strict is not False) or is_strict(form.schema)
 
 
-def _message(message: Message, named: bool) -> dict[str, str]:
-    name = {"name": message.name} if named and message.name else {}
-    return {"role": message.role, "content": message.text, **name}
+def without_thoughts(body: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Protocol.without_thoughts`. This format has no thoughts that are signed."""
+    return dict(body)
+
+
+def prompt_tokens(request: ChatRequest, upstream: Upstream, words: int) -> int:
+    """See `Protocol.prompt_tokens`. Source: OpenAI's guide to images and vision."""
+    return words + sum(images.openai_tokens(part, _name(upstream)) for part in request.media())
+
+
+def _name(upstream: Upstream) -> str:
+    return upstream.model.rpartition("/")[2]  # OpenRouter's names begin with the maker's
+
+
+def _version(model: str) -> tuple[int, int]:
+    found = VERSION.match(model)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def _limit_field(host: str) -> str:

@@ -1,0 +1,207 @@
+"""What stands in a request of OpenAI's clients: the messages, their parts, tools, the choice and the format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from chat.exceptions import InvalidMessageFormatError
+from chat.protocols import turns
+from chat.protocols.bodies import complaints
+from chat.protocols.openai.body import ROLES
+from chat.protocols.turns import echo, object_at, text_at
+from chat.types import (
+    LISTED,
+    STORED,
+    UNKNOWN,
+    Call,
+    Choice,
+    Format,
+    Message,
+    Need,
+    Part,
+    Refusal,
+    Result,
+    Text,
+    Tool,
+    compact,
+    parts_of,
+)
+
+PROTOCOL = "openai"
+NAME = re.compile(r"[^\s<|\\/>]{1,64}")
+"""A participant's name, as OpenAI's reference has it."""
+OF_A_MESSAGE = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "audio", "function_call")
+HARMLESS = ("annotations", "reasoning", "reasoning_content", "reasoning_details")
+"""Fields of an answer that come back with it and change nothing."""
+CHOICES = {"auto": "auto", "none": "none", "required": "any"}
+
+
+def read_message(item: Any, place: str, needs: list[Need]) -> Message:
+    """Return the message at `place`. Raises `InvalidMessageFormatError`."""
+    item = object_at(item, place)
+    role, name = item.get("role"), item.get("name")
+    if role == "function":
+        return Message("user", (turns.opaque(PROTOCOL, item, f"{place}.role", needs, "functions"),))
+    if not isinstance(role, str) or role not in ROLES:
+        complaint = f"The role must be one of {', '.join(ROLES)}."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
+    if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
+        complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
+    needs += [
+        Need(UNKNOWN, f"{place}.{field}")
+        for field, value in item.items()
+        if field not in OF_A_MESSAGE and field not in HARMLESS and value is not None
+    ]
+    parts = _content(item, place, needs)
+    if role == "tool":
+        return Message("user", (Result(text_at(item, "tool_call_id", place), parts),))
+    if role == "assistant":
+        return Message("assistant", parts + _said(item, place, needs), name or "")
+    if role == "user" and not turns.has_words(parts):
+        complaint = "The content must not be blank."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(item.get("content")))
+    return Message(ROLES[role], parts, name or "")
+
+
+def _said(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Part, ...]:
+    """Return what an assistant's message has beside its content."""
+    parts: list[Part] = []
+    if refusal := item.get("refusal"):
+        parts.append(Refusal(text_at(item, "refusal", place)))
+    if item.get("audio"):
+        needs.append(Need(STORED, f"{place}.audio.id", "audio"))
+    if item.get("function_call"):
+        parts.append(turns.opaque(PROTOCOL, item["function_call"], f"{place}.function_call", needs, "functions"))
+    calls = item.get("tool_calls") or []
+    if not isinstance(calls, list):
+        complaint = "The calls must be a list."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.tool_calls", received=echo(calls))
+    parts += [_call(call, f"{place}.tool_calls[{number}]", needs) for number, call in enumerate(calls)]
+    if not parts and not refusal and item.get("content") is None:
+        return ()
+    return tuple(parts)
+
+
+def _call(call: Any, place: str, needs: list[Need]) -> Part:
+    call = object_at(call, place)
+    if call.get("type") == "custom":
+        custom = call.get("custom") or {}
+        needs.append(Need("custom_tool", place, "custom"))
+        return Call(text_at(call, "id", place), str(custom.get("name", "")), compact(custom))
+    function = object_at(call.get("function"), f"{place}.function")
+    arguments = turns.arguments_of(function.get("arguments"), f"{place}.function.arguments")
+    return Call(text_at(call, "id", place), text_at(function, "name", f"{place}.function"), arguments)
+
+
+def _content(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Part, ...]:
+    content, place = item.get("content"), f"{place}.content"
+    if isinstance(content, str):
+        return parts_of(content)
+    if content is None and item["role"] != "user":
+        return ()
+    if not isinstance(content, list):
+        complaint = "The content must be a string or a list of parts."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(content))
+    return tuple(_part(part, f"{place}[{number}]", needs) for number, part in enumerate(content))
+
+
+def _part(part: Any, place: str, needs: list[Need]) -> Part:
+    part = object_at(part, place)
+    kind = part.get("type")
+    if kind == "text":
+        return Text(text_at(part, "text", place))
+    if kind == "refusal":
+        return Refusal(text_at(part, "refusal", place))
+    if kind == "image_url":
+        image = object_at(part.get("image_url"), f"{place}.image_url")
+        url, detail = text_at(image, "url", f"{place}.image_url"), image.get("detail")
+        return turns.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
+    if kind == "file":
+        return _file(object_at(part.get("file"), f"{place}.file"), f"{place}.file", needs)
+    if not isinstance(kind, str):
+        complaint = 'A part is an object with a type, such as {"type": "text", "text": "..."}.'
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
+    return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
+
+
+def _file(file: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
+    if file.get("file_id"):
+        return turns.opaque(PROTOCOL, file, f"{place}.file_id", needs, STORED)
+    url, name = text_at(file, "file_data", place), file.get("filename")
+    media_type, data = turns.split_data_url(url, f"{place}.file_data")
+    return turns.document_of(media_type, data, name if isinstance(name, str) else "", f"{place}.file_data", needs)
+
+
+# --- tools, choice, format --------------------------------------------------------------------------------------------
+def tools_of(tools: list[dict[str, Any]], needs: list[Need]) -> tuple[Tool, ...]:
+    """Return the functions among the tools; all others are needs. Raises `ValidationError`."""
+    found: list[Tool] = []
+    for number, tool in enumerate(tools):
+        place, kind = f"tools[{number}]", tool.get("type")
+        if kind == "function":
+            found.append(function_of(tool.get("function"), f"{place}.function"))
+        elif kind == "custom":
+            needs.append(Need("custom_tool", place, "custom"))
+        else:
+            needs.append(Need(LISTED, f"{place}.type", str(kind)[:64]))
+    return tuple(found)
+
+
+def function_of(function: Any, place: str) -> Tool:
+    """Return the tool that a function's definition is. Raises `ValidationError`."""
+    if not isinstance(function, dict):
+        raise complaints({place: ["This must be an object with a name."]})
+    name, words = function.get("name"), function.get("description")
+    parameters, strict = function.get("parameters"), function.get("strict")
+    if not isinstance(name, str) or not name:
+        raise complaints({f"{place}.name": ["This must be a string that is not empty."]})
+    if parameters is not None and not isinstance(parameters, dict):
+        raise complaints({f"{place}.parameters": ["This must be a JSON Schema, an object."]})
+    if strict is not None and not isinstance(strict, bool):
+        raise complaints({f"{place}.strict": ["This must be true or false."]})
+    return Tool(name, words if isinstance(words, str) else "", parameters, strict)
+
+
+def choice_of(choice: Any, parallel: bool | None, needs: list[Need]) -> Choice | None:
+    """Return which tools the model may call. Raises `ValidationError`."""
+    if choice is None:
+        return None if parallel is None else Choice(parallel=parallel)
+    if isinstance(choice, str) and choice in CHOICES:
+        return Choice(CHOICES[choice], parallel=parallel)  # type: ignore[arg-type]
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if kind == "function" and isinstance(name := (choice.get("function") or {}).get("name"), str):
+        return Choice("tool", name, parallel)
+    if kind == "allowed_tools" and isinstance(allowed := choice.get("allowed_tools"), dict):
+        names = [(tool.get("function") or {}).get("name") for tool in allowed.get("tools") or []]
+        mode = CHOICES.get(allowed.get("mode") or "auto", "auto")
+        return Choice(mode, "", parallel, tuple(name for name in names if isinstance(name, str)))  # type: ignore[arg-type]
+    if isinstance(kind, str) and kind != "function":
+        needs.append(Need("custom_tool" if kind == "custom" else UNKNOWN, "tool_choice"))
+        return None
+    raise complaints({"tool_choice": ["This must be auto, none, required, or name a function."]})
+
+
+def format_of(form: Mapping[str, Any] | None, needs: list[Need]) -> Format | None:
+    """Return the format of the answer, None for plain text. Raises `ValidationError`."""
+    kind = form.get("type") if form else "text"
+    if form is None or kind == "text":
+        return None
+    if kind == "json_object":
+        needs.append(Need("json_object", "response_format"))
+        return Format(None)
+    if kind != "json_schema":
+        needs.append(Need(UNKNOWN, "response_format.type"))
+        return None
+    inner = form.get("json_schema")
+    if not isinstance(inner, dict) or not isinstance(inner.get("schema", {}), dict):
+        raise complaints({"response_format.json_schema": ["This must be an object with a name and a schema."]})
+    name, words, strict = inner.get("name"), inner.get("description"), inner.get("strict")
+    return Format(
+        inner.get("schema") or {},
+        name if isinstance(name, str) else "output",
+        strict if isinstance(strict, bool) else None,
+        words if isinstance(words, str) else "",
+    )

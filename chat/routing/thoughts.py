@@ -1,0 +1,60 @@
+"""A model's thoughts go back to the route that made them, and to no other: their signatures are the vendor's own.
+
+Source: the vendors' guides to extended thinking and to encrypted reasoning; a foreign signature is refused with 400.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from django.core.cache import cache
+
+from chat.protocols.registry import PROTOCOLS
+from chat.types import ChatRequest, Message, Part, Route, Thinking
+
+REMEMBERED = 86_400
+"""Seconds for which it is remembered which route made a thought."""
+
+
+def remember(route: Route | None, parts: Iterable[Part]) -> None:
+    """Remember that `route` has signed the thoughts in `parts`."""
+    signed = {_key(part.signature): str(route) for part in parts if isinstance(part, Thinking) and part.signature}
+    if signed and route:
+        cache.set_many(signed, REMEMBERED)
+
+
+def sent_home(request: ChatRequest, routes: Sequence[Route]) -> tuple[ChatRequest, tuple[Route, ...]]:
+    """Return the request and its routes, with the one first that made the thoughts in the history: where nobody
+    remembers it, the first that speaks the client's protocol."""
+    signed = [part.signature for message in request.messages for part in message.parts if isinstance(part, Thinking)]
+    if not signed or not request.raw:
+        return request, tuple(routes)
+    maker = cache.get(_key(signed[-1]))
+    home = next((route for route in routes if str(route) == maker), None)
+    home = home or next((route for route in routes if route.protocol == request.raw.protocol), None)
+    if not home:
+        return request, tuple(routes)
+    others = [route for route in routes if route is not home]
+    return replace(request, thinker=str(home)), (home, *others)
+
+
+def for_route(request: ChatRequest, route: Route) -> ChatRequest:
+    """Return the request as `route` may have it: without any thoughts, where it is not the one that made them."""
+    if request.thinker == str(route) or not any(_thinks(message) for message in request.messages):
+        return request
+    messages = (
+        message._replace(parts=tuple(part for part in message.parts if not isinstance(part, Thinking)))
+        for message in request.messages
+    )
+    raw = request.raw and replace(request.raw, body=PROTOCOLS[request.raw.protocol].without_thoughts(request.raw.body))
+    return replace(request, messages=tuple(message for message in messages if message.parts), raw=raw)
+
+
+def _thinks(message: Message) -> bool:
+    return any(isinstance(part, Thinking) for part in message.parts)
+
+
+def _key(signature: str) -> str:
+    return f"thought:{hashlib.sha256(signature.encode('utf-8', 'replace')).hexdigest()}"
