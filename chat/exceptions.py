@@ -140,9 +140,7 @@ class ProviderRequestRejectedError(ProviderError):
 
     unlogged = ProviderError.unlogged | {"vendor"}
 
-    def __init__(
-        self, *args: Any, reason: str = "invalid", param: str = "", vendor: Any = None, **facts: Any
-    ) -> None:
+    def __init__(self, *args: Any, reason: str = "invalid", param: str = "", vendor: Any = None, **facts: Any) -> None:
         super().__init__(*args, **facts)
         self.reason = reason
         self.param = param

@@ -6,7 +6,7 @@ only its own protocol knows: they become needs, which a route meets or does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -40,21 +40,15 @@ class Says:
     complaint: str
 
 
-@dataclass(frozen=True)
 class Asks:
-    """Says of a field that it is a need of this `kind`, but for the `values` that ask for nothing, and null. Without a
-    kind it never is one: it changes cost or speed and not the meaning."""
+    """Says of a field that is passed on and not read: it is a need of this `kind`, but for the `values` that ask for
+    nothing, and null. Without a kind it never is one: it changes cost or speed and not the meaning."""
 
-    kind: str = UNKNOWN
-    values: tuple[Any, ...] = ()
-
-
-def asks(kind: str, *values: Any) -> Any:
-    """Return the type of a field that is passed on and not read."""
-    return Annotated[Any, Asks(kind, values), Field(description="Passed on where a route knows it.")]
+    def __init__(self, kind: str, *values: Any) -> None:
+        self.kind, self.values = kind, values
 
 
-HINT = asks("")
+Hint = Annotated[Any, Asks("")]
 """A field that may be left out where a route does not know it."""
 
 
@@ -131,9 +125,16 @@ def needs_of(kind: type[Body], given: Mapping[str, Any], path: str = "") -> Iter
         if value is None:
             continue
         field = kind.model_fields.get(name)
-        says = next((item for item in field.metadata if isinstance(item, Asks)), None) if field else Asks()
+        says = next((item for item in field.metadata if isinstance(item, Asks)), None) if field else Asks(UNKNOWN)
         if says and says.kind and not any(same(value, harmless) for harmless in says.values):
             yield Need(says.kind, f"{path}{name}"[:LONGEST_ECHO], name, value)
+
+
+def refuse_unknown(data: Mapping[str, Any], known: Collection[str | None]) -> None:
+    """Raise a `ValidationError` for fields that are not known, up to a number that an answer can hold."""
+    strange = [name[:LONGEST_ECHO] for name in data if name not in known]
+    if strange:
+        raise complaints({name: [NOT_KNOWN] for name in strange[:MOST_COMPLAINTS]})
 
 
 def _told(kind: type[Body], fault: ErrorDetails) -> tuple[str, str]:

@@ -59,7 +59,9 @@ def to_send(request: ChatRequest, upstream: Upstream, takes: Takes, *, verbatim:
     return sent | default if _takes("temperature", asked | default, upstream, takes, verbatim) else sent
 
 
-def passed_on(request: ChatRequest, upstream: Upstream, sent: Mapping[str, Any], spelling: Mapping[str, str]) -> Any:
+def passed_on(
+    request: ChatRequest, upstream: Upstream, sent: Mapping[str, Any], spelling: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the client's own body as a new one, without what an operator leaves out and what this model does not take
     of the fields that ask for nothing. `sent` is what `to_send` says; `spelling` has the format's words for our names.
     """

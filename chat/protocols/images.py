@@ -67,7 +67,6 @@ def _tiles(image: Image, model: str) -> int:
 
 
 def _patches(image: Image) -> int:
-    most = MOST_PATCHES if image.detail in ("low", "auto", "") else MORE_PATCHES * (4 if image.detail == "original" else 1)
-    most = max(most, MORE_PATCHES) if image.detail != "low" else most
+    most = {"low": MOST_PATCHES, "original": MORE_PATCHES * 4}.get(image.detail, MORE_PATCHES)
     size = size_of(image)
     return min(ceil(size[0] / PATCH) * ceil(size[1] / PATCH), most) if size else most

@@ -35,7 +35,8 @@ class Heard:
     """What the events so far have told besides text. `reason` is the format's own finish reason, `usage_report` its
     own usage object where that comes in parts; `done` means that the event came which must be the last,
     `counted` that the output was counted after it had begun; `parts` is what a format remembers of each part of the
-    answer by its own key, such as the id of a call; `request` is the one that is answered."""
+    answer by its own key, such as the id of a call; `request` is the one
+    that is answered."""
 
     usage: Usage | None = None
     usage_report: dict[str, Any] = field(default_factory=dict)
@@ -121,7 +122,8 @@ def count(value: Any) -> int | None:
 def usage_of(
     prompt_tokens: int | None, completion_tokens: int | None, total_tokens: int | None = None, **details: int
 ) -> Usage | None:
-    """Return both counts with their `details`, or None if either is missing or nothing at all was counted (some servers send only zeros).
+    """Return both counts with their `details`, or None if either is missing or nothing at all was counted (some
+    servers send only zeros).
 
     A total above their sum is what was billed: xAI and Google count the thinking beside the completion. Beside a prompt
     of zero it says nothing of the completion.

@@ -46,9 +46,10 @@ class Face(typing.Protocol):
         ...
 
     def read_request(self, data: Any, catalogue: Catalogue, headers: Mapping[str, str]) -> Wish:
-        """Return what a client asks for, in a body and with headers of these names in any case. Raises, in the contract's order, for the model (`ModelNotFoundError`), the
-        messages (`InvalidMessageFormatError`), what is not to be had here (`UnsupportedParameter`), and at last for all
-        other fields at once (`ValidationError`)."""
+        """Return what a client asks for, in a body and with headers of these names in any case.
+
+        Raises, in the contract's order, for the model (`ModelNotFoundError`), the messages
+        (`InvalidMessageFormatError`), and at last for all other fields at once (`ValidationError`)."""
         ...
 
     def write_reply(self, answer: Answer) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def messages_schema(roles: Sequence[str]) -> dict[str, Any]:
 
 def schema_of(kind: Any) -> dict[str, Any]:
     """Return the JSON Schema of a body, in one piece."""
-    schema = TypeAdapter(kind).json_schema(mode="serialization" if not (isinstance(kind, type) and issubclass(kind, BaseModel)) else "validation")
+    is_body = isinstance(kind, type) and issubclass(kind, BaseModel)
+    schema = TypeAdapter(kind).json_schema(mode="validation" if is_body else "serialization")
     inner = schema.pop("$defs", {})
     whole: dict[str, Any] = _inlined(schema, inner)
     return whole

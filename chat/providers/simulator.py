@@ -16,7 +16,7 @@ from chat.exceptions import InvalidProviderResponseError, ProviderError, Provide
 from chat.protocols import openai
 from chat.protocols.payload import Response, UnusableReply
 from chat.providers.reading import Reading
-from chat.types import ChatRequest, Delta, FinishReason, Part, Reply, Tick, Upstream, Usage
+from chat.types import ChatRequest, Delta, FinishReason, Reply, Tick, Upstream, Usage
 
 CHARS_PER_TOKEN = 4
 
@@ -72,6 +72,10 @@ class SimulatorProvider:
         """See `Provider.refuses`. It takes everything, and reads nothing but the messages and the limit."""
         return ""
 
+    def prompt_tokens(self, request: ChatRequest, upstream: Upstream, words: int) -> int:
+        """See `Provider.prompt_tokens`."""
+        return words
+
     def tells_users_apart(self, upstream: Upstream) -> bool:
         """See `Provider.tells_users_apart`."""
         return False
@@ -125,7 +129,7 @@ class SimulatorProvider:
 
     def _answered(self, name: str, retry_after: int) -> ProviderError:
         """Return what a real provider's answer would have become, by the same tables."""
-        reading = Reading(openai, self.key, ChatRequest((), 0))
+        reading = Reading(openai, self.key, ChatRequest())
         if name == "garbage":
             page = Response(200, {"content-type": "text/html"}, b"<html>Simulated garbage.</html>")
             return reading.unusable(page, UnusableReply("no JSON object"))
@@ -151,6 +155,7 @@ class SimulatorStream:
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self.stop_sequence = ""
+        self.verbatim = False
         self._reply, self._pause, self._sleep, self._failure = reply, pause, sleep, failure
         self._words = words[: max(1, len(words) // 2)] if failure else words
         self._owed = 0.0
@@ -165,7 +170,7 @@ class SimulatorStream:
                 return Tick()
         if self._words:
             self._owed = self._pause if len(self._words) > 1 else 0.0
-            return Delta(Part(self._words.pop(0)))
+            return Delta.of(self._words.pop(0))
         if self._failure:
             raise self._failure
         self.finish_reason, self.usage = self._reply.finish_reason, self._reply.usage

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from chat.types.offer import SIMULATOR as SIMULATOR
 from chat.types.offer import Catalogue as Catalogue
 from chat.types.offer import Model as Model
 from chat.types.offer import Price as Price
 from chat.types.offer import ProviderEntry as ProviderEntry
 from chat.types.offer import Route as Route
-from chat.types.offer import SIMULATOR as SIMULATOR
 from chat.types.offer import Upstream as Upstream
 from chat.types.parts import Call as Call
 from chat.types.parts import ChatStream as ChatStream
@@ -21,33 +21,33 @@ from chat.types.parts import Delta as Delta
 from chat.types.parts import Document as Document
 from chat.types.parts import FinishReason as FinishReason
 from chat.types.parts import Image as Image
-from chat.types.parts import joined as joined
 from chat.types.parts import Message as Message
 from chat.types.parts import Opaque as Opaque
 from chat.types.parts import Part as Part
-from chat.types.parts import parts_of as parts_of
 from chat.types.parts import Piece as Piece
 from chat.types.parts import Refusal as Refusal
-from chat.types.parts import restored_part as restored_part
 from chat.types.parts import Result as Result
 from chat.types.parts import Text as Text
-from chat.types.parts import text_of as text_of
-from chat.types.parts import texts_of as texts_of
 from chat.types.parts import Thinking as Thinking
 from chat.types.parts import Tick as Tick
 from chat.types.parts import Usage as Usage
+from chat.types.parts import joined as joined
+from chat.types.parts import parts_of as parts_of
+from chat.types.parts import restored_part as restored_part
+from chat.types.parts import text_of as text_of
+from chat.types.parts import texts_of as texts_of
 from chat.types.parts import written_of as written_of
+from chat.types.request import LISTED as LISTED
+from chat.types.request import STORED as STORED
+from chat.types.request import UNKNOWN as UNKNOWN
 from chat.types.request import ChatRequest as ChatRequest
 from chat.types.request import Choice as Choice
-from chat.types.request import compact as compact
 from chat.types.request import Format as Format
-from chat.types.request import LISTED as LISTED
 from chat.types.request import Need as Need
 from chat.types.request import Raw as Raw
-from chat.types.request import STORED as STORED
 from chat.types.request import Tool as Tool
-from chat.types.request import UNKNOWN as UNKNOWN
 from chat.types.request import VendorError as VendorError
+from chat.types.request import compact as compact
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""

@@ -15,7 +15,6 @@ from chat.billing import budgets, outbox, tokens
 from chat.completion import arrival
 from chat.models import Conversation, IdempotentRequest, UsageRecord
 from chat.routing import cooldown
-from chat.types import Message
 from tests.support.events import COMMENT, begun, end_of, events_of, leave, text_of
 from tests.support.loopback import Fault, status
 from tests.support.rig import eventually, route_of
@@ -25,7 +24,7 @@ State = UsageRecord.State
 TEXT = "one two three"
 PAUSES = Fault("stream_pauses", seconds=0.03, text=TEXT)
 STALL = Fault("stream_stall", text=TEXT)
-FIRST = tokens.estimate_prompt([Message.of("user", "Hello!")], strict=False) + tokens.estimate_text("one ")
+FIRST = tokens.estimate_prompt(["Hello!"], strict=False) + tokens.estimate_text("one ")
 """What a chat costs whose provider reported nothing and got as far as the first word."""
 
 

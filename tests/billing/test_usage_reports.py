@@ -7,14 +7,13 @@ import json
 import pytest
 
 from chat.billing import tokens
-from chat.types import Message
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import answer
 
 pytestmark = pytest.mark.django_db
 
 TEXT = "Geese fly south in the autumn because the lakes of the north freeze over and there is nothing left to eat."
-PROMPT = tokens.estimate_prompt([Message.of("user", "Hello!")])
+PROMPT = tokens.estimate_prompt(["Hello!"])
 COUNTED = tokens.estimate_text(TEXT)
 
 

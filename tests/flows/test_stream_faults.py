@@ -10,7 +10,6 @@ from chat.billing import tokens
 from chat.models import UsageRecord
 from chat.problems.table import BY_CODE
 from chat.routing import cooldown
-from chat.types import Message
 from tests.flows.test_fault_matrix import DOWN, INVALID, LEAKS, LIMITED, OURS, REJECTED, RETRIED, SLOW, WAITS
 from tests.support import loopback_streams
 from tests.support.events import end_of, events_of, text_of
@@ -21,7 +20,7 @@ from tests.support.rig import KEYS, eventually
 pytestmark = pytest.mark.django_db
 State = UsageRecord.State
 TEXT, FIRST_WORD = "one two three", "one "
-PROMPT = tokens.estimate_prompt([Message.of("user", "Hello!")], strict=False)
+PROMPT = tokens.estimate_prompt(["Hello!"], strict=False)
 
 NO_TEXT = {
     # Before the first text: the code of the answer.

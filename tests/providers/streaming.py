@@ -46,7 +46,7 @@ def streamed(server, fault, protocol="openai", **options) -> ChatStream:
 def said(stream: ChatStream, seconds: float = 5.0) -> str | None:
     """The text of the next piece; "" for a while without one, None at the end."""
     item = stream.next(seconds)
-    return item.part.text if isinstance(item, Delta) else "" if item else None
+    return item.text if isinstance(item, Delta) else "" if item else None
 
 
 def rest(stream: ChatStream) -> list[str]:

@@ -11,12 +11,11 @@ import pytest
 from django.db import connections
 
 from chat.billing import tokens
-from chat.types import Message
 from tests.support.fleet import ALIAS, OK, outcomes
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import answer as body_of_answer
 
-PROMPT = tokens.estimate_prompt([Message.of("user", "Hi")], strict=False)
+PROMPT = tokens.estimate_prompt(["Hi"], strict=False)
 OUTPUT = 30  # what Fleet.chat asks for
 FITTING = 60
 SPENT = (429, "token_budget_exceeded")

@@ -10,11 +10,15 @@ from chat.protocols.anthropic.errors import read_error, write_error
 from chat.protocols.anthropic.models import write_model, write_models
 from chat.protocols.anthropic.reply import FINISH_REASONS, EventWriter, read_event, read_reply, write_reply
 from chat.protocols.anthropic.request import (
+    CARRIES,
+    NAME,
     headers,
+    prompt_tokens,
     read_request,
     request_headers,
     root,
     takes,
+    without_thoughts,
     write_request,
 )
 

@@ -10,7 +10,20 @@ from chat.protocols.anthropic.body import Counts
 from chat.protocols.anthropic.errors import write_error
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
 from chat.protocols.replies import noted
-from chat.types import Answer, ChatRequest, Delta, FinishReason, Part, Piece, Reply, Start, Tick, Told, Usage, Wish, parts_of
+from chat.types import (
+    Answer,
+    ChatRequest,
+    Delta,
+    FinishReason,
+    Piece,
+    Reply,
+    Start,
+    Tick,
+    Told,
+    Usage,
+    Wish,
+    parts_of,
+)
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -36,7 +49,7 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
     return Reply.of(text, finish, usage, as_text(data.get("stop_sequence")))
 
 
-def read_event(data: dict[str, Any], heard: Heard) -> tuple[Part, ...]:
+def read_event(data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
     """See `Protocol.read_event`."""
     kind = data.get("type")
     heard.done = kind == "message_stop"
@@ -53,9 +66,9 @@ def read_event(data: dict[str, Any], heard: Heard) -> tuple[Part, ...]:
     if kind == "content_block_start":  # its text is empty as a rule
         delta = as_object(data.get("content_block"))
     if kind == "message":  # a server that does not stream may answer the whole message as one event
-        return parts_of(_read_message(data, heard))
+        return tuple(Piece(0, part) for part in parts_of(_read_message(data, heard)))
     is_text = kind in ("content_block_start", "content_block_delta") and delta.get("type") in ("text", "text_delta")
-    return parts_of(part_of(delta.get("text"))) if is_text else ()
+    return tuple(Piece(data.get("index", 0), part) for part in parts_of(part_of(delta.get("text")))) if is_text else ()
 
 
 def _read_message(data: dict[str, Any], heard: Heard) -> str:
@@ -95,13 +108,15 @@ class EventWriter:
     def write_event(self, item: Start | Delta | Tick | Answer) -> str:
         """See `EventWriter.write_event`."""
         if isinstance(item, Delta):
-            delta = _event("content_block_delta", index=0, delta={"type": "text_delta", "text": item.part.text})
+            if not item.text:
+                return ""
+            delta = _event("content_block_delta", index=0, delta={"type": "text_delta", "text": item.text})
             return delta if self.opened else self._open() + delta
         if isinstance(item, Tick):
             return PING
         if isinstance(item, Start):
             stored = item.answer
-            usage = stored.charged if stored else item.usage or Usage(0, 0)
+            usage = stored.charged if stored else item.usage
             request_id = stored.request_id if stored else self.request_id
             opening = _message(request_id, self.wish.model.name, [], usage) | noted(stored)
             return _event("message_start", message=opening)

@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chat.exceptions import InvalidMessageFormatError
-from chat.protocols import bodies, fields
-from chat.protocols.anthropic.body import OF_A_BLOCK, OTHER_BLOCKS, ROLES, Messages
-from chat.protocols.bodies import echo
-from chat.types import SAMPLING, Catalogue, ChatRequest, Message, Upstream, Wish
+from chat.protocols import bodies, fields, turns
+from chat.protocols.anthropic.body import Messages
+from chat.types import SAMPLING, Catalogue, ChatRequest, Message, Need, Raw, Text, Upstream, Wish, parts_of
 
 VERSION = "2023-06-01"
 MODEL = re.compile(r"claude-(?:[a-z]+-)*(\d+)(?:[-.](\d{1,2})(?!\d))?")
@@ -19,40 +17,49 @@ WITHOUT_SAMPLING = (4, 7)
 """The first version that refuses sampling fields. Source: Anthropic's migration guide to Claude Opus 4.7."""
 
 
-def read_request(data: Any, catalogue: Catalogue) -> Wish:
-    """See `Protocol.read_request`. The system prompt, which stands apart here, goes first."""
+NAME = "anthropic"
+CARRIES = frozenset(("image_base64", "image_url"))
+
+
+def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) -> Wish:
     given = bodies.object_of(data)
     model = bodies.model_of(given, catalogue)
-    messages = bodies.messages_of(given, _read_message)
-    said = given.get("system")
-    system = bodies.text_parts("" if said is None else said, "system", OF_A_BLOCK, OTHER_BLOCKS)
-    if system is None:
-        complaint = "This must be a string or a list of text blocks."
-        raise InvalidMessageFormatError(complaint, field="system", received=echo(said))
+    needs: list[Need] = []
+    messages = turns.messages_of(given, needs, _read_message)
     body = bodies.read(Messages, given, model)
-    prompt = Message("system", system)
+    needs += bodies.needs_of(Messages, given)
+    prompt = Message("system", _parts(given.get("system") or ""))
     return Wish(
         model=model,
-        messages=(prompt, *messages) if prompt.text.strip() else messages,
+        request=ChatRequest(
+            (prompt, *messages) if prompt.text.strip() else tuple(messages),
+            temperature=body.temperature,
+            top_p=body.top_p,
+            stop=tuple(body.stop_sequences),
+            needs=tuple(needs),
+            raw=Raw(NAME, given),
+        ),
         most_tokens=body.max_tokens,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        stop=tuple(body.stop_sequences),
         stream=body.stream,
         spelling={"stop": "stop_sequences"},
     )
 
 
-def _read_message(item: Any, place: str) -> Message:
-    item = bodies.object_at(item, place)
-    role = item.get("role")
-    if role not in ROLES:
-        complaint = f"The role must be one of {', '.join(ROLES)}; a system prompt stands in `system`."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
-    parts = bodies.text_parts(item.get("content"), f"{place}.content", OF_A_BLOCK, OTHER_BLOCKS)
-    bodies.no_more_than(item, ("role", "content"), place)
-    bodies.check_content(item, parts, place, may_be_blank=False)
-    return Message(str(role), parts or ())
+def _parts(content: Any) -> Any:
+    return parts_of(content) if isinstance(content, str) else tuple(Text(part["text"]) for part in content)
+
+
+def _read_message(item: Any, place: str, needs: list[Need]) -> Message:
+    item = turns.object_at(item, place)
+    return Message(item["role"], _parts(item["content"]))
+
+
+def without_thoughts(body):
+    return dict(body)
+
+
+def prompt_tokens(request, upstream, words):
+    return words
 
 
 def root(base_url: str) -> str:
@@ -79,7 +86,11 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
     turns = [{"role": turn.role, "content": turn.text} for turn in said if turn.role != "system"]
     if turns and turns[-1]["role"] == "assistant":
         turns[-1]["content"] = turns[-1]["content"].rstrip()  # else refused
-    optional = fields.to_send(request, upstream, takes)
+    optional = {
+        k: v
+        for k, v in fields.to_send(request, upstream, takes, verbatim=False).items()
+        if k in ("temperature", "top_p", "stop")
+    }
     if stops := optional.pop("stop", None):
         optional["stop_sequences"] = stops
     body: dict[str, Any] = {"model": upstream.model, "max_tokens": request.max_tokens, "messages": turns}
@@ -90,7 +101,7 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
     return body | thinking(upstream.effort) | optional | ({"system": system} if system else {})
 
 
-def takes(name: str, asked: Mapping[str, Any], upstream: Upstream) -> bool:
+def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
     """See `Protocol.takes`. Source: Anthropic's API reference and its migration guides."""
     if name == "name":
         return False  # models read it, so to leave it out would change the conversation

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from chat.protocols import schemas
-from chat.protocols.bodies import HINT, Flag, Label, NotEmpty, Says, Share, Tokens, VendorBody, asks
+from chat.protocols.bodies import Asks, Flag, Hint, Label, NotEmpty, Says, Share, Tokens, VendorBody
 from chat.protocols.replies import Count, Noted
 from chat.types import LISTED, STORED, UNKNOWN
 
@@ -37,7 +37,7 @@ def _listed(value: Any) -> Any:
 
 class StreamOptions(VendorBody):
     include_usage: Flag | None = None
-    include_obfuscation: HINT = None
+    include_obfuscation: Hint = None
 
 
 Stops = Annotated[
@@ -70,25 +70,25 @@ class ChatCompletion(VendorBody):
     user: Label = ""
     safety_identifier: Label = ""
     prompt_cache_key: Label = ""
-    metadata: HINT = None
-    prompt_cache_options: HINT = None
-    prompt_cache_retention: HINT = None
-    verbosity: asks("verbosity", "medium") = None  # type: ignore[valid-type]
-    audio: asks("audio") = None  # type: ignore[valid-type]
-    modalities: asks("audio", ["text"]) = None  # type: ignore[valid-type]
-    frequency_penalty: asks(UNKNOWN, 0) = None  # type: ignore[valid-type]
-    presence_penalty: asks(UNKNOWN, 0) = None  # type: ignore[valid-type]
-    functions: asks(UNKNOWN, []) = None  # type: ignore[valid-type]
-    function_call: asks(UNKNOWN, "none") = None  # type: ignore[valid-type]
-    logit_bias: asks(UNKNOWN, {}) = None  # type: ignore[valid-type]
-    logprobs: asks(UNKNOWN, False) = None  # type: ignore[valid-type]
-    top_logprobs: asks(UNKNOWN, 0) = None  # type: ignore[valid-type]
-    prediction: asks(UNKNOWN) = None  # type: ignore[valid-type]
-    seed: asks(UNKNOWN) = None  # type: ignore[valid-type]
-    moderation: asks(LISTED) = None  # type: ignore[valid-type]
-    service_tier: asks(LISTED, "auto", "default") = None  # type: ignore[valid-type]
-    store: asks(STORED, False) = None  # type: ignore[valid-type]
-    web_search_options: asks(LISTED) = None  # type: ignore[valid-type]
+    metadata: Hint = None
+    prompt_cache_options: Hint = None
+    prompt_cache_retention: Hint = None
+    verbosity: Annotated[Any, Asks("verbosity", "medium")] = None
+    audio: Annotated[Any, Asks("audio")] = None
+    modalities: Annotated[Any, Asks("audio", ["text"])] = None
+    frequency_penalty: Annotated[Any, Asks(UNKNOWN, 0)] = None
+    presence_penalty: Annotated[Any, Asks(UNKNOWN, 0)] = None
+    functions: Annotated[Any, Asks(UNKNOWN, [])] = None
+    function_call: Annotated[Any, Asks(UNKNOWN, "none")] = None
+    logit_bias: Annotated[Any, Asks(UNKNOWN, {})] = None
+    logprobs: Annotated[Any, Asks(UNKNOWN, False)] = None
+    top_logprobs: Annotated[Any, Asks(UNKNOWN, 0)] = None
+    prediction: Annotated[Any, Asks(UNKNOWN)] = None
+    seed: Annotated[Any, Asks(UNKNOWN)] = None
+    moderation: Annotated[Any, Asks(LISTED)] = None
+    service_tier: Annotated[Any, Asks(LISTED, "auto", "default")] = None
+    store: Annotated[Any, Asks(STORED, False)] = None
+    web_search_options: Annotated[Any, Asks(LISTED)] = None
 
 
 def request_schema() -> dict[str, Any]:

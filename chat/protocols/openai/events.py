@@ -111,8 +111,9 @@ class EventWriter:
     def _close(self, answer: Answer) -> str:
         usage = self.head | {"choices": [], "usage": counts(answer.charged)}
         if not self.closing:
-            empty = "".join(self._call(of, {"function": {"arguments": "{}"}}) for of, sent in self.calls.items() if not sent)
-            last = empty + self._chunk({}, answer.finish_reason)
+            silent = [of for of, sent in self.calls.items() if not sent]
+            last = "".join(self._call(of, {"function": {"arguments": "{}"}}) for of in silent)
+            last += self._chunk({}, answer.finish_reason)
             return f"{last}{sse.write(usage) if self.include_usage else ''}data: [DONE]\n\n"
         chunks = [self._ended(chunk, answer) for chunk in self.closing if chunk.get("choices")]
         told = next((chunk["usage"] for chunk in self.closing if isinstance(chunk.get("usage"), dict)), {})
@@ -164,5 +165,3 @@ def counts(usage: Usage) -> dict[str, Any]:
     if usage.reasoning_tokens:
         told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return told
-
-

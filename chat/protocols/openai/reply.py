@@ -155,7 +155,8 @@ def _text(content: Any, kind: str) -> str:
 def _usage(data: dict[str, Any]) -> Usage | None:
     usage = as_object(data.get("usage"))
     counts = [count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
-    prompt, completion = as_object(usage.get("prompt_tokens_details")), as_object(usage.get("completion_tokens_details"))
+    prompt = as_object(usage.get("prompt_tokens_details"))
+    completion = as_object(usage.get("completion_tokens_details"))
     return usage_of(
         *counts,
         cached_tokens=count(prompt.get("cached_tokens")) or 0,

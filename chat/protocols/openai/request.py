@@ -10,7 +10,7 @@ from chat.protocols import bodies, fields, images, turns
 from chat.protocols.openai import content, translate
 from chat.protocols.openai.body import MOST_STOPS, ChatCompletion
 from chat.protocols.openai.strict import is_strict
-from chat.types import SAMPLING, Catalogue, ChatRequest, Need, Raw, Upstream, Wish
+from chat.types import SAMPLING, Catalogue, ChatRequest, Format, Need, Raw, Upstream, Wish
 
 NAME = "openai"
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
@@ -27,7 +27,10 @@ OPENAI_HOSTS = (
 )
 SPELLING = {"effort": "reasoning_effort", "choice": "tool_choice", "format": "response_format"}
 CARRIES = frozenset(
-    ("image_base64", "image_url", "document_pdf", "document_text", "json_object", "image_in_result", "document_in_result")
+    (
+        *("image_base64", "image_url", "document_pdf", "document_text"),
+        *("json_object", "image_in_result", "document_in_result"),
+    )
 )
 
 
@@ -118,8 +121,10 @@ def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: 
         return len(asked["stop"]) <= MOST_STOPS
     if name == "tools":
         return all(is_strict(tool.parameters) for tool in asked["tools"] if tool.strict)
-    form = asked.get("format")
-    return not (name == "format" and form.schema is not None and form.strict is not False) or is_strict(form.schema)
+    if name == "format":
+        form: Format = asked["format"]
+        return form.schema is None or form.strict is False or is_strict(form.schema)
+    return True
 
 
 def without_thoughts(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,8 +37,7 @@ def _messages(message: Message, named: bool) -> Iterable[dict[str, Any]]:
     results = [part for part in message.parts if isinstance(part, Result)]
     yield from ({"role": "tool", "tool_call_id": fit(r.call_id, LONGEST_ID), "content": _result(r)} for r in results)
     rest = [part for part in message.parts if not isinstance(part, Result)]
-    below = [part for result in results for part in result.parts if isinstance(part, Image | Document)]
-    below = [part for part in below if not (isinstance(part, Document) and part.text)]
+    below = [part for result in results for part in result.parts if _stands_below(part)]
     name = {"name": message.name} if named and message.name else {}
     if message.role == "assistant":
         yield _assistant(rest) | name
@@ -91,8 +90,13 @@ def _text(part: Part) -> str:
 
 
 def _result(result: Result) -> str:
-    texts = [IMAGE_BELOW if isinstance(p, Image) or (isinstance(p, Document) and p.data) else _text(p) for p in result.parts]
+    texts = (IMAGE_BELOW if _stands_below(part) else _text(part) for part in result.parts)
     return ("Error: " if result.is_error else "") + "\n".join(filter(None, texts))
+
+
+def _stands_below(part: Part) -> bool:
+    """Return whether a part of a result is one that a tool's message cannot hold."""
+    return isinstance(part, Image) or (isinstance(part, Document) and bool(part.data))
 
 
 def _function(tool: Tool) -> dict[str, Any]:
