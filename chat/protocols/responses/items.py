@@ -1,0 +1,247 @@
+"""What stands in a request of the Responses API: the items of its input, tools, the choice and the format."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from chat.exceptions import InvalidMessageFormatError
+from chat.protocols import turns
+from chat.protocols.openai.body import ROLES
+from chat.protocols.turns import echo, object_at, text_at
+from chat.types import (
+    STORED,
+    UNKNOWN,
+    Call,
+    Document,
+    Message,
+    Need,
+    Part,
+    Refusal,
+    Result,
+    Text,
+    Thinking,
+    parts_of,
+)
+
+PROTOCOL = "responses"
+OF_A_MESSAGE = ("type", "role", "content", "id", "status", "phase")
+OF_A_CALL = ("type", "call_id", "name", "arguments", "input", "output", "id", "status")
+DIRECT = {"type": "direct"}
+"""The `caller` of a call that no program of the model's makes."""
+STORED_BY = ("file_id", "file_ids", "vector_store_ids", "container_id", "comparison_response_id")
+"""Names of what stands at the vendor under our key."""
+LONGEST_LABEL = 64
+
+
+def read_item(item: Any, place: str, needs: list[Need]) -> Message:
+    """Return the message that an item of the input is, or is a part of. Raises `InvalidMessageFormatError`."""
+    item = object_at(item, place)
+    kind = item.get("type")
+    if kind is None:
+        kind = "message" if "role" in item else "item_reference"
+    reader = READERS.get(kind) if isinstance(kind, str) else None
+    if reader:
+        return reader(item, place, needs)
+    needs += stored_in(item, place)
+    return Message("assistant", (turns.opaque(PROTOCOL, item, f"{place}.type", needs),))
+
+
+def stored_in(value: Any, place: str) -> Iterator[Need]:
+    """Yield the needs in what is passed on unread: names of things that are kept at the vendor."""
+    waiting: list[tuple[Any, str]] = [(value, place)]
+    while waiting:
+        found, where = waiting.pop()
+        if isinstance(found, list):
+            waiting += [(inner, f"{where}[{number}]") for number, inner in enumerate(found)]
+        if not isinstance(found, dict):
+            continue
+        for name, inner in found.items():
+            if inner and (name in STORED_BY or (name == "container" and isinstance(inner, str))):
+                yield Need(STORED, f"{where}.{name}", name)
+            else:
+                waiting.append((inner, f"{where}.{name}"))
+
+
+def _message(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
+    role, content = item.get("role"), item.get("content")
+    if not isinstance(role, str) or role not in ROLES or role == "tool":
+        complaint = "The role must be one of system, developer, user, assistant."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
+    needs += [Need(UNKNOWN, f"{place}.{name}") for name, value in item.items() if name not in OF_A_MESSAGE and value]
+    parts = _content(content, f"{place}.content", needs)
+    if role == "user" and not turns.has_words(parts):
+        complaint = "The content must not be blank."
+        raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(content))
+    return Message(ROLES[role], parts)
+
+
+def _content(content: Any, place: str, needs: list[Need]) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return parts_of(content)
+    if not isinstance(content, list):
+        complaint = "This must be a string or a list of parts."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(content))
+    return tuple(_part(part, f"{place}[{number}]", needs) for number, part in enumerate(content))
+
+
+def _part(part: Any, place: str, needs: list[Need]) -> Part:
+    part = object_at(part, place)
+    kind = part.get("type")
+    if kind in ("input_text", "output_text", "text"):
+        return Text(text_at(part, "text", place))
+    if kind == "refusal":
+        return Refusal(text_at(part, "refusal", place))
+    if kind in ("input_image", "input_file") and part.get("file_id"):
+        return turns.opaque(PROTOCOL, part, f"{place}.file_id", needs, STORED)
+    if kind == "input_image":
+        url, detail = text_at(part, "image_url", place), part.get("detail")
+        return turns.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
+    if kind == "input_file":
+        return _file(part, place, needs)
+    if not isinstance(kind, str):
+        complaint = 'A part is an object with a type, such as {"type": "input_text", "text": "..."}.'
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
+    return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
+
+
+def _file(part: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
+    given = part.get("filename")
+    name = given if isinstance(given, str) else ""
+    if part.get("file_url"):
+        needs.append(Need("document_url", f"{place}.file_url"))
+        return Document(url=text_at(part, "file_url", place), name=name)
+    data = text_at(part, "file_data", place)
+    if data.startswith("data:"):
+        media_type, data = turns.split_data_url(data, f"{place}.file_data")
+    else:  # of plain base64 the name alone says what it is
+        media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return turns.document_of(media_type, data, name, f"{place}.file_data", needs)
+
+
+def _call(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
+    call_id, name = text_at(item, "call_id", place), text_at(item, "name", place)
+    arguments = item.get("arguments")
+    try:
+        arguments = turns.arguments_of(arguments, f"{place}.arguments")
+    except InvalidMessageFormatError:
+        if not isinstance(arguments, str):
+            raise
+        needs.append(Need(UNKNOWN, f"{place}.arguments"))  # cut by a limit, perhaps; the vendor takes any text
+    needs += _further(item, place)
+    return Message("assistant", (Call(call_id, name, arguments),))
+
+
+def _custom_call(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
+    needs.append(Need("custom_tool", place, "custom"))
+    needs += _further(item, place)
+    call_id, name = text_at(item, "call_id", place), text_at(item, "name", place)
+    return Message("assistant", (Call(call_id, name, text_at(item, "input", place)),))
+
+
+def _output(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
+    call_id = text_at(item, "call_id", place)
+    inner: list[Need] = []
+    parts = _content(item.get("output"), f"{place}.output", inner)
+    kinds = {"image": "image_in_result", "document": "document_in_result"}
+    inner += [Need(kinds[part.kind], f"{place}.output") for part in parts if part.kind in kinds]
+    needs += [*inner, *_further(item, place)]
+    return Message("user", (Result(call_id, parts),))
+
+
+def _further(item: Mapping[str, Any], place: str) -> Iterator[Need]:
+    """Yield the needs in a call's further fields, such as the namespace of its tool."""
+    for name, value in item.items():
+        if name not in OF_A_CALL and value and not (name == "caller" and value == DIRECT):
+            yield Need(UNKNOWN, f"{place}.{name}")
+
+
+def _reasoning(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
+    """Return the thoughts. A bare id, or a summary, refers to what the vendor would have to have stored."""
+    return Message("assistant", (Thinking(*thought),) if (thought := thought_of(item)) and not is_bare(item) else ())
+
+
+def thought_of(item: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the text and the encrypted content of a reasoning item, None where it has neither."""
+    text = "\n\n".join(_texts(item.get("summary")) or _texts(item.get("content")))
+    proof = item.get("encrypted_content")
+    signature = proof if isinstance(proof, str) else ""
+    return (text, signature) if text or signature else None
+
+
+def is_bare(item: Any) -> bool:
+    """Return whether an item is a reasoning whose thoughts only a store would have: it says nothing without one."""
+    if not isinstance(item, Mapping) or item.get("type") != "reasoning":
+        return False
+    return not item.get("encrypted_content") and not item.get("content")
+
+
+def _texts(parts: Any) -> list[str]:
+    found = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return [text for text in found if isinstance(text, str)]
+
+
+def _reference(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
+    return Message("assistant", (turns.opaque(PROTOCOL, item, f"{place}.id", needs, STORED),))
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any], str, list[Need]], Message]] = {
+    "message": _message,
+    "function_call": _call,
+    "function_call_output": _output,
+    "custom_tool_call": _custom_call,
+    "custom_tool_call_output": _output,
+    "reasoning": _reasoning,
+    "item_reference": _reference,
+}
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+class Turn:
+    """Items of one side that stand together, and the results of the calls among them."""
+
+    def __init__(self, message: Message) -> None:
+        self.role, self.parts, self.results = message.role, list(message.parts), list[Result]()
+
+    def takes(self, message: Message) -> bool:
+        """Return whether an item belongs to this turn: an assistant's, unless it is a second text without a call
+        between them, which would run into the first."""
+        if not self.role == message.role == "assistant" or self.results:
+            return False
+        called = any(isinstance(part, Call) for part in self.parts)
+        return called or not (_speaks(self.parts) and _speaks(message.parts))
+
+    def messages(self) -> Iterator[Message]:
+        yield Message(self.role, tuple(self.parts))
+        if self.results:
+            yield Message("user", tuple(self.results))
+
+
+def _speaks(parts: Iterable[Part]) -> bool:
+    return any(isinstance(part, Text | Refusal) for part in parts)
+
+
+def joined(items: Iterable[tuple[str, Message]], *, continues: bool) -> Iterator[Message]:
+    """Yield the messages that items and their places make. A result goes right behind its call, where others look for
+    it. Raises `InvalidMessageFormatError` for one without the other, but where a stored conversation `continues`."""
+    found: list[Turn] = []
+    waiting: dict[str, tuple[str, Turn]] = {}
+    for place, message in items:
+        result = next((part for part in message.parts if isinstance(part, Result)), None)
+        if result and result.call_id in waiting:
+            waiting.pop(result.call_id)[1].results.append(result)
+            continue
+        if result and not continues:
+            complaint = "This is the output of a call that no item before makes."
+            raise InvalidMessageFormatError(complaint, field=place, received=echo(result.call_id))
+        if found and found[-1].takes(message):
+            found[-1].parts += message.parts
+        elif message.parts:
+            found.append(Turn(message))
+        waiting |= {part.id: (place, found[-1]) for part in message.parts if isinstance(part, Call)}
+    for call, (place, _) in waiting.items():
+        complaint = "The output of this call is missing."
+        raise InvalidMessageFormatError(complaint, field=place, received=echo(call))
+    for turn in found:
+        yield from turn.messages()
