@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import re_path
 
 from chat.api.chat import ChatView
-from chat.api.vendors import ChatCompletionsView, MessagesView, VendorModelsView, VendorModelView
+from chat.api.vendors import ChatCompletionsView, MessagesView, ResponsesView, VendorModelsView, VendorModelView
 from chat.views import account, browse, docs, health
 from chat.views.conversations import ConversationsView, ConversationView
 
@@ -15,6 +15,7 @@ urlpatterns = [
     re_path(r"^models/?$", browse.ModelsView.as_view(), name="models"),
     re_path(r"^models/(?P<name>(?s:.+?))/?$", browse.ModelView.as_view(), name="model"),
     re_path(r"^v1/chat/completions/?$", ChatCompletionsView.as_view(), name="openai-chat"),
+    re_path(r"^v1/responses/?$", ResponsesView.as_view(), name="openai-responses"),
     re_path(r"^v1/messages/?$", MessagesView.as_view(), name="anthropic-messages"),
     re_path(r"^v1/models/?$", VendorModelsView.as_view(), name="vendor-models"),
     re_path(r"^v1/models/(?P<name>(?s:.+?))/?$", VendorModelView.as_view(), name="vendor-model"),

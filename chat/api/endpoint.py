@@ -96,13 +96,17 @@ class ChatEndpoint(APIView):
         response._resource_closers.append(partial(break_cycles, self, request, context))
         return response
 
+    def body_of(self, answer: Answer) -> dict[str, Any]:
+        """Return the body of a whole answer to `self.wish`."""
+        return self.format.write_reply(answer)
+
     def post(self, request: Request) -> HttpResponseBase:
         """Return the answer, or the stream that has begun. An error before that is an ordinary one."""
         exchange = self.exchange(request)
         first = next(exchange)
         headers = stand_in(first if isinstance(first, Answer) else first.answer) | left_out(first)
         if isinstance(first, Answer):
-            return Response(self.format.write_reply(first), headers=headers)
+            return Response(self.body_of(first), headers=headers)
         request._request.stream = exchange  # type: ignore[attr-defined]
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -142,7 +146,7 @@ class ChatEndpoint(APIView):
     def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
         """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
         the stored answer that is to be given again."""
-        wish = self.format.read_request(request.data, catalogue.current(), request.headers)
+        self.wish = wish = self.format.read_request(request.data, catalogue.current(), request.headers)
         asked_for = wish.conversation_id
         conversation = None if asked_for is None else own_conversation(request.user, asked_for)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,11 +13,12 @@ from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
 from chat.problems.envelopes import ANTHROPIC, OPENAI, envelope_of
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Where
-from chat.protocols import anthropic, openai
+from chat.protocols import anthropic, openai, responses
 from chat.protocols.openai import models
 from chat.protocols.protocol import Protocol
 from chat.protocols.schemas import schema_of
 from chat.routing import catalogue
+from chat.types import Answer
 
 
 class ChatCompletionsView(ChatEndpoint):
@@ -33,6 +34,31 @@ class ChatCompletionsView(ChatEndpoint):
     where = {"POST": Where.CHAT}
     limits = ("max_tokens", "max_completion_tokens")
     answers = {"POST": {200: schema_of(openai.REPLY), (200, EVENT_STREAM): str}}
+
+
+class ResponsesView(ChatEndpoint):
+    """A chat, as OpenAI's newer clients send it.
+
+    `POST` what OpenAI's own `/v1/responses` takes, with the whole conversation in it: nothing is stored here or there, so
+    that `store`, `previous_response_id` and the like are refused with `unsupported_parameter`. Every way this can fail is
+    listed in [/errors](/errors).
+    """
+
+    face = "responses"
+    format: ClassVar[Protocol] = responses
+    envelope = OPENAI
+    where = {"POST": Where.CHAT}
+    limits = ("max_output_tokens",)
+    answers = {"POST": {200: schema_of(responses.REPLY), (200, EVENT_STREAM): str}}
+
+    def example(self) -> dict[str, Any]:
+        """See `ChatEndpoint.example`."""
+        example = super().example()
+        return {"model": example["model"], "input": "Hello!", "max_output_tokens": example["max_tokens"]}
+
+    def body_of(self, answer: Answer) -> dict[str, Any]:
+        """See `ChatEndpoint.body_of`. A response repeats what was asked for."""
+        return responses.write_reply(answer, self.wish)
 
 
 class MessagesView(ChatEndpoint):

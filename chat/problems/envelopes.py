@@ -81,6 +81,8 @@ class AnthropicEnvelope(Envelope):
 
 
 NATIVE, OPENAI, ANTHROPIC = Envelope(), OpenAIEnvelope(), AnthropicEnvelope()
+BY_NAME = {"chat": OPENAI, "responses": OPENAI, "embeddings": OPENAI, "messages": ANTHROPIC}
+"""The envelopes of the vendors' endpoints, by the first word of a path after /v1."""
 
 
 def envelope_of(request: HttpRequest) -> Envelope:
@@ -97,7 +99,7 @@ def envelope_of(request: HttpRequest) -> Envelope:
 def envelope_by_path(request: HttpRequest) -> Envelope | None:
     """None where the header decides, which a shared cache has to be told."""
     _, name = (*filter(None, request.path_info.split("/")), "", "")[:2]
-    return {"chat": OPENAI, "messages": ANTHROPIC}.get(name) if is_vendors(request.path_info) else NATIVE
+    return BY_NAME.get(name) if is_vendors(request.path_info) else NATIVE
 
 
 def told(description: Description) -> Told:

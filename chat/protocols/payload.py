@@ -91,7 +91,7 @@ def error_object(body: bytes) -> dict[str, Any] | None:
 
 def is_error(data: Mapping[str, Any]) -> bool:
     """Return whether a body or an event of a status of success tells an error, with or without an `error` envelope."""
-    if data.get("error") or data.get("type") == "error" or data.get("object") == "error":
+    if data.get("error") or data.get("type") in ("error", "response.failed") or data.get("object") == "error":
         return True
     bare = isinstance(data.get("message"), str) or isinstance(data.get("detail"), str | list)
     return bare and not {"choices", "content", "delta", "usage"} & data.keys()
