@@ -20,6 +20,15 @@ URL = re.compile(r"https?://[^/\s?#]+(/[^\s?#]*)?")
 API_KEY = re.compile(r"[\x21-\x7e]*")
 UPSTREAM = re.compile(r"\S{1,200}")
 RESERVED = {SIMULATOR, "all_providers"}
+OUR_NAMES = {
+    "stop_sequences": "stop",
+    "reasoning_effort": "effort",
+    "reasoning": "effort",
+    "response_format": "format",
+    "text": "format",
+    "tool_choice": "choice",
+}
+"""The vendors' names of the fields that all of them have, each in its own word."""
 
 
 class Reader:
@@ -113,8 +122,9 @@ class Reader:
         if said.provider not in providers:
             raise self.error(f"there is no [providers.{said.provider}]", *here, "routes")
         how = {name: value for name, value in entries[said.provider].items() if name in How.model_fields} | said.said()
-        if "limit_field" in how and providers[said.provider].protocol == "anthropic":
-            raise self.error("limit_field is for the protocol openai; Anthropic's has one limit", *here, "routes")
+        for name in ("limit_field", "api"):
+            if name in how and providers[said.provider].protocol == "anthropic":
+                raise self.error(f"{name} is for the protocol openai; Anthropic has but one", *here, "routes")
         default = how.get("temperature", model.said().get("temperature"))
         price = said.price
         return Route(
@@ -122,12 +132,14 @@ class Reader:
             Upstream(
                 said.model,
                 takes=taken(how),
-                drop=frozenset(how.get("drop", ())),
+                drop=frozenset(OUR_NAMES.get(name, name) for name in how.get("drop", ())),
                 temperature=None if isinstance(default, bool) or default is None else float(default),
                 effort=how.get("effort", ""),
                 limit_field=how.get("limit_field", ""),
                 max_output_tokens=how.get("max_output_tokens"),
                 pseudonyms=how.get("pseudonyms"),
+                allow_stored=how.get("allow_stored", False),
+                api="responses" if how.get("api") == "responses" else "",
                 price=Price(*(round(cost * 10**6) for cost in (price.input, price.output, price.cached)))
                 if price
                 else None,
@@ -174,4 +186,4 @@ def taken(how: Mapping[str, Any]) -> dict[str, bool]:
     """Return the fields of which an operator has said that the upstream model takes them, or does not."""
     said = dict.fromkeys(SAMPLING, how["sampling"]) if "sampling" in how else {}
     said |= {name: how[name] for name in SAMPLING if isinstance(how.get(name), bool)}
-    return said | dict.fromkeys(how.get("accepts", ()), True)
+    return said | {OUR_NAMES.get(name, name): True for name in how.get("accepts", ())}

@@ -9,8 +9,8 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-Optional = Literal["temperature", "top_p", "stop", "name"]
-"""The fields of a chat that a route may be unable to carry."""
+Names = list[Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]{0,99}$")]]
+"""Fields of a body, in the words of the client's API, and types of tools."""
 Seconds = Annotated[float, Field(ge=0.001, le=3600, description=" seconds")]
 Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
 Dollars = Annotated[float, Field(ge=0, le=10_000, description=" $ per million tokens")]
@@ -32,8 +32,10 @@ class How(Table):
     sampling: bool = False
     effort: Effort = "none"
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    drop: list[Optional] = []
-    accepts: list[Optional] = []
+    api: Literal["chat", "responses"] = "chat"
+    drop: Names = []
+    accepts: Names = []
+    allow_stored: bool = False
     pseudonyms: bool = False
 
 
@@ -116,6 +118,8 @@ def _complaint(kind: type[Table], name: str, value: Any) -> str:
     is_number = isinstance(value, int if int in kinds else (int, float)) and not isinstance(value, bool)
     if bounds and is_number:
         return f"{name} must be from {bounds['Ge'].ge} to {bounds['Le'].le}{field.description or ''}"
+    if isinstance(value, list):
+        return f"{name} must be a list of fields' names"
     return f"{name} has the wrong type ({type(value).__name__})"
 
 
