@@ -21,7 +21,7 @@ class Takes(typing.Protocol):
 
 def refused(request: ChatRequest, upstream: Upstream, protocol: Protocol) -> str:
     """Return the first field of `request` that `upstream` cannot take, or ""."""
-    asked = _asked(request, upstream)
+    asked = _asked(request, upstream) | {"max_tokens": request.max_tokens}
     verbatim = request.is_verbatim(protocol.NAME)
     for name, value in asked.items():
         if not _takes(name, asked, upstream, protocol.takes, verbatim) and value != ASKS_FOR_NOTHING.get(name):

@@ -108,8 +108,9 @@ class Protocol(Face, typing.Protocol):
         ...
 
     def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
-        """Return whether `upstream` takes the field `name` beside all that is `asked`, by this format's rules; with
-        `verbatim` the client speaks this format itself, so that the vendor will tell it of a field's inner faults."""
+        """Return whether `upstream` takes the field `name` (one of `ChatRequest.optional`, or `max_tokens`) beside all
+        that is `asked`, by this format's rules; with `verbatim` the client speaks this format itself, so that the
+        vendor will tell it of a field's inner faults."""
         ...
 
     def write_request(self, request: ChatRequest, upstream: Upstream, *, host: str, stream: bool) -> dict[str, Any]:

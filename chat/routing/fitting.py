@@ -29,10 +29,19 @@ def fit(request: ChatRequest, routes: Sequence[Route], max_tokens: int | None) -
         fields.append("temperature")
     routes = _with_refusals(routes, fields) if fields else routes
     objections = [_objection(request, route, max_tokens) for route in routes]
-    able = tuple(route for route, objection in zip(routes, objections, strict=True) if not objection)
+    able = [route for route, objection in zip(routes, objections, strict=True) if not objection]
     if not able:
         raise UnsupportedParameter(objections[0])
-    return able
+    return _own_first(able, request.raw.protocol) if request.raw else tuple(able)
+
+
+def _own_first(routes: Sequence[Route], protocol: str) -> tuple[Route, ...]:
+    """Return the routes in their order; but of those that lead to the same model, the one first that speaks the
+    client's own `protocol`, so that nothing is lost in translation."""
+    places: dict[str, int] = {}
+    for place, route in enumerate(routes):
+        places.setdefault(str(route), place)
+    return tuple(sorted(routes, key=lambda route: (places[str(route)], route.protocol != protocol)))
 
 
 def prompt_tokens(request: ChatRequest, routes: Sequence[Route], words: int) -> int:

@@ -31,11 +31,11 @@ def sent_home(request: ChatRequest, routes: Sequence[Route]) -> tuple[ChatReques
     signed = [part.signature for message in request.messages for part in message.parts if isinstance(part, Thinking)]
     if not signed or not request.raw:
         return request, tuple(routes)
-    maker = cache.get(_key(signed[-1]))
-    home = next((route for route in routes if str(route) == maker), None)
-    home = home or next((route for route in routes if route.protocol == request.raw.protocol), None)
-    if not home:
+    able = [route for route in routes if route.protocol == request.raw.protocol]
+    if not able:
         return request, tuple(routes)
+    maker = cache.get(_key(signed[-1]))
+    home = next((route for route in able if str(route) == maker), able[0])
     others = [route for route in routes if route is not home]
     return replace(request, thinker=str(home)), (home, *others)
 

@@ -85,6 +85,11 @@ class Route:
         """Return the wire format of this route: of OpenAI's two, an operator says which."""
         return self.upstream.api or self.provider.protocol
 
+    @property
+    def label(self) -> str:
+        """Return the name of the route for people, with the API that an operator has chosen."""
+        return f"{self} ({self.upstream.api})" if self.upstream.api else str(self)
+
     def __str__(self) -> str:
         return f"{self.provider.key}:{self.upstream.model}"
 

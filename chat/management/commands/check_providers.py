@@ -76,15 +76,15 @@ class Command(BaseCommand):
         if not models:
             missing = dict.fromkeys(entry.missing for entry in current.providers.values() if entry.missing)
             raise CommandError(f"There is no live route: {'; '.join(missing)}.")
-        routes = {str(route): route for model in models for route in model.routes}
+        routes = {route.label: route for model in models for route in model.routes}
         with ThreadPoolExecutor(len(routes)) as pool:
             rows = dict(zip(routes, pool.map(listed if list else asked, routes.values()), strict=True))
         self.stdout.write(table(rows.values()))
         for model in models:
-            self.stdout.write(f"{model.name}: {', then '.join(map(str, model.routes))}")
+            self.stdout.write(f"{model.name}: {', then '.join(route.label for route in model.routes)}")
         for name, reason in current.unavailable.items():
             self.stdout.write(f"{name}: not on offer, {reason}")
-        dead = [model.name for model in models if not any(rows[str(route)].works for route in model.routes)]
+        dead = [model.name for model in models if not any(rows[route.label].works for route in model.routes)]
         if dead:
             raise CommandError(f"No working route: {', '.join(dead)}.")
 
@@ -134,10 +134,10 @@ def table(rows: Iterable[Row]) -> str:
     """Return the rows in columns, with what is wrong and what to do below each that does not work."""
     lines = [("ROUTE", "STATE", "MS", "$/M IN", "OUT")]
     rows = list(rows)
-    lines += [(str(row.route), row.state, row.milliseconds, *priced(row.route)) for row in rows]
+    lines += [(row.route.label, row.state, row.milliseconds, *priced(row.route)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    told = [f"\n{row.route}\n  wrong: {row.wrong}\n  to do: {row.advice}" for row in rows if not row.works]
+    told = [f"\n{row.route.label}\n  wrong: {row.wrong}\n  to do: {row.advice}" for row in rows if not row.works]
     return "\n".join([*text, *told, ""])
 
 
