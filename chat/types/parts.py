@@ -226,7 +226,9 @@ class ChatStream(Protocol):
     """
 
     finish_reason: FinishReason | None
-    verbatim: bool
+
+    @property
+    def verbatim(self) -> bool: ...
 
     @property
     def stop_sequence(self) -> str:

@@ -116,7 +116,9 @@ class EventWriter:
             last += self._chunk({}, answer.finish_reason)
             return f"{last}{sse.write(usage) if self.include_usage else ''}data: [DONE]\n\n"
         chunks = [self._ended(chunk, answer) for chunk in self.closing if chunk.get("choices")]
-        told = next((chunk["usage"] for chunk in self.closing if isinstance(chunk.get("usage"), dict)), {})
+        told: dict[str, Any] = next(
+            (chunk["usage"] for chunk in self.closing if isinstance(chunk.get("usage"), dict)), {}
+        )
         usage["usage"] = told | counts(answer.charged)
         return "".join(map(sse.write, [*chunks, usage] if self.include_usage else chunks)) + "data: [DONE]\n\n"
 

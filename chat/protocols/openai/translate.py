@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chat.protocols.ids import fit
@@ -47,7 +47,7 @@ def _messages(message: Message, named: bool) -> Iterable[dict[str, Any]]:
         yield {"role": "user", "content": _content([*below, *rest])} | name
 
 
-def _assistant(parts: list[Part]) -> dict[str, Any]:
+def _assistant(parts: Sequence[Part]) -> dict[str, Any]:
     text = "".join(part.text for part in parts if isinstance(part, Text))
     refusal = "".join(part.text for part in parts if isinstance(part, Refusal))
     calls = [part for part in parts if isinstance(part, Call)]
@@ -66,7 +66,7 @@ def _assistant(parts: list[Part]) -> dict[str, Any]:
     return said
 
 
-def _content(parts: list[Part]) -> str | list[dict[str, Any]]:
+def _content(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
     if all(isinstance(part, Text) for part in parts):
         return "".join(part.text for part in parts if isinstance(part, Text))
     return [_part(part) for part in parts if not (isinstance(part, Text) and not part.text)]
