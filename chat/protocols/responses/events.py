@@ -48,9 +48,12 @@ class EventWriter:
         opening = "" if self.opened else self._open(None)
         told = write_error(error, self.request_id)["error"]
         message = f"{told['message']} (request_id {self.request_id})"  # of a stream, clients keep no headers
-        failure = {"code": told["code"], "message": message}
+        facts = {"message": message, "param": told["param"]}
+        # A response's own codes are few, and some clients know no others.
+        code = told["code"] if error.vendor else "rate_limit_exceeded" if told["type"] == "requests" else "server_error"
+        failure = facts | {"code": code, "type": told["code"]}
         failed = self.response | {"status": "failed", "error": failure, "output": self.output.done}
-        last = {"type": "error", **failure, "param": told["param"], "error": told | {"message": message}}
+        last = {"type": "error", "code": told["code"], **facts, "error": told | facts}
         return opening + self._written([{"type": "response.failed", "response": failed}, last])
 
     def _open(self, stored: Answer | None) -> str:

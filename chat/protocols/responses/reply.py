@@ -57,8 +57,7 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
 
 def read_event(data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
     """See `Protocol.read_event`."""
-    kind = data.get("type")
-    reader = READERS.get(kind) if isinstance(kind, str) else None
+    reader = READERS.get(part_of(data.get("type")))
     pieces = tuple(reader(data, heard)) if reader else ()
     heard.refused = heard.refused or any(isinstance(piece.part, Refusal) for piece in pieces)
     return pieces
@@ -83,7 +82,7 @@ def _whole(output: list[Any], heard: Heard) -> Iterator[Piece]:
 # --- items ------------------------------------------------------------------------------------------------------------
 def _added(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
     item = as_object(data.get("item"))
-    if item.get("type") in ARGUMENTS and part_of(item.get("name")):
+    if part_of(item.get("type")) in ARGUMENTS and part_of(item.get("name")):
         yield _begun(item, _index(data, item), heard)
 
 
@@ -94,7 +93,7 @@ def _done(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
 
 def _rest(item: dict[str, Any], index: Any, heard: Heard) -> Iterator[Piece]:
     """Yield the pieces of a whole item that had not come before it."""
-    kind = item.get("type")
+    kind = part_of(item.get("type"))
     if kind == "message":
         content = item.get("content")
         for number, part in enumerate(content if isinstance(content, list) else []):
@@ -110,15 +109,15 @@ def _rest(item: dict[str, Any], index: Any, heard: Heard) -> Iterator[Piece]:
         text, signature = thought_of(item) or ("", "")
         if (rest := _unheard(heard, key, part_of(text))) or signature:
             yield Piece(key, Thinking(rest, signature))
-    elif isinstance(kind, str) and kind not in ARGUMENTS and heard.request.is_verbatim(NAME):
+    elif kind and kind not in ARGUMENTS and heard.request.is_verbatim(NAME):
         heard.parts["opaque", index] = 0
         yield Piece(("opaque", index), Opaque(NAME, item))
 
 
 def _rest_of_content(part: dict[str, Any], place: tuple[Any, Any], heard: Heard) -> Iterator[Piece]:
     kinds: Mapping[str, tuple[str, Any]] = {"output_text": ("text", Text), "refusal": ("refusal", Refusal)}
-    if part.get("type") in kinds:
-        name, make = kinds[part["type"]]
+    if (kind := part_of(part.get("type"))) in kinds:
+        name, make = kinds[kind]
         if rest := _unheard(heard, (name, *place), part_of(part.get(name))):
             yield Piece((name, *place), make(rest))
 
@@ -147,7 +146,7 @@ def _fragment(name: str, make: Callable[[str], Part], *, within: str = "") -> Ca
 
     def read(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
         index, fragment = _index(data, {}), part_of(data.get("delta"))
-        key = (name, index, data.get(within) or 0) if within else (name, index)
+        key = (name, index, count(data.get(within)) or 0) if within else (name, index)
         if name != "call" or key in heard.parts:  # else it has no name yet, and comes whole when it is done
             heard.parts[key] = heard.parts.get(key, 0) + len(fragment)
             yield Piece(key, make(fragment))
