@@ -74,6 +74,15 @@ def as_text(value: Any) -> str:
     return text
 
 
+def cleaned(value: Any) -> Any:
+    """Return JSON whose strings are fit for UTF-8, JSON and PostgreSQL."""
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, dict):
+        return {as_text(name): cleaned(inner) for name, inner in value.items()}
+    return [cleaned(inner) for inner in value] if isinstance(value, list) else value
+
+
 def part_of(value: Any) -> str:
     """Return `value` if it is a string, else "": a part of a text, which may begin or end in half a character."""
     return value.replace("\x00", "") if isinstance(value, str) else ""

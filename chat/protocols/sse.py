@@ -16,6 +16,7 @@ MAX_EVENT = 1024 * 1024
 LINE_END = re.compile(rb"\r\n|\n|\r")
 LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 """Characters at which some readers of events, Python's `splitlines` among them, would end a line."""
+HALF = re.compile("[\ud800-\udfff]")
 COMMENT = ": keep-alive\n\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -80,4 +81,6 @@ class EventReader:
 def write(data: Any, name: str = "") -> str:
     """Return one event with JSON data."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
+    if not text.isascii() and HALF.search(text):  # of a provider's own event, whose next one has the other half
+        text = json.dumps(data, separators=(",", ":"))
     return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from chat.protocols import fields
 from chat.protocols.payload import UnusableReply
 from chat.protocols.protocol import Protocol
-from chat.providers.pieces import shown
 from chat.providers.reading import Reading
 from chat.providers.stream import HTTPStream, OnePieceStream
 from chat.providers.transport.endpoint import Endpoint
@@ -62,8 +60,7 @@ class Client:
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
         incoming, ends = self._ask(request, upstream, timeout)
-        reply = self._reading(request).whole(incoming.whole(ends - time.monotonic()))
-        return reply if reply.raw is not None else replace(reply, parts=shown(reply.parts))
+        return self._reading(request).whole(incoming.whole(ends - time.monotonic()))
 
     def stream(
         self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float

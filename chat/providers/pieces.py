@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from chat.protocols.payload import as_text, parse_object
-from chat.types import Call, Delta, Part, Piece, Refusal, Text, Thinking
+from chat.types import Call, ChatRequest, Delta, Part, Piece, Refusal, Reply, Text, Thinking
 
 
-def shown(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """Return the parts that a client of another protocol is told. Thoughts are not: their proof is the vendor's own,
-    and a client would send them back without."""
-    return tuple(part for part in parts if not isinstance(part, Thinking))
+def is_shown(part: Part, request: ChatRequest) -> bool:
+    """Return whether a client of another protocol is told of a part. Thoughts are not: their proof is the vendor's own,
+    and a client would send them back without. Calls are not where the client has no tools."""
+    return not isinstance(part, Thinking) and (bool(request.tools) or not isinstance(part, Call))
+
+
+def shown(reply: Reply, request: ChatRequest) -> Reply:
+    """Return the reply as a client of another protocol is told of it."""
+    parts = tuple(part for part in reply.parts if is_shown(part, request))
+    calls = any(isinstance(part, Call) for part in parts)
+    ended = "stop" if reply.finish_reason == "tool_calls" and not calls else reply.finish_reason
+    return replace(reply, parts=parts, finish_reason=ended)
 
 
 def says_something(delta: Delta) -> bool:
@@ -66,11 +75,13 @@ class Halves:
     def _whole(self, piece: Piece) -> Piece:
         text = _words(piece.part)
         kept = self._halves.pop(piece.of, None) if self._halves else None
+        if not kept and text.isascii() and "\x00" not in text:
+            return piece
         text = kept[1] + text if kept else text
         if text and "\ud800" <= text[-1] <= "\udbff":
             self._halves[piece.of] = piece, text[-1]
             text = text[:-1]
-        return piece if text.isascii() and not kept and "\x00" not in text else _with(piece, as_text(text))
+        return _with(piece, as_text(text))
 
 
 def _words(part: Part) -> str:

@@ -10,11 +10,14 @@ from typing import Any
 from chat.exceptions import ProviderError, ProviderRequestRejectedError
 from chat.observability.redaction import excerpt, for_the_client, mask_secrets
 from chat.protocols.errors import NO_ANSWER, Failure, ProviderSays, said
-from chat.protocols.payload import Response, UnusableReply, as_object, error_object, is_error, parse_object
+from chat.protocols.payload import Response, UnusableReply, as_object, cleaned, error_object, is_error, parse_object
 from chat.protocols.protocol import Protocol
 from chat.protocols.waits import retry_after
-from chat.providers.pieces import sound
+from chat.providers.pieces import shown, sound
 from chat.types import Call, ChatRequest, Reply, Usage, VendorError
+
+UNFIT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+"""Escapes in JSON of what UTF-8 or PostgreSQL may not be able to hold."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,17 @@ class Reading:
     def whole(self, response: Response) -> Reply:
         """Return the reply in a whole answer. Raises a `ProviderError`."""
         data = self.object(response)
+        if UNFIT.search(response.body):
+            data = cleaned(data)
         try:
             reply = self.protocol.read_reply(data, self.request)
         except UnusableReply as exc:
             raise self.unusable(response, exc) from None
+        if reply.raw is not None:
+            return reply
+        reply = shown(reply, self.request)
         calls = [part for part in reply.parts if isinstance(part, Call)] if reply.finish_reason == "tool_calls" else []
-        if reply.raw is None and not all(sound(call.arguments) for call in calls):
+        if not all(sound(call.arguments) for call in calls):
             raise self.unusable(response, UnusableReply("the arguments of a call are no JSON object", reply.usage))
         return reply
 

@@ -8,7 +8,7 @@ from collections import deque
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
 from chat.protocols.payload import Heard, Response, UnusableReply, finish_reason, is_error, parse_object
 from chat.protocols.sse import Event, EventReader
-from chat.providers.pieces import Calls, Halves, says_something, shown
+from chat.providers.pieces import Calls, Halves, is_shown, says_something
 from chat.providers.reading import Reading
 from chat.providers.transport.incoming import Incoming
 from chat.types import Delta, FinishReason, Piece, Reply, Tick, Usage
@@ -120,7 +120,7 @@ class HTTPStream:
         reply = self._reading.whole(self._response(bytes(self._page)))
         self.finish_reason, self._heard.usage = reply.finish_reason, reply.usage
         self._heard.stop_sequence = reply.stop_sequence
-        self._deltas.append(Delta(tuple(Piece(number, part) for number, part in enumerate(shown(reply.parts)))))
+        self._deltas.append(Delta(tuple(Piece(number, part) for number, part in enumerate(reply.parts))))
         self._incoming.finish()
 
     def _receive(self, seconds: float, idle: float) -> None:
@@ -172,10 +172,10 @@ class HTTPStream:
         except UnusableReply as reply:
             unusable = reply
         else:
+            if not self._relays:
+                pieces = tuple(piece for piece in pieces if is_shown(piece.part, self._reading.request))
             self._calls.hear(pieces)
-            if self._relays:
-                return Delta(pieces, data)
-            return Delta(tuple(piece for piece in pieces if shown((piece.part,))))
+            return Delta(pieces, data if self._relays else None)
         raise self._unusable(unusable.why, event.data)
 
     def _complete(self, *, may_omit_terminator: bool = False) -> None:
@@ -211,7 +211,7 @@ class OnePieceStream:
         self.usage = reply.usage
         self.stop_sequence = reply.stop_sequence
         self.verbatim = False
-        self._reply, self._parts = reply, deque(enumerate(shown(reply.parts)))
+        self._reply, self._parts = reply, deque(enumerate(reply.parts))
 
     def next(self, seconds: float) -> Delta | Tick | None:
         """See `ChatStream.next`."""
