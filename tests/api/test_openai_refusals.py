@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: what is refused, by which name, and what is accepted since it asks for nothing."""
+"""`POST /v1/chat/completions`: what goes on to a provider that speaks it, what no other can do, and what is wrong."""
 
 from __future__ import annotations
 
@@ -6,103 +6,105 @@ from typing import Any
 
 import pytest
 
-from chat.protocols.bodies import Only
-from chat.protocols.openai.body import OF_A_MESSAGE, ChatCompletion
+from chat.protocols.bodies import Asks
+from chat.protocols.openai.body import ChatCompletion
 from tests.support.asking import OPENAI, refused, sent
 
 pytestmark = pytest.mark.django_db
 
 
-# --- what is not to be had --------------------------------------------------------------------------------------------
-NOTHING = {
-    name: only.values
+# --- what not every route can do --------------------------------------------------------------------------------------
+ASKS = {
+    name: asks
     for name, field in ChatCompletion.model_fields.items()
-    for only in field.metadata
-    if isinstance(only, Only)
+    for asks in field.metadata
+    if isinstance(asks, Asks)
 }
-HARMLESS = [(name, value) for name, values in NOTHING.items() for value in (None, *values)]
+HARMLESS = [(name, value) for name, asks in ASKS.items() for value in (None, *asks.values)]
+HINTS = [(name, {"some": "thing"}) for name, asks in ASKS.items() if not asks.kind]
 LABELS = [
     (name, value) for name in ("user", "safety_identifier", "prompt_cache_key") for value in (None, "", "a" * 512)
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), [*HARMLESS, *LABELS], ids=repr)
-def test_what_asks_for_nothing_changes_nothing(rig, name, value):
+@pytest.mark.parametrize(("name", "value"), [*HARMLESS, *HINTS, *LABELS], ids=repr)
+def test_what_asks_for_nothing_stands_against_no_route(rig, name, value):
+    rig.configure("anthropic")
     assert sent(rig, OPENAI, **{name: value}) == sent(rig, OPENAI)
 
 
 TEXT = {"type": "text", "text": "x"}
-A_TOOL = {"type": "function", "function": {"name": "f"}}
+NEEDS = [(name, {"something": "else"}) for name, asks in ASKS.items() if asks.kind not in ("", "listed", "stored")]
 OTHERWISE = [
-    *[(name, {"something": "else"}) for name in NOTHING],
+    *NEEDS,
     ("n", 2),
-    ("n", True),
     ("logprobs", True),
     ("logprobs", 0),
     ("frequency_penalty", 0.1),
     ("presence_penalty", False),
     ("response_format", {"type": "json_object"}),
     ("seed", 0),
-    ("service_tier", "priority"),
-    ("store", True),
-    ("tools", [A_TOOL]),
-    ("tool_choice", "auto"),
     ("modalities", ["text", "audio"]),
-    ("reasoning_effort", "low"),
-    ("metadata", {"a": "b"}),
+    ("of_tomorrow", {"a": "b"}),
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), OTHERWISE, ids=repr)
-@pytest.mark.parametrize("stream", [False, True])
-def test_what_asks_for_more_is_refused_by_its_name(rig, name, value, stream):
-    error = refused(rig, OPENAI, "unsupported_parameter", stream=stream, **{name: value})
+def test_what_only_openai_knows_goes_to_those_who_speak_it(rig, name, value):
+    error = refused(rig.configure("anthropic"), OPENAI, "unsupported_parameter", **{name: value})
     assert error["param"] == name
     assert name in error["message"]
+    assert sent(rig.configure("openai"), OPENAI, **{name: value})[name] == value
 
 
-PICTURE = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
-MESSAGES = [
-    *[("messages[0]." + name, {"role": "user", "content": "x", name: ["something"]}) for name in OF_A_MESSAGE],
-    ("messages[0].role", {"role": "tool", "content": "x"}),
-    ("messages[0].role", {"role": "function", "content": "x"}),
-    ("messages[0].content[0].type", {"role": "user", "content": [PICTURE]}),
-    ("messages[0].content[1].type", {"role": "user", "content": [TEXT, {"type": "file"}]}),
+BY_LIST = [
+    *[(name, {"something": "else"}) for name, asks in ASKS.items() if asks.kind in ("listed", "stored")],
+    ("service_tier", "priority"),
+    ("store", True),
 ]
 
 
-@pytest.mark.parametrize(("param", "message"), MESSAGES)
-def test_so_is_what_a_message_asks_for(rig, param, message):
-    error = refused(rig, OPENAI, "unsupported_parameter", messages=[message])
+@pytest.mark.parametrize(("name", "value"), BY_LIST, ids=repr)
+@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+def test_what_costs_more_or_is_stored_goes_nowhere_by_itself(rig, protocol, name, value):
+    rig.configure(protocol)
+    for stream in (False, True):
+        assert refused(rig, OPENAI, "unsupported_parameter", stream=stream, **{name: value})["param"] == name
+
+
+PLACES: list[tuple[str, Any]] = [
+    ("messages[0].mood", {"role": "user", "content": "x", "mood": "good"}),
+    ("messages[0].role", {"role": "function", "name": "f", "content": "x"}),
+    ("messages[0].content[0].smell", {"role": "user", "content": [{"type": "smell"}]}),
+    ("messages[0].content[1].input_audio", {"role": "user", "content": [TEXT, {"type": "input_audio"}]}),
+    ("messages[0].content[0].a", {"role": "user", "content": [TEXT | {"a": 1}]}),
+]
+
+
+@pytest.mark.parametrize(("param", "message"), PLACES)
+def test_so_does_what_only_openai_knows_in_a_message(rig, param, message):
+    messages = [message, {"role": "user", "content": "x"}]
+    error = refused(rig.configure("anthropic"), OPENAI, "unsupported_parameter", messages=messages)
     assert (error["param"], set(error)) == (param, {"message", "type", "param", "code"})
+    assert sent(rig.configure("openai"), OPENAI, messages=messages)["messages"] == messages
 
 
-NOT_TO_BE_LEFT_OUT = [
-    ("messages[0].role 'tool' is not supported here; only system, developer, user and assistant are.", MESSAGES[-4][1]),
-    ("messages[0].content[0].type 'image_url' is not supported here; only text is.", MESSAGES[-2][1]),
-    ("messages[0].content[1].type 'file' is not supported here; only text is.", MESSAGES[-1][1]),
-]
-
-
-@pytest.mark.parametrize(("words", "message"), NOT_TO_BE_LEFT_OUT)
-def test_what_cannot_be_left_out_is_told_what_may_be_in_its_place(rig, log, words, message):
-    error = refused(rig, OPENAI, "unsupported_parameter", messages=[message])
-    assert error["message"].startswith(words)
-    assert "eave it out" not in error["message"]
-    assert log.events("unsupported_parameter")[0]["param"] == error["param"]
-
-
-def test_so_is_an_option_of_the_stream(rig):
-    options = {"include_obfuscation": True}
-    error = refused(rig, OPENAI, "unsupported_parameter", stream=True, stream_options=options)
-    assert error["param"] == "stream_options.include_obfuscation"
+def test_a_file_that_is_stored_under_our_key_may_be_another_users(rig):
+    file = {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-7"}}]}
+    error = refused(rig, OPENAI, "unsupported_parameter", messages=[file])
+    assert error["param"] == "messages[0].content[0].file.file_id"
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
-NO_STOPS: list[Any] = ["", [""], ["x"] * 5, [5], 5, {}]
+NO_STOPS: list[Any] = ["", [""], [5], 5, {}]
 WRONG = [
-    ("max_token", {"max_token": 7}),
-    ("system", {"system": "Be brief."}),
+    ("n", {"n": True}),
+    ("tools", {"tools": ["f"]}),
+    ("tools[0].function", {"tools": [{"type": "function"}]}),
+    ("tools[0].function.name", {"tools": [{"type": "function", "function": {"name": ""}}]}),
+    ("tool_choice", {"tool_choice": "perhaps"}),
+    ("response_format.json_schema", {"response_format": {"type": "json_schema"}}),
+    ("reasoning_effort", {"reasoning_effort": "much"}),
     ("model", {"model": None}),
     ("model", {"model": 5}),
     ("max_tokens", {"max_tokens": 7, "max_completion_tokens": 8}),
@@ -116,7 +118,6 @@ WRONG = [
     ("stream_options", {"stream_options": {"include_usage": True}, "stream": False}),
     *[("stream_options", {"stream_options": value, "stream": True}) for value in ([], [None], 5, "x", True)],
     ("stream_options.include_usage", {"stream_options": {"include_usage": 1}, "stream": True}),
-    ("stream_options.usage", {"stream_options": {"usage": True}, "stream": True}),
 ]
 
 
@@ -135,18 +136,22 @@ MALFORMED = [
     ("messages", [{"role": "system", "content": "x"}]),
     ("messages", [{"role": "user", "content": "x"}] * 2001),
     ("messages[0]", ["Hello!"]),
-    ("messages[0]", [{"role": "user", "content": "x", "mood": "good"}]),
     *[("messages[0].role", [{"role": role, "content": "x"}]) for role in ("robot", None, 5, ["user"])],
     *[("messages[0].content", [{"role": "user", "content": content}]) for content in NO_CONTENT],
     *[
-        ("messages[0].content[0]", [{"role": "user", "content": [part]}])
-        for part in ("x", {}, {"type": "text"}, {"type": "text", "text": 5}, {"type": ["text"]}, {"type": "smell"})
+        (f"messages[0].content[0]{place}", [{"role": "user", "content": [part]}])
+        for part, place in (
+            ("x", ""),
+            ({}, ""),
+            ({"type": ["text"]}, ""),
+            ({"type": "text"}, ".text"),
+            ({"type": "text", "text": 5}, ".text"),
+            ({"type": "image_url"}, ".image_url"),
+            ({"type": "image_url", "image_url": {"url": "data:,x"}}, ".image_url"),
+        )
     ],
     ("messages[0].content", [{"role": "user", "content": [{"type": "text", "text": " "}]}]),
-    (
-        "messages[1].content[1]",
-        [{"role": "user", "content": "x"}, {"role": "user", "content": [TEXT, TEXT | {"a": 1}]}],
-    ),
+    ("messages[0].tool_call_id", [{"role": "tool", "content": "x"}]),
 ]
 
 

@@ -43,6 +43,7 @@ def answer(protocol: str, text: Any = "hello", **changes: Any) -> dict[str, Any]
         "object": "chat.completion",
         "created": 1730000000,
         "model": "gpt-x",
+        "system_fingerprint": None,
         "choices": [choice],
         "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS, "total_tokens": 21},
     } | changes

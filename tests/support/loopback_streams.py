@@ -32,15 +32,16 @@ def openai_events(reply: dict[str, Any]) -> list[bytes]:
 
     def event(choices: list[Any], usage: Any = None) -> bytes:
         head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1730000000, "model": "gpt-x"}
+        head["system_fingerprint"] = None
         return b"data: " + json.dumps({**head, "choices": choices, "usage": usage}).encode() + b"\n\n"
 
     def delta(delta: dict[str, Any], reason: Any = None) -> bytes:
-        return event([{"index": 0, "delta": delta, "finish_reason": reason}])
+        return event([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}])
 
     events = []
     for choice in reply["choices"]:
         message = choice["message"]
-        events.append(delta({"role": "assistant", "content": ""}))
+        events.append(delta({"role": "assistant", "content": "", "refusal": None}))
         for name in ("content", "refusal"):
             events += [delta({name: piece}) for piece in pieces_of_text(message.get(name))]
         events += [delta({"tool_calls": [{"index": 0, **call}]}) for call in message.get("tool_calls", [])]

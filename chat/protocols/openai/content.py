@@ -35,6 +35,8 @@ NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 OF_A_MESSAGE = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "audio", "function_call")
 HARMLESS = ("annotations", "reasoning", "reasoning_content", "reasoning_details")
 """Fields of an answer that come back with it and change nothing."""
+OF_A_PART = ("type", "text", "refusal", "prompt_cache_breakpoint")
+"""The fields that a part may have beside the one that is called by its type; the last is about cost alone."""
 CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -111,6 +113,7 @@ def _content(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Pa
 def _part(part: Any, place: str, needs: list[Need]) -> Part:
     part = object_at(part, place)
     kind = part.get("type")
+    needs += [Need(UNKNOWN, f"{place}.{name}") for name in part if name not in OF_A_PART and name != kind]
     if kind == "text":
         return Text(text_at(part, "text", place))
     if kind == "refusal":

@@ -42,7 +42,7 @@ def _relayed(answer: Answer, raw: Mapping[str, Any]) -> dict[str, Any]:
     usage = raw.get("usage")
     charged = (usage if isinstance(usage, dict) else {}) | counts(answer.charged)
     head = {"id": f"chatcmpl-{answer.request_id}", "object": "chat.completion", "model": answer.model}
-    return {**raw, **head, "created": raw.get("created") or answer.created, "choices": choices, "usage": charged}
+    return {**raw, **head, "created": answer.created, "choices": choices, "usage": charged}
 
 
 def call_of(call: Call) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class EventWriter:
 
     def _relay(self, raw: Mapping[str, Any]) -> str:
         """Return a provider's own chunk. Those that end the answer wait until its bill is settled."""
-        chunk = {**raw, "id": self.head["id"], "model": self.head["model"]}
+        chunk = {**raw, **{name: self.head[name] for name in ("id", "created", "model")}}
         choices = raw.get("choices")
         if not choices or any(choice.get("finish_reason") for choice in choices if isinstance(choice, dict)):
             self.closing.append(chunk)
@@ -129,7 +129,8 @@ class EventWriter:
             else choice
             for choice in chunk["choices"]
         ]
-        return {name: value for name, value in chunk.items() if name != "usage"} | {"choices": choices}
+        untold = {name: value for name, value in chunk.items() if name != "usage"}
+        return untold | {"choices": choices} | ({"usage": None} if self.include_usage else {})
 
     def write_error(self, error: Told) -> str:
         """See `EventWriter.write_error`."""
