@@ -26,6 +26,7 @@ from chat.types import (
     Text,
     Thinking,
     Tool,
+    Upstream,
     Usage,
     Wish,
     joined,
@@ -201,7 +202,7 @@ def test_an_answer_that_failed_half_way_means_what_it_says(error, status, fact):
 
 
 # --- written and read again -------------------------------------------------------------------------------------------
-UPSTREAM = responses.request.Upstream("gpt-x")
+UPSTREAM = Upstream("gpt-x")
 WORDS = st.text(min_size=1, max_size=40).map(lambda words: words.replace("\x00", "-"))
 ID = st.from_regex(r"call_[A-Za-z0-9]{1,12}", fullmatch=True)
 ARGUMENTS = st.dictionaries(st.text(max_size=5), st.text(max_size=9) | st.integers(), max_size=3).map(json.dumps)

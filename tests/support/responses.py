@@ -100,7 +100,11 @@ def written(events: list[dict[str, Any]]) -> str:
 def _item(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
     kind = item["type"]
     about = {"item_id": item["id"], "output_index": index}
-    empty = {"message": {"content": []}, "function_call": {"arguments": ""}, "custom_tool_call": {"input": ""}}
+    empty: dict[str, dict[str, Any]] = {
+        "message": {"content": []},
+        "function_call": {"arguments": ""},
+        "custom_tool_call": {"input": ""},
+    }
     begun = {**item, **empty.get(kind, {}), **({"status": "in_progress"} if "status" in item else {})}
     if kind == "reasoning":
         begun |= {"summary": [], "encrypted_content": "gAAAA-incomplete"}
@@ -123,7 +127,7 @@ def _item(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
 
 def _content(part: dict[str, Any], about: dict[str, Any]) -> Iterator[dict[str, Any]]:
     name = "text" if part["type"] == "output_text" else "refusal"
-    more = {"logprobs": []} if name == "text" else {}
+    more: dict[str, Any] = {"logprobs": []} if name == "text" else {}
     yield {"type": "response.content_part.added", **about, "part": {**part, name: ""}}
     yield from _deltas("output_text" if name == "text" else "refusal", name, part[name], about | more)
     yield {"type": "response.content_part.done", **about, "part": part}
