@@ -38,8 +38,9 @@ def written(
             raise ClientLeft
         if isinstance(item, Tick) and time.monotonic() - heard_at < conf.CHAT_KEEP_ALIVE:
             continue
-        yield writer.write_event(item)
-        heard_at = time.monotonic()
+        if event := writer.write_event(item):
+            yield event
+            heard_at = time.monotonic()
     return end
 
 

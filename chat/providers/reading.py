@@ -88,7 +88,7 @@ class Reading:
 
     def _vendors_own(self, response: Response, failure: Failure) -> VendorError | None:
         """Return the error in the vendor's own words, by which agents recover; a redacted 400 or 413 alone."""
-        if failure.status not in (400, 413):
+        if failure.status not in (400, 413) or not failure.says.message.strip():
             return None
         says, error = failure.says, as_object((error_object(response.body) or {}).get("error"))
         return VendorError(

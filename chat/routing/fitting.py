@@ -16,6 +16,8 @@ from chat.types import ChatRequest, Route
 REMEMBERED = 86_400
 """Seconds for which a field that an upstream model refused is not sent to it again."""
 
+ON_RESPONSES = 'This model takes tools where it thinks only on Responses: write api = "responses" in its route.'
+
 log = structlog.get_logger(__name__)
 
 

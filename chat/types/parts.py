@@ -81,7 +81,14 @@ class Opaque(NamedTuple):
 
 Part = Text | Refusal | Image | Document | Call | Result | Thinking | Opaque
 KINDS: Mapping[str, Any] = {
-    kind._field_defaults["kind"]: kind for kind in (Text, Refusal, Image, Document, Call, Result, Thinking, Opaque)
+    "text": Text,
+    "refusal": Refusal,
+    "image": Image,
+    "document": Document,
+    "call": Call,
+    "result": Result,
+    "thinking": Thinking,
+    "opaque": Opaque,
 }
 
 

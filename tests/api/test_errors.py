@@ -251,9 +251,30 @@ def test_what_openais_form_has_no_field_for_is_in_the_words(rig, user):
 @pytest.mark.parametrize(("reason", "param"), [("context_length_exceeded", "messages"), ("invalid_value", None)])
 def test_a_prompt_that_a_provider_finds_too_long_is_the_messages_fault(rig, reason, param):
     body = {"error": {"message": "Something is wrong.", "type": "invalid_request_error", "param": None, "code": reason}}
-    rig.first.always = status(400, body=body)
+    rig.first.always = status(422, body=body)
     error = check(post(rig, OPENAI), "provider_rejected_request", OPENAI, "invalid_request_error")
     assert error["param"] == param
+
+
+def test_an_agent_hears_the_vendors_own_words_of_its_own_request(rig):
+    """Redacted: the vendor's message may name our account, or quote our key."""
+    told = {"message": "Bad tool for org-a1B2c3D4e5F6 and sk-first-7Hq2mZ9xWc4T.", "type": "invalid_request_error"}
+    told |= {"param": "tools[0].function.parameters", "code": "invalid_function_parameters"}
+    for code in (400, 413):
+        rig.first.always = status(code, body={"error": told})
+        response = post(rig, OPENAI)
+        words = {"message": "Bad tool for *** and ***."}
+        assert (response.status_code, response.json()) == (code, {"error": told | words})
+        assert response["X-Should-Retry"] == "false"
+    assert rig.tokens() == (0, 0)
+
+
+def test_nobody_else_hears_them(rig):
+    told = {"message": "Bad tool.", "type": "invalid_request_error", "param": "tools", "code": "invalid"}
+    rig.first.always = status(400, body={"error": told})
+    for response in (post(rig, ANTHROPIC), rig.chat()):
+        assert response.status_code == 400
+        assert "Bad tool" not in response.content.decode()
 
 
 def may_retry(response, should_retry):

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 import schemathesis
 from schemathesis.config import GenerationConfig, SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from chat.models import TokenBudget
 from genai_site.wsgi import application
@@ -46,4 +47,6 @@ def roomy(user):
 @pytest.mark.django_db(transaction=True)  # as on a server, whose requests close their connections
 @pytest.mark.usefixtures("roomy")
 def test_the_server_does_what_the_schema_says(case, token):
-    case.call_and_validate(headers={"Authorization": f"Token {token}"})
+    # A vendor's body may ask for what no route of the model can do, which no schema tells.
+    unless = [positive_data_acceptance] if case.operation.path.startswith("/v1/") else []
+    case.call_and_validate(headers={"Authorization": f"Token {token}"}, excluded_checks=unless)

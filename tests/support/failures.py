@@ -25,9 +25,8 @@ def lose_the_database(*args: Any) -> Any:
 REFUSED: list[tuple[str, Any, str | None]] = [
     ("model_not_found", lambda sdk: {"model": "nowhere"}, "model"),
     ("invalid_request", lambda sdk: {"extra_body": {"temperature": sdk.first_bad_temperature}}, "temperature"),
-    ("invalid_request", lambda sdk: {"extra_body": {"wrong": 1}}, "wrong"),
     ("invalid_message_format", lambda sdk: {"messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role"),
-    ("unsupported_parameter", lambda sdk: {"tools": [sdk.tool]}, "tools"),
+    ("unsupported_parameter", lambda sdk: {"extra_body": {"store": True}}, "store"),
 ]
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("request_too_large", {"DATA_UPLOAD_MAX_MEMORY_SIZE": 10}),
@@ -42,6 +41,6 @@ PROVIDERS = {
     "provider_timeout": "hang",
     "invalid_provider_response": "html",
     "provider_error": "bad_key",
-    "provider_rejected_request": status(400, body=REJECTED),
+    "provider_rejected_request": status(422, body=REJECTED),
 }
 OURS = {"internal_error": crash, "service_temporarily_unavailable": lose_the_database}
