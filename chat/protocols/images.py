@@ -70,3 +70,21 @@ def _patches(image: Image) -> int:
     most = {"low": MOST_PATCHES, "original": MORE_PATCHES * 4}.get(image.detail, MORE_PATCHES)
     size = size_of(image)
     return min(ceil(size[0] / PATCH) * ceil(size[1] / PATCH), most) if size else most
+
+
+CLAUDE_PATCH = 28
+CLAUDES = {False: (1_568, 1_568), True: (2_576, 4_784)}
+"""The longest edge to which an image is made smaller, and the most tokens of one; of newer models, both are larger."""
+
+
+def claude_tokens(part: Image | Document, *, larger: bool) -> int:
+    """Return the tokens that Anthropic's models count for an image or a document."""
+    if isinstance(part, Document):
+        return document_tokens(part)
+    edge, most = CLAUDES[larger]
+    size = size_of(part)
+    if not size:
+        return most
+    scale = min(1, edge / max(size))
+    width, height = (ceil(side * scale / CLAUDE_PATCH) for side in size)
+    return min(width * height, most)

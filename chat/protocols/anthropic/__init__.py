@@ -5,19 +5,18 @@ Source: platform.claude.com/docs/en/api/messages, /api/errors and /api/rate-limi
 
 from __future__ import annotations
 
+from chat.protocols.anthropic.abilities import NAME, prompt_tokens, takes
 from chat.protocols.anthropic.body import REPLY, request_schema
 from chat.protocols.anthropic.errors import read_error, write_error
+from chat.protocols.anthropic.events import EventWriter, write_reply
 from chat.protocols.anthropic.models import write_model, write_models
-from chat.protocols.anthropic.reply import FINISH_REASONS, EventWriter, read_event, read_reply, write_reply
+from chat.protocols.anthropic.reply import FINISH_REASONS, read_event, read_reply
 from chat.protocols.anthropic.request import (
     CARRIES,
-    NAME,
     headers,
-    prompt_tokens,
     read_request,
     request_headers,
     root,
-    takes,
     without_thoughts,
     write_request,
 )

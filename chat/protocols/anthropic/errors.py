@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from chat.exceptions import ProviderError
 from chat.protocols import errors
-from chat.protocols.errors import AGAINST_POLICY, CREDIT_SPENT, KEY_REFUSED, TOO_LARGE, TOO_LONG, UNKNOWN_MODEL
+from chat.protocols.errors import (
+    AGAINST_POLICY,
+    CREDIT_SPENT,
+    KEY_REFUSED,
+    NOT_ACCEPTED,
+    TOO_LARGE,
+    TOO_LONG,
+    UNKNOWN_MODEL,
+)
 from chat.protocols.payload import Response
 from chat.protocols.replies import type_of
 from chat.types import ChatRequest, Told
@@ -30,9 +40,19 @@ PHRASES = {
 """How the message of a 400 begins, where nothing else tells these cases from a bad request."""
 
 
+NAME = "anthropic"
+OUR_CODES: Mapping[tuple[str, Any], str] = {("unsupported_parameter", "thread"): "thread_unsupported_request"}
+"""Codes by which Anthropic's package does without what it has asked for; any other code ends its run of tools."""
+
+
 def read_error(response: Response, request: ChatRequest) -> errors.Failure | None:
     """See `Protocol.read_error`."""
-    return errors.read_error(response, request, WORDS, PHRASES)
+    failure = errors.read_error(response, request, WORDS, PHRASES)
+    asked = request.raw.body if request.raw and request.raw.protocol == NAME else {}
+    if failure and failure.verdict.param in asked and failure.verdict.error is ProviderError:
+        # The client itself has sent the field, and not models.toml.
+        return failure._replace(verdict=NOT_ACCEPTED)
+    return failure
 
 
 TYPES: dict[int | str, str] = {
@@ -52,10 +72,12 @@ TYPES: dict[int | str, str] = {
 
 
 def write_error(error: Told, request_id: str) -> dict[str, Any]:
-    """See `Face.write_error`. Our code and its facts are the `details`."""
-    details = {"error_code": error.code} | error.context
-    return {
-        "type": "error",
-        "error": {"type": type_of(error, TYPES), "message": error.message, "details": details},
-        "request_id": request_id,
-    }
+    """See `Face.write_error`. Our code and its facts are the `details`; an error of the vendor's own stays as it is."""
+    if (vendor := error.vendor) and vendor.protocol == NAME:
+        details = {"details": dict(vendor.details)} if vendor.details else {}
+        told = {"type": vendor.type, "message": vendor.message} | details
+    else:
+        code = OUR_CODES.get((error.code, error.context.get("param")), error.code)
+        details = {"error_code": code} | error.context
+        told = {"type": type_of(error, TYPES), "message": error.message, "details": details}
+    return {"type": "error", "error": told, "request_id": request_id}

@@ -1,161 +1,238 @@
-"""Anthropic's answers, whole and as events: read from a provider, written for a client."""
+"""Anthropic's answers, whole and as events, as a provider gives them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from chat.protocols import sse
-from chat.protocols.anthropic.body import Counts
-from chat.protocols.anthropic.errors import write_error
-from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
-from chat.protocols.replies import noted
+from chat.protocols.anthropic.content import REDACTED
+from chat.protocols.anthropic.translate import LONGEST_NAME
+from chat.protocols.ids import originals
+from chat.protocols.payload import (
+    Heard,
+    UnusableReply,
+    as_object,
+    as_text,
+    count,
+    finish_reason,
+    parse_object,
+    part_of,
+    usage_of,
+)
 from chat.types import (
-    Answer,
+    Call,
     ChatRequest,
-    Delta,
     FinishReason,
+    Opaque,
+    Part,
     Piece,
     Reply,
-    Start,
-    Tick,
-    Told,
+    Text,
+    Thinking,
     Usage,
-    Wish,
-    parts_of,
+    compact,
+    text_of,
 )
 
+NAME = "anthropic"
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
-    "tool_use": "stop",
     "pause_turn": "stop",
+    "compaction": "stop",
+    "tool_use": "tool_calls",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "refusal": "content_filter",
 }
+CACHED = ("cache_creation_input_tokens", "cache_read_input_tokens")
+BESIDE = ("compaction", "advisor_message")
+"""Types of the inner calls of an answer whose tokens the sums do not have."""
 
 
 def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
     """See `Protocol.read_reply`."""
-    usage, reason, blocks = _usage(data), data.get("stop_reason"), data.get("content")
+    usage, reason, blocks = usage_in(data), data.get("stop_reason"), data.get("content")
     if not isinstance(blocks, list):
         raise UnusableReply("no content", usage)
-    parts = [as_object(block) for block in blocks]
-    text = "".join(as_text(part.get("text")) for part in parts if part.get("type") == "text")
-    if not text.strip() and not (isinstance(reason, str) and reason):
+    parts = tuple(_sound(part) for part in _parts(blocks, request))
+    calls = any(isinstance(part, Call) for part in parts)
+    if not text_of(parts).strip() and not calls and not (isinstance(reason, str) and reason):
         raise UnusableReply("neither text nor an end", usage)
-    finish = finish_reason(reason, FINISH_REASONS, usage, request.max_tokens)
-    return Reply.of(text, finish, usage, as_text(data.get("stop_sequence")))
+    finish = finish_reason(reason, FINISH_REASONS, usage, request.max_tokens, calls=calls)
+    raw = data if request.is_verbatim(NAME) else None
+    return Reply(parts, finish, usage, as_text(data.get("stop_sequence")), raw)
 
 
+def _parts(blocks: Iterable[Any], request: ChatRequest) -> Iterator[Part]:
+    """Yield the parts of an answer. What only the vendor knows is for its own clients."""
+    names = _originals(request)
+    for block in map(as_object, blocks):
+        kind = block.get("type")
+        if kind == "text" and (text := part_of(block.get("text"))):
+            yield Text(text)
+        elif kind in ("thinking", "redacted_thinking"):
+            yield _thought(block)
+        elif kind == "tool_use":
+            yield _call(block, names, compact(as_object(block.get("input"))))
+        elif isinstance(kind, str) and kind != "text" and request.is_verbatim(NAME):
+            yield Opaque(NAME, block)
+
+
+def _thought(block: Mapping[str, Any]) -> Thinking:
+    if block.get("type") == "redacted_thinking":
+        return Thinking("", f"{REDACTED}{part_of(block.get('data'))}")
+    return Thinking(part_of(block.get("thinking")), part_of(block.get("signature")))
+
+
+def _call(block: Mapping[str, Any], names: Mapping[str, str], arguments: str) -> Call:
+    name = as_text(block.get("name"))
+    return Call(as_text(block.get("id")) or f"toolu_{uuid.uuid4().hex[:24]}", names.get(name, name), arguments)
+
+
+def _originals(request: ChatRequest) -> Mapping[str, str]:
+    """Return the names of the client's tools that had to be written in another way, by these."""
+    return {} if request.is_verbatim(NAME) else originals((tool.name for tool in request.tools), LONGEST_NAME)
+
+
+def _sound(part: Part) -> Part:
+    """Return a part of a whole answer with texts that are fit to be kept."""
+    if isinstance(part, Text):
+        return Text(as_text(part.text))
+    if isinstance(part, Thinking):
+        return Thinking(as_text(part.text), as_text(part.signature))
+    return part._replace(arguments=as_text(part.arguments)) if isinstance(part, Call) else part
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
 def read_event(data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
     """See `Protocol.read_event`."""
     kind = data.get("type")
-    heard.done = kind == "message_stop"
-    # `message_delta` repeats of the counts what has changed, each as a total.
-    told = as_object(data.get("message") if kind == "message_start" else data).get("usage")
-    heard.usage_report |= {name: value for name, value in as_object(told).items() if value is not None}
-    heard.counted = heard.counted or (kind == "message_delta" and "output_tokens" in as_object(told))
-    if heard.done and heard.reason and not heard.counted:
-        heard.usage_report["output_tokens"] = 0  # the first event holds a placeholder
-    heard.usage = _usage({"usage": heard.usage_report})
+    reader = READERS.get(kind) if isinstance(kind, str) else None
+    return tuple(reader(data, heard)) if reader else ()
+
+
+def _started(data: dict[str, Any], heard: Heard) -> Iterable[Piece]:
+    _count(as_object(data.get("message")).get("usage"), heard)
+    return ()
+
+
+def _block(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
+    """Begin a block. Its text is empty as a rule, and the input of a call is `{}`."""
+    block, index = as_object(data.get("content_block")), _index(data)
+    kind = block.get("type")
+    if kind == "text" and (text := part_of(block.get("text"))):
+        yield Piece(("text", index), Text(text))
+    elif kind in ("thinking", "redacted_thinking") and (thought := _thought(block)) != Thinking(""):
+        yield Piece(("thinking", index), thought)
+    elif kind == "tool_use":
+        heard.parts["call", index] = [], compact(as_object(block.get("input")))
+        yield Piece(("call", index), _call(block, _originals(heard.request), ""))
+    elif isinstance(kind, str) and kind not in ("text", "thinking") and heard.request.is_verbatim(NAME):
+        heard.parts["opaque", index] = [], block
+
+
+def _fragment(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
+    delta, index = as_object(data.get("delta")), _index(data)
+    kind = delta.get("type")
+    if kind == "text_delta" and (text := part_of(delta.get("text"))):
+        yield Piece(("text", index), Text(text))
+    elif kind == "thinking_delta" and (thought := part_of(delta.get("thinking"))):
+        yield Piece(("thinking", index), Thinking(thought))
+    elif kind == "signature_delta" and (signature := part_of(delta.get("signature"))):
+        yield Piece(("thinking", index), Thinking("", signature))
+    elif kind == "input_json_delta" and ("call", index) in heard.parts:
+        if arguments := part_of(delta.get("partial_json")):
+            heard.parts["call", index][0].append("")
+            yield Piece(("call", index), Call("", "", arguments))
+    elif ("opaque", index) in heard.parts:
+        heard.parts["opaque", index][0].append(delta)
+
+
+def _ended(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
+    """End a block. A call whose arguments did not come by then has those of its beginning."""
+    index = _index(data)
+    if call := heard.parts.pop(("call", index), None):
+        fragments, arguments = call
+        if not fragments:
+            yield Piece(("call", index), Call("", "", arguments))
+    if opaque := heard.parts.pop(("opaque", index), None):
+        yield Piece(("opaque", index), Opaque(NAME, _grown(*opaque)))
+
+
+def _grown(deltas: list[dict[str, Any]], block: dict[str, Any]) -> dict[str, Any]:
+    """Return a block that nobody here knows with all that came after its beginning."""
+    typed = "".join(part_of(delta.get("partial_json")) for delta in deltas)
+    found = parse_object(typed.encode("utf-8", "replace")) if typed else None
+    more = {name: value for delta in deltas for name, value in delta.items() if name not in ("type", "partial_json")}
+    return block | more | ({"input": found} if found is not None else {})
+
+
+def _told(data: dict[str, Any], heard: Heard) -> Iterable[Piece]:
+    """Read why the answer ended, and its counts: each is a total, and those that have not changed may be missing."""
+    _count(data.get("usage"), heard)
+    heard.counted = heard.counted or "output_tokens" in as_object(data.get("usage"))
     delta = as_object(data.get("delta"))
-    if kind == "message_delta" and isinstance(reason := delta.get("stop_reason"), str):
+    if isinstance(reason := delta.get("stop_reason"), str):
         heard.reason, heard.stop_sequence = reason, as_text(delta.get("stop_sequence"))
-    if kind == "content_block_start":  # its text is empty as a rule
-        delta = as_object(data.get("content_block"))
-    if kind == "message":  # a server that does not stream may answer the whole message as one event
-        return tuple(Piece(0, part) for part in parts_of(_read_message(data, heard)))
-    is_text = kind in ("content_block_start", "content_block_delta") and delta.get("type") in ("text", "text_delta")
-    return tuple(Piece(data.get("index", 0), part) for part in parts_of(part_of(delta.get("text")))) if is_text else ()
+    return ()
 
 
-def _read_message(data: dict[str, Any], heard: Heard) -> str:
+def _stopped(data: dict[str, Any], heard: Heard) -> Iterable[Piece]:
+    heard.done = True
+    if heard.reason and not heard.counted:
+        _count({"output_tokens": 0}, heard)  # the first event holds a placeholder
+    return ()
+
+
+def _whole(data: dict[str, Any], heard: Heard) -> Iterable[Piece]:
+    """Read a whole message, which a server that does not stream may answer as one event."""
     blocks, reason = data.get("content"), data.get("stop_reason")
-    parts = [as_object(block) for block in (blocks if isinstance(blocks, list) else [])]
     heard.stop_sequence = as_text(data.get("stop_sequence"))
-    heard.reason, heard.usage, heard.done = reason if isinstance(reason, str) else None, _usage(data), True
-    return "".join(part_of(part.get("text")) for part in parts if part.get("type") == "text")
+    heard.reason, heard.usage, heard.done = reason if isinstance(reason, str) else None, usage_in(data), True
+    parts = _parts(blocks if isinstance(blocks, list) else [], heard.request)
+    return (Piece(number, part) for number, part in enumerate(parts))
 
 
-def _usage(data: dict[str, Any]) -> Usage | None:
+READERS: Mapping[str, Callable[[dict[str, Any], Heard], Iterable[Piece]]] = {
+    "message_start": _started,
+    "content_block_start": _block,
+    "content_block_delta": _fragment,
+    "content_block_stop": _ended,
+    "message_delta": _told,
+    "message_stop": _stopped,
+    "message": _whole,
+}
+
+
+def _index(data: Mapping[str, Any]) -> int:
+    index = data.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _count(told: Any, heard: Heard) -> None:
+    heard.usage_report |= {name: value for name, value in as_object(told).items() if value is not None}
+    heard.usage = usage_in({"usage": heard.usage_report})
+
+
+# --- what it cost -----------------------------------------------------------------------------------------------------
+def usage_in(data: Mapping[str, Any]) -> Usage | None:
+    """Return the counts of an answer. Its `input_tokens` leave out what the prompt cache wrote or read."""
     usage = as_object(data.get("usage"))
-    # `input_tokens` leaves out what the prompt cache wrote or answered; older servers leave out the two, or send null.
-    cached = [usage.get(name) or 0 for name in ("cache_creation_input_tokens", "cache_read_input_tokens")]
-    counts = [count(value) for value in (usage.get("input_tokens"), *cached)]
-    prompt = None if None in counts else sum(value or 0 for value in counts)
-    return usage_of(count(prompt), count(usage.get("output_tokens")))
+    listed = usage.get("iterations")
+    beside = [item for item in (listed if isinstance(listed, list) else []) if as_object(item).get("type") in BESIDE]
+    counts = [_counts(item) for item in (usage, *beside)]
+    if any(None in found for found in counts):
+        return None
+    prompt, written, read, completion = (sum(found) for found in zip(*counts, strict=True))
+    thought = count(as_object(usage.get("output_tokens_details")).get("thinking_tokens")) or 0
+    return usage_of(
+        prompt + written + read, completion, cached_tokens=read, cache_write_tokens=written, reasoning_tokens=thought
+    )
 
 
-# --- for a client -----------------------------------------------------------------------------------------------------
-STOP_REASONS: Mapping[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
-PING = sse.write({"type": "ping"}, "ping")
-
-
-def write_reply(answer: Answer) -> dict[str, Any]:
-    """See `Face.write_reply`."""
-    content = [{"type": "text", "text": answer.text}] if answer.text else []
-    return _message(answer.request_id, answer.model, content, answer.charged) | _stopped(answer) | noted(answer)
-
-
-class EventWriter:
-    """See `EventWriter` of `Face`. The answer is whole where `message_stop` is its last event."""
-
-    def __init__(self, wish: Wish, request_id: str) -> None:
-        self.wish, self.request_id, self.opened = wish, request_id, False
-
-    def write_event(self, item: Start | Delta | Tick | Answer) -> str:
-        """See `EventWriter.write_event`."""
-        if isinstance(item, Delta):
-            if not item.text:
-                return ""
-            delta = _event("content_block_delta", index=0, delta={"type": "text_delta", "text": item.text})
-            return delta if self.opened else self._open() + delta
-        if isinstance(item, Tick):
-            return PING
-        if isinstance(item, Start):
-            stored = item.answer
-            usage = stored.charged if stored else item.usage
-            request_id = stored.request_id if stored else self.request_id
-            opening = _message(request_id, self.wish.model.name, [], usage) | noted(stored)
-            return _event("message_start", message=opening)
-        closing = _event("content_block_stop", index=0) if self.opened else ""
-        told = _event("message_delta", delta=_stopped(item), usage=_counts(item.charged))
-        return closing + told + _event("message_stop")
-
-    def write_error(self, error: Told) -> str:
-        """See `EventWriter.write_error`."""
-        return sse.write(write_error(error, self.request_id), "error")
-
-    def _open(self) -> str:
-        self.opened = True
-        return _event("content_block_start", index=0, content_block={"type": "text", "text": ""}) + PING
-
-
-def _event(kind: str, **data: Any) -> str:
-    return sse.write({"type": kind} | data, kind)
-
-
-def _stopped(answer: Answer) -> dict[str, str | None]:
-    """Return why the answer ended, in Anthropic's two fields."""
-    if answer.stop_sequence:
-        return {"stop_reason": "stop_sequence", "stop_sequence": answer.stop_sequence}
-    return {"stop_reason": STOP_REASONS[answer.finish_reason], "stop_sequence": None}
-
-
-def _message(request_id: str, model: str, content: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
-    return {
-        "id": f"msg_{request_id}",
-        "type": "message",
-        "role": "assistant",
-        "model": model,
-        "content": content,
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": _counts(usage),
-    }
-
-
-def _counts(usage: Usage) -> Counts:
-    return {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
+def _counts(usage: Mapping[str, Any]) -> list[Any]:
+    # Older servers leave the two out, or send null.
+    written, read = (count(usage.get(name) or 0) for name in CACHED)
+    return [count(usage.get("input_tokens")), written, read, count(usage.get("output_tokens"))]
