@@ -222,16 +222,13 @@ class ValidationError(GenAIException):
 class UnsupportedParameter(ValidationError):
     """The request asks for something that no route of its model, or no part of this service, can do.
 
-    `param` is its place in the client's spelling. Where that cannot be left out (a role), `kind` is what stood there,
-    and `only` what may. `model` is set where another model may do it.
+    `param` is its place in the client's spelling. `model` is set where another model may do it.
     """
 
-    def __init__(self, param: str, *, kind: str = "", only: str = "", model: str = "") -> None:
+    def __init__(self, param: str, *, model: str = "") -> None:
         whose = f" by any route of the model {model}" if model else ""
         super().__init__(f"The parameter {param} is not supported{whose}.")
         self.param = param
-        self.kind = kind
-        self.only = only
         self.model = model
 
 
@@ -273,9 +270,8 @@ class BodyTooLarge(ValidationError):
     """The body has more bytes than its path takes, or more JSON values than any: one of the limits is set."""
 
     def __init__(self, limit_bytes: int = 0, limit_values: int = 0) -> None:
-        super().__init__(
-            f"The body has more than {limit_bytes or limit_values} {'values' if limit_values else 'bytes'}."
-        )
+        what = "values" if limit_values else "bytes"
+        super().__init__(f"The body has more than {limit_bytes or limit_values} {what}.")
         self.limit_bytes = limit_bytes
         self.limit_values = limit_values
 

@@ -113,8 +113,6 @@ def json_words(exc: Any) -> str:
 def unsupported_words(exc: tree.UnsupportedParameter) -> str:
     """Return the message that names the parameter."""
     place, why = exc.param[:LONGEST_ECHO], "is not ignored, since the answer would not be what you asked for."
-    if exc.kind:
-        return f"{place} '{exc.kind}' is not supported here; only {exc.only}. It {why}"
     if exc.model:
         whose = f"None of the providers of {exc.model[:LONGEST_ECHO]} takes"
         return f"{whose} the parameter {place} with this value, and it {why} Leave it out, or ask another model."
