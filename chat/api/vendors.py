@@ -24,8 +24,8 @@ from chat.types import Answer
 class ChatCompletionsView(ChatEndpoint):
     """A chat, as OpenAI's clients send it.
 
-    `POST` what OpenAI's own `/v1/chat/completions` takes. What is not to be had here (tools, images, several answers …)
-    is refused with `unsupported_parameter`. Every way this can fail is listed in [/errors](/errors).
+    `POST` what OpenAI's own `/v1/chat/completions` takes. What no route of the model can do is refused with
+    `unsupported_parameter`. Every way this can fail is listed in [/errors](/errors).
     """
 
     face = "openai"
@@ -39,9 +39,9 @@ class ChatCompletionsView(ChatEndpoint):
 class ResponsesView(ChatEndpoint):
     """A chat, as OpenAI's newer clients send it.
 
-    `POST` what OpenAI's own `/v1/responses` takes, with the whole conversation in it: nothing is stored here or there, so
-    that `store`, `previous_response_id` and the like are refused with `unsupported_parameter`. Every way this can fail is
-    listed in [/errors](/errors).
+    `POST` what OpenAI's own `/v1/responses` takes, with the whole conversation in it: nothing is stored here or there,
+    so that `store`, `previous_response_id` and the like are refused with `unsupported_parameter`. Every way this can
+    fail is listed in [/errors](/errors).
     """
 
     face = "responses"
@@ -64,8 +64,8 @@ class ResponsesView(ChatEndpoint):
 class MessagesView(ChatEndpoint):
     """A chat, as Anthropic's clients send it.
 
-    `POST` what Anthropic's own `/v1/messages` takes. What is not to be had here (tools, images, thinking …) is refused
-    with `unsupported_parameter`. Every way this can fail is listed in [/errors](/errors).
+    `POST` what Anthropic's own `/v1/messages` takes. What no route of the model can do is refused with
+    `unsupported_parameter`. Every way this can fail is listed in [/errors](/errors).
     """
 
     face = "anthropic"

@@ -17,7 +17,7 @@ from chat.exceptions import (
 from chat.protocols import openai
 from chat.providers.client import Client
 from chat.providers.transport.pool import Transport
-from chat.types import ChatRequest, Message, Reply, Upstream, Usage
+from chat.types import ChatRequest, Message, Refusal, Reply, Upstream, Usage
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import answer, error
 
@@ -120,7 +120,7 @@ class TestRequest:
     ("fault", "reply"),
     [
         ("ok", Reply.of("hello", "stop", USAGE)),
-        ("refusal", Reply.of("I cannot help with that.", "content_filter", USAGE)),
+        ("refusal", Reply((Refusal("I cannot help with that."),), "content_filter", USAGE)),
         ("content_filter", Reply.of("", "content_filter", USAGE)),
         ("usage_missing", Reply.of("hello", "stop", None)),
         ("usage_nonsense", Reply.of("hello", "stop", None)),
@@ -144,7 +144,10 @@ def test_answers(provider, server, fault, reply):
             Reply.of("hello", "length", Usage(1, 50)),
         ),
         ({"message": {"content": [{"type": "text", "text": "a"}, 7, {"type": "text", "text": "b"}]}}, "ab"),
-        ({"message": {"content": [{"type": "refusal", "refusal": "No."}]}}, Reply.of("No.", "content_filter", USAGE)),
+        (
+            {"message": {"content": [{"type": "refusal", "refusal": "No."}]}},
+            Reply((Refusal("No."),), "content_filter", USAGE),
+        ),
         ({"error": None}, "hello"),
         ({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}, Reply.of("hello", "stop", None)),
         ({"usage": {"prompt_tokens": 9, "completion_tokens": 10_000_001}}, Reply.of("hello", "stop", None)),
