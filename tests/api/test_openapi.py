@@ -85,6 +85,7 @@ def test_every_endpoint_of_the_contract_is_there_and_no_other(schema):
         "POST /conversations",
         "POST /v1/chat/completions",
         "POST /v1/messages",
+        "POST /v1/responses",
     ]
     assert schema["openapi"] == "3.1.0"
 
@@ -147,7 +148,7 @@ NEVER = {"method_not_allowed", "permission_denied", "budget_exceeded"}
 """No operation answers with these: another method than its own, a right that none asks for, a budget that none has."""
 CHAT = TABLE.keys() - NEVER
 FOREIGN = TABLE.keys() - NEVER - {"not_found"}
-CHATS = ("POST /chat", "POST /v1/chat/completions", "POST /v1/messages")
+CHATS = ("POST /chat", "POST /v1/chat/completions", "POST /v1/messages", "POST /v1/responses")
 EXPECTED = {
     "GET /": COMMON,
     "GET /conversations": KEYED | {"not_found"},
@@ -165,6 +166,7 @@ EXPECTED = {
     "POST /chat": CHAT,
     "POST /v1/chat/completions": FOREIGN,
     "POST /v1/messages": FOREIGN,
+    "POST /v1/responses": FOREIGN,
 }
 
 

@@ -25,7 +25,7 @@ schema.config.checks.positive_data_acceptance.expected_statuses += ["422"]
 @schema.hook
 def map_body(context: Any, body: Any) -> Any:
     """To JSON Schema 5.0 is an integer; here it is none, for which there is no keyword."""
-    for name in ("max_tokens", "max_completion_tokens"):
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
         if isinstance(body, dict) and isinstance(body.get(name), float) and body[name].is_integer():
             body[name] = int(body[name])
     return body
@@ -43,6 +43,7 @@ def roomy(user):
 
 
 @schema.parametrize()
+@pytest.mark.timeout(240)  # hundreds of requests each, which a busy machine takes its time for
 @hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @pytest.mark.django_db(transaction=True)  # as on a server, whose requests close their connections
 @pytest.mark.usefixtures("roomy")

@@ -53,7 +53,7 @@ class Create(VendorBody):
     parallel_tool_calls: Flag | None = None
     text: TextConfig = TextConfig()
     reasoning: Reasoning = Reasoning()
-    background: Annotated[bool, Says("This must be true or false."), Field(description="Only false.")] = False
+    background: Annotated[Literal[False], Says("This must be false.")] = False
     user: Label = ""
     safety_identifier: Label = ""
     prompt_cache_key: Label = ""
