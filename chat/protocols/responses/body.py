@@ -53,7 +53,7 @@ class Create(VendorBody):
     parallel_tool_calls: Flag | None = None
     text: TextConfig = TextConfig()
     reasoning: Reasoning = Reasoning()
-    background: Annotated[Literal[False], Says("This must be false.")] = False
+    background: Annotated[Flag, WithJsonSchema({"enum": [False, None]})] = False
     user: Label = ""
     safety_identifier: Label = ""
     prompt_cache_key: Label = ""

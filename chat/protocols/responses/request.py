@@ -55,7 +55,7 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
     model = bodies.model_of(given, catalogue)
     needs: list[Need] = []
     messages = _messages(given, needs)
-    if given.get("background") not in (None, False):
+    if given.get("background") is True:
         raise UnsupportedParameter("background")  # an answer that is to be fetched later would have to be stored
     body = bodies.read(Create, given, model)
     needs += bodies.needs_of(Create, given)
