@@ -30,12 +30,12 @@ def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: 
     """See `Protocol.takes`. Source: Anthropic's API reference and its migration guides."""
     if name in SAMPLING:
         return _takes_sampling(name, asked, upstream, verbatim)
+    if name == "stop":
+        return all(text.strip() for text in asked["stop"])
     if verbatim:
         return True
     if name in ("name", "n"):
         return False  # models read names, so to leave one out would change the conversation
-    if name == "stop":
-        return all(text.strip() for text in asked["stop"])
     if name == "effort":
         return _takes_effort(asked["effort"], upstream)
     if name == "tools":

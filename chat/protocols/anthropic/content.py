@@ -8,7 +8,7 @@ from typing import Any
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import turns
 from chat.protocols.anthropic.body import ROLES
-from chat.protocols.anthropic.tools import tools_of
+from chat.protocols.anthropic.tools import tool_of
 from chat.protocols.bodies import LONGEST_ECHO
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
@@ -156,7 +156,7 @@ def _opaque(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
             if found.get("type") in ("file", "container_upload") and found.get("file_id"):
                 needs.append(Need(STORED, f"{where}.file_id"[:LONGEST_ECHO], "file_id"))
             if found.get("type") == "tool_definition" and isinstance(found.get("definition"), dict):
-                tools_of([found["definition"]], needs, f"{where}.definition")
+                tool_of(found["definition"], f"{where}.definition", needs)
             waiting += [(inner, f"{where}.{name}") for name, inner in found.items()]
     return part
 

@@ -46,6 +46,9 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
     "model_context_window_exceeded": "length",
     "refusal": "content_filter",
 }
+THOUGHTS = ("thinking", "redacted_thinking")
+READ = ("text", *THOUGHTS, "tool_use")
+"""The types of blocks that others know, too."""
 CACHED = ("cache_creation_input_tokens", "cache_read_input_tokens")
 BESIDE = ("compaction", "advisor_message")
 """Types of the inner calls of an answer whose tokens the sums do not have."""
@@ -72,11 +75,11 @@ def _parts(blocks: Iterable[Any], request: ChatRequest) -> Iterator[Part]:
         kind = block.get("type")
         if kind == "text" and (text := part_of(block.get("text"))):
             yield Text(text)
-        elif kind in ("thinking", "redacted_thinking"):
-            yield _thought(block)
+        elif kind in THOUGHTS and (thought := _thought(block)) != Thinking(""):
+            yield thought
         elif kind == "tool_use":
             yield _call(block, names, compact(as_object(block.get("input"))))
-        elif isinstance(kind, str) and kind != "text" and request.is_verbatim(NAME):
+        elif isinstance(kind, str) and kind not in READ and request.is_verbatim(NAME):
             yield Opaque(NAME, block)
 
 
@@ -124,12 +127,12 @@ def _block(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
     kind = block.get("type")
     if kind == "text" and (text := part_of(block.get("text"))):
         yield Piece(("text", index), Text(text))
-    elif kind in ("thinking", "redacted_thinking") and (thought := _thought(block)) != Thinking(""):
+    elif kind in THOUGHTS and (thought := _thought(block)) != Thinking(""):
         yield Piece(("thinking", index), thought)
     elif kind == "tool_use":
         heard.parts["call", index] = [], compact(as_object(block.get("input")))
         yield Piece(("call", index), _call(block, _originals(heard.request), ""))
-    elif isinstance(kind, str) and kind not in ("text", "thinking") and heard.request.is_verbatim(NAME):
+    elif isinstance(kind, str) and kind not in READ and heard.request.is_verbatim(NAME):
         heard.parts["opaque", index] = [], block
 
 

@@ -143,7 +143,7 @@ def _limit(request: ChatRequest, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"max_tokens": 0}
     limit, said = {"max_tokens": request.max_tokens}, as_object(body.get("thinking"))
     budget = said.get("budget_tokens")
-    if not isinstance(budget, int) or budget < request.max_tokens:
+    if not isinstance(budget, int) or not request.max_tokens <= budget < body["max_tokens"]:
         return limit
     if request.max_tokens <= LEAST_BUDGET:
         return limit | {"thinking": {"type": "disabled"}}

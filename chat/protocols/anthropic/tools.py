@@ -23,18 +23,20 @@ BUDGETS = ((4_096, "low"), (16_384, "medium"))
 LONGEST_LABEL = 64
 
 
-def tools_of(tools: list[dict[str, Any]], needs: list[Need], place: str = "tools") -> tuple[Tool, ...]:
+def tools_of(tools: list[dict[str, Any]], needs: list[Need]) -> tuple[Tool, ...]:
     """Return the functions among the tools; all others are needs. Raises `ValidationError`."""
-    found: list[Tool] = []
-    for number, tool in enumerate(tools):
-        where, kind = f"{place}[{number}]", tool.get("type")
-        if kind in (None, "custom"):
-            found.append(_function(tool, where, needs))
-        elif isinstance(kind, str) and CLIENTS.fullmatch(kind):
-            needs.append(Need("client_tool", f"{where}.type", kind))
-        else:
-            needs.append(Need(LISTED, f"{where}.type", str(kind)[:LONGEST_LABEL]))
-    return tuple(found)
+    read = (tool_of(tool, f"tools[{number}]", needs) for number, tool in enumerate(tools))
+    return tuple(tool for tool in read if tool)
+
+
+def tool_of(tool: Mapping[str, Any], place: str, needs: list[Need]) -> Tool | None:
+    """Return the function that a tool is, and else note what it needs. Raises `ValidationError`."""
+    kind = tool.get("type")
+    if kind in (None, "custom"):
+        return _function(tool, place, needs)
+    known = isinstance(kind, str) and CLIENTS.fullmatch(kind)
+    needs.append(Need("client_tool" if known else LISTED, f"{place}.type"[:LONGEST_ECHO], str(kind)[:LONGEST_LABEL]))
+    return None
 
 
 def _function(tool: Mapping[str, Any], place: str, needs: list[Need]) -> Tool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ def body_of(request: ChatRequest, sent: Mapping[str, Any]) -> dict[str, Any]:
         body["stop_sequences"] = list(sent["stop"])
     if "format" in sent:
         body["output_config"] = {"format": {"type": "json_schema", "schema": sent["format"].schema}}
-    return body | _tools(request, sent.get("tools", ()), sent.get("choice"))
+    return body | _tools(sent.get("tools", ()), sent.get("choice"))
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -51,14 +50,15 @@ class Ids:
     """Writes the ids of calls: in the API's characters, and each once, since some servers count anew in each turn."""
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
+        self._used: set[str] = set()
         self._written: dict[str, str] = {}
 
     def of_call(self, given: str) -> str:
         """Return the id of a call."""
         name = fit(given, LONGEST_ID)
-        self._seen[name] += 1
-        self._written[given] = name if self._seen[name] == 1 else f"{name}_{self._seen[name]}"
+        again = (f"{name}_{number}" for number in range(2, len(self._used) + 3))
+        self._written[given] = next(written for written in (name, *again) if written not in self._used)
+        self._used.add(self._written[given])
         return self._written[given]
 
     def of_result(self, given: str) -> str:
@@ -119,16 +119,13 @@ def _without_end(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------
-def _tools(request: ChatRequest, tools: Sequence[Tool], choice: Choice | None) -> dict[str, Any]:
-    """Return the tools and which may be called. A history of calls needs its tools, also where none may be called."""
+def _tools(tools: Sequence[Tool], choice: Choice | None) -> dict[str, Any]:
+    """Return the tools, and which of them may be called: the API has no word for some, so the others are left out."""
     allowed = choice.allowed if choice else ()
     written = [_tool(tool) for tool in tools if not allowed or tool.name in allowed]
-    if written:
-        return {"tools": written} | ({"tool_choice": _choice(choice)} if choice else {})
-    calls = (part.name for message in request.messages for part in message.parts if isinstance(part, Call))
-    if names := dict.fromkeys(calls):
-        return {"tools": [_tool(Tool(name)) for name in names], "tool_choice": {"type": "none"}}
-    return {}
+    if not written:
+        return {}
+    return {"tools": written} | ({"tool_choice": _choice(choice)} if choice else {})
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
