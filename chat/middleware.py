@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 import structlog
 from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
-from django.core.signals import got_request_exception
+from django.core.signals import got_request_exception, request_finished
 from django.dispatch import receiver
 from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
@@ -225,3 +225,9 @@ def remember(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> 
         guarded = getattr(request, "is_guarded", False)  # what fails further out has nobody else to tell of it
         request.reported = guarded and not is_admin(request)  # type: ignore[attr-defined]
         request.uncaught = sys.exc_info()[1]  # type: ignore[attr-defined]
+
+
+@receiver(request_finished)
+def forget(**kwargs: Any) -> None:
+    """Let go of the chat that the log was not to quote: a thread would hold it, however large, to its next request."""
+    keep_private(())

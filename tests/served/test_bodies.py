@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.support.production import manage, started
+from tests.support.rig import eventually
 from tests.support.servers import children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of another process")
@@ -50,3 +53,20 @@ def test_a_hostile_body_takes_a_small_multiple_of_its_size(shared: Any, name: st
     assert answer.status_code in (400, 413), answer.text
     assert memory(worker, "VmHWM") - before < 6 * SIZE
     assert children(shared.process.pid) == [worker]
+
+
+def test_what_large_chats_took_is_given_back(environment: Any) -> None:
+    environment |= {"CHAT_RATE_LIMIT": "1000/m", "TOKEN_BUDGET_DEFAULT": "100000000"}
+    body = {"model": "gpt-4", "messages": [{"role": "user", "content": "a" * 8 * MB}], "max_tokens": 20}
+    with started(environment) as (process, url):
+        headers = {"Authorization": f"Token {manage(environment, 'issue_key', 'ada', '--create').strip()}"}
+
+        def chat(number: int) -> int:
+            asked = body | {"stream": number % 2 == 0}
+            return requests.post(f"{url}/v1/chat/completions", json=asked, headers=headers, timeout=30).status_code
+
+        (worker,) = children(process.pid)
+        before = memory(worker, "RssAnon")
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(chat, range(16))) == {200}
+        eventually(lambda: memory(worker, "RssAnon") - before < 4 * 8 * MB)
