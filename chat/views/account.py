@@ -14,12 +14,10 @@ from rest_framework.views import APIView
 from chat.accounts import keys
 from chat.api import shapes
 from chat.billing import allowance
+from chat.completion.conversations import parse_uuid
 from chat.models import KeyDetail
 from chat.problems.table import Where
-from chat.serializers import (
-    KeySerializer,
-    parse_uuid,
-)
+from chat.serializers import KeySerializer
 from chat.views.conversations import Pagination
 
 
