@@ -30,4 +30,5 @@ class PlaygroundView(OpenView):
         return Response()
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
-        return {"models": [model for _, model in sorted(catalogue.current().models.items())]}
+        models = [model for _, model in sorted(catalogue.current().models.items())]
+        return {"models": models, "simulated": any(model.simulated for model in models)}
