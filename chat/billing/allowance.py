@@ -48,7 +48,7 @@ def usage_of(user: Any, days: int = 30) -> dict[str, Any]:
         "limit": budget.limit,
         "used": row.used,
         "reserved": row.reserved,
-        "remaining": max(0, budget.limit - row.used - row.reserved),
+        "remaining": max(0, budget.most_tokens - row.used - row.reserved),
         "period": budget.period,
         "resets_at": period_end(budget.period, start),
         "daily": list(use_by(user, "date", days=days)),
