@@ -1,4 +1,4 @@
-"""From an exception to a response: DRF's EXCEPTION_HANDLER, and JSON for errors that never reach DRF."""
+"""From an exception to a response: DRF's EXCEPTION_HANDLER, and the same for errors that never reach DRF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from chat.exceptions import CSRFFailed, GenAIException
 from chat.problems.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
-from chat.problems.negotiation import PROBLEM_JSON, wants_problem_json
+from chat.problems.negotiation import PROBLEM_JSON, problem_page, wants_page, wants_problem_json
 from chat.problems.table import Description, Problem, describe, level_of
 from chat.problems.words import LONGEST_ECHO
 
@@ -40,8 +40,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         got_request_exception.send(sender=exception_handler, request=request)
     response = drf_exception_handler(_translated(exc, description), context)
     assert response is not None
-    response.data = body(description, request)
-    if wants_problem_json(request) and getattr(context["request"].accepted_renderer, "format", "json") == "json":
+    as_details = wants_problem_json(request) and accepted(context["request"]) == "json"
+    response.data = body(description, request, as_details)
+    if as_details:
         response.content_type = PROBLEM_JSON
     for name, value in headers(description, request).items():
         response[name] = value
@@ -52,14 +53,20 @@ def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
     """Return the same response for code outside DRF: middleware, unknown paths, Django's own views."""
     description = describe(exc)
     report(exc, description.problem, request)
-    content_type = PROBLEM_JSON if wants_problem_json(request) else "application/json"
-    response = JsonResponse(
-        body(description, request),
-        status=description.status,
-        headers=headers(description, request),
-        content_type=content_type,
-        json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
-    )
+    status = description.status
+    response: HttpResponse
+    if wants_page(request):
+        response = HttpResponse(problem_page(body(description, request, False), status, request), status=status)
+    else:
+        as_details = wants_problem_json(request)
+        response = JsonResponse(
+            body(description, request, as_details),
+            status=status,
+            content_type=PROBLEM_JSON if as_details else "application/json",
+            json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
+        )
+    for name, value in headers(description, request).items():
+        response[name] = value
     response["Content-Length"] = str(len(response.content))
     patch_vary_headers(response, ["Accept"])
     response.is_problem = True  # type: ignore[attr-defined]
@@ -98,11 +105,16 @@ def _short(value: Any) -> Any:
     return value[:LONGEST_ECHO] if isinstance(value, str) else value
 
 
-def body(description: Description, request: HttpRequest) -> dict[str, Any]:
-    """Return the error's body: that of the API which the path belongs to, or RFC 9457's for a client that asks for
-    it."""
+def accepted(request: Any) -> str:
+    """Return the format of the answer; errors that come before it is chosen are JSON."""
+    return getattr(getattr(request, "accepted_renderer", None), "format", "json")
+
+
+def body(description: Description, request: HttpRequest, as_details: bool) -> dict[str, Any]:
+    """Return the error's body: that of the API which the path belongs to, or RFC 9457's, for a client that asks for
+    its details so."""
     request_id = getattr(request, "request_id", "")
-    if wants_problem_json(request):
+    if as_details:
         return problem_details(description, request_id, _type_uri(description.problem.code, request))
     return envelope_of(request).body(description, request_id)
 

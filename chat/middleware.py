@@ -1,4 +1,4 @@
-"""The outermost layers: an id for every request, its two log lines, and JSON for errors that nothing else caught."""
+"""The outermost layers: an id for every request, its two log lines, the answer to errors that nothing else caught."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 import structlog
 from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
-from django.core.signals import got_request_exception
+from django.core.signals import got_request_exception, request_finished
 from django.dispatch import receiver
 from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
@@ -27,7 +27,7 @@ from rest_framework.response import Response
 
 from chat.billing.budgets import release_connection
 from chat.conf import conf, largest_body
-from chat.exceptions import BodyTooLarge, SystemError
+from chat.exceptions import BodyTooLarge, SystemError, TooManyAttempts
 from chat.handlers import error_response, is_admin
 from chat.observability.client_address import client_ip
 from chat.observability.redaction import keep_private
@@ -141,7 +141,7 @@ class ErrorMiddleware:
 
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
         """Answer an exception that a view let out, a failure to render included."""
-        if is_admin(request):
+        if is_admin(request) and not isinstance(exc, TooManyAttempts):
             return None
         if find(exc).traceback:
             got_request_exception.send(sender=type(self), request=request)
@@ -167,14 +167,21 @@ PAGE = (
     "default-src 'none'; script-src 'self'{script}; style-src 'self'{style}; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+TEXT_ALONE = "; require-trusted-types-for 'script'; trusted-types 'none'"
+"""Our own pages never make markup of a string, and the browser holds them to it."""
 
 
 def policy_of(request: HttpRequest, response: HttpResponse) -> str:
-    """Return the Content-Security-Policy: a page may load its own files, and nothing inline may run. The admin does
-    without anything inline."""
+    """Return the Content-Security-Policy: a page may load its own files, and nothing inline may run. Only the pages of
+    REST framework and Swagger UI have something inline."""
     if not response.get("Content-Type", "").startswith("text/html"):
         return NO_PAGE
-    return PAGE.format(**({"style": "", "script": ""} if is_admin(request) else INLINE))
+    if is_admin(request):
+        return PAGE.format(style="", script="")
+    renderer = getattr(response, "accepted_renderer", None)
+    if getattr(renderer, "format", "") == "api" or getattr(request.resolver_match, "url_name", "") == "docs":
+        return PAGE.format(**INLINE)
+    return PAGE.format(style="", script="") + TEXT_ALONE
 
 
 def limit_writes(request: HttpRequest) -> None:
@@ -225,3 +232,9 @@ def remember(sender: Any, request: HttpRequest | None = None, **kwargs: Any) -> 
         guarded = getattr(request, "is_guarded", False)  # what fails further out has nobody else to tell of it
         request.reported = guarded and not is_admin(request)  # type: ignore[attr-defined]
         request.uncaught = sys.exc_info()[1]  # type: ignore[attr-defined]
+
+
+@receiver(request_finished)
+def forget(**kwargs: Any) -> None:
+    """Let go of the chat that the log was not to quote: a thread would hold it, however large, to its next request."""
+    keep_private(())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -19,6 +20,12 @@ from django.dispatch import receiver
 from knox.models import AuthToken
 
 from chat.conf.checks import is_rate
+from chat.types.money import dollars, nano_dollars
+
+MOST_DOLLARS = 10**9
+"""The most that a budget may be."""
+NO_LIMIT = 2**62
+"""In place of a limit that there is not: more than anybody can use, and half of what a column holds."""
 
 
 class Period(models.TextChoices):
@@ -29,6 +36,31 @@ class Period(models.TextChoices):
     MONTH = "month"
 
 
+class NanoDollarsField(models.PositiveBigIntegerField):
+    """Nano-dollars, which a form shows and reads as dollars."""
+
+    def formfield(self, *args: Any, **kwargs: Any) -> Any:
+        field: dict[str, Any] = {"form_class": DollarsField, "min_value": 0, "max_value": MOST_DOLLARS}
+        return models.Field.formfield(self, **(field | kwargs))
+
+
+class DollarsField(forms.DecimalField):
+    """Dollars in a form, of which the model has nano-dollars."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_digits=18, decimal_places=9, **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{dollars(value).normalize():f}" if isinstance(value, int) else value
+
+    def clean(self, value: Any) -> Any:
+        amount = super().clean(value)
+        return None if amount is None else nano_dollars(amount)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(dollars(initial) if isinstance(initial, int) else initial, data)
+
+
 def validate_rate(rate: str) -> None:
     """Refuse a rate that django-ratelimit would misread or fail on."""
     if not is_rate(rate):
@@ -36,10 +68,18 @@ def validate_rate(rate: str) -> None:
 
 
 class TokenBudget(models.Model):
-    """What a user may spend; the one row an operator edits. A user without a row has the default budget."""
+    """What a user may spend, in tokens or in money; the one row an operator edits. A user without a row has the default
+    budget."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="token_budget")
-    limit = models.PositiveBigIntegerField(help_text="Tokens a period, prompts and answers together.")
+    limit = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="Tokens a period, prompts and answers together. Empty where the budget is in money.",
+    )
+    cost_limit = NanoDollarsField(
+        null=True, blank=True, help_text="Dollars a period, by the price list. Empty where the budget is in tokens."
+    )
     period = models.CharField(max_length=5, choices=Period, default=Period.MONTH)
     rate_limit = models.CharField(
         max_length=20,
@@ -52,19 +92,45 @@ class TokenBudget(models.Model):
 
     class Meta:
         ordering = ["user_id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(limit__isnull=False, cost_limit__isnull=True)
+                | models.Q(limit__isnull=True, cost_limit__isnull=False),
+                name="in_tokens_or_in_money",
+                violation_error_message="A budget is in tokens or in money: give one of the two limits.",
+            )
+        ]
 
     def __str__(self) -> str:
-        return f"{self.limit} tokens a {self.period} for {self.user}"
+        return f"{self.terms} a {self.period} for {self.user}"
+
+    @property
+    def terms(self) -> str:
+        """Return the limit in words."""
+        return f"{self.limit} tokens" if self.cost_limit is None else f"${dollars(self.cost_limit).normalize():f}"
+
+    @property
+    def most_tokens(self) -> int:
+        """Return the limit in tokens, which is none where the budget is in money."""
+        return NO_LIMIT if self.limit is None else self.limit
+
+    @property
+    def most_cost(self) -> int:
+        """Return the limit in nano-dollars, which is none where the budget is in tokens."""
+        return NO_LIMIT if self.cost_limit is None else self.cost_limit
 
 
 class BudgetPeriod(models.Model):
-    """What a user used in one period. A new period is a new row, so nothing ever has to be reset. Counts are tokens."""
+    """What a user used in one period. A new period is a new row, so nothing ever has to be reset. Counts are tokens;
+    costs are nano-dollars, 0 for a chat without a known price. Both are kept whatever the budget is in."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="budget_periods", db_index=False)
     period = models.CharField(max_length=5, choices=Period)
     start = models.DateTimeField()
     used = models.BigIntegerField(default=0)
     reserved = models.BigIntegerField(default=0)
+    cost_used = models.BigIntegerField(default=0, db_default=0)
+    cost_reserved = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         ordering = ["-start"]
@@ -72,6 +138,9 @@ class BudgetPeriod(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["user", "period", "start"], name="one_row_a_period"),
             models.CheckConstraint(condition=models.Q(used__gte=0, reserved__gte=0), name="counts_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(cost_used__gte=0, cost_reserved__gte=0), name="costs_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -79,14 +148,24 @@ class BudgetPeriod(models.Model):
 
 
 class UsageRecord(models.Model):
-    """One chat's reservation and what became of it. Counts are tokens.
+    """One request for a chat: its reservation and what became of it, or its refusal. Counts are tokens, costs
+    nano-dollars.
 
     User, period and period start name the `BudgetPeriod` that admitted it (no foreign key: reserving would have to
-    read the row's id first). `request_id` is not unique, since a client may choose it.
+    read the row's id first). `request_id` is not unique, since a client may choose it. A record outlives its user: the
+    bill stays, without the person.
+
     `tokens_used` is what the user was charged; `uncharged_tokens` is what providers billed for answers that could not
     be used; `overrun` is how far the charge went beyond what was still reserved (all of it, where the reservation had
     been reclaimed); `estimated` says that a half of the usage, or all, is our own estimate: the provider did
-    not report it, or the text contradicts the report. A record outlives its user: the bill stays, without the person.
+    not report it, or the text contradicts the report. Of the prompt, `cached_tokens` were read from the provider's
+    cache and `cache_write_tokens` written to it; `reasoning_tokens` are a part of the completion. `cost` is null where
+    the upstream model has no known price, and until the chat is over.
+
+    `api_key` is the id of the key's details, null for a browser's session. `cached`: an earlier answer stood in for the
+    one that failed. `first_token_ms` is null but for streams. `attempts` are the calls to providers in
+    their order, each an object with what `Attempt` has, as far as it is not empty. `repeats` are the further refusals
+    of the same minute, which were counted only.
     """
 
     class State(models.TextChoices):
@@ -95,6 +174,7 @@ class UsageRecord(models.Model):
         TRUNCATED = "truncated"
         RELEASED = "released"
         RECLAIMED = "reclaimed"
+        REFUSED = "refused"
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="usage_records", db_index=False
@@ -102,21 +182,33 @@ class UsageRecord(models.Model):
     period = models.CharField(max_length=5, choices=Period)
     period_start = models.DateTimeField()
     request_id = models.CharField(max_length=128)
+    face = models.CharField(max_length=20, blank=True, default="", db_default="", help_text="The API it came by.")
+    api_key = models.UUIDField(null=True)
     model = models.CharField(max_length=100)
     provider = models.CharField(max_length=50, blank=True)
     upstream_model = models.CharField(max_length=200, blank=True, default="", db_default="")
     state = models.CharField(max_length=9, choices=State, default=State.RESERVED)
     error = models.CharField(max_length=60, blank=True, help_text="The exception that ended the chat, if one did.")
+    cached = models.BooleanField(default=False, db_default=False)
+    repeats = models.IntegerField(default=0, db_default=0)
     reserved = models.BigIntegerField()
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0, db_default=0)
+    cache_write_tokens = models.BigIntegerField(default=0, db_default=0)
+    reasoning_tokens = models.BigIntegerField(default=0, db_default=0)
     tokens_used = models.BigIntegerField(default=0)
     uncharged_tokens = models.BigIntegerField(default=0)
     overrun = models.BigIntegerField(default=0)
     estimated = models.BooleanField(default=False)
+    cost_reserved = models.BigIntegerField(default=0, db_default=0)
+    cost = models.BigIntegerField(null=True)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
+    duration_ms = models.IntegerField(null=True)
+    first_token_ms = models.IntegerField(null=True)
+    attempts = models.JSONField(null=True)
 
     class Meta:
         ordering = ["-id"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from rest_framework import serializers
 
-from chat.exceptions import ConversationNotFound
 from chat.models import Conversation, KeyDetail, Message
 from chat.protocols.bodies import object_of, refuse_unknown
 
@@ -68,21 +66,3 @@ class KeySerializer(serializers.ModelSerializer):
         model = KeyDetail
         fields = ["id", "name", "created_at", "expires_at", "last_used_at"]
         read_only_fields = fields
-
-
-def own_conversation(user: Any, conversation_id: str) -> Conversation:
-    """Return the user's own conversation. Raises `ConversationNotFound`."""
-    key = parse_uuid(conversation_id)
-    conversation = Conversation.objects.filter(pk=key, user=user).first() if key else None
-    if conversation is None:
-        raise ConversationNotFound("The user has no conversation with this id.")
-    return conversation
-
-
-def parse_uuid(text: str) -> uuid.UUID | None:
-    """Return the UUID in its canonical form, else None."""
-    try:
-        parsed = uuid.UUID(text)
-    except ValueError:
-        return None
-    return parsed if str(parsed) == text.lower() else None

@@ -6,14 +6,18 @@ from django.urls import re_path
 
 from chat.api.chat import ChatView
 from chat.api.vendors import ChatCompletionsView, MessagesView, ResponsesView, VendorModelsView, VendorModelView
-from chat.views import account, browse, docs, health
+from chat.dashboard.errors import ErrorsView, ErrorView
+from chat.dashboard.playground import PlaygroundView
+from chat.dashboard.root import RootView
+from chat.dashboard.usage import UsageView
+from chat.views import account, docs, health, models
 from chat.views.conversations import ConversationsView, ConversationView
 
 urlpatterns = [
-    re_path(r"^$", browse.RootView.as_view(), name="root"),
+    re_path(r"^$", RootView.as_view(), name="root"),
     re_path(r"^chat/?$", ChatView.as_view(), name="chat"),
-    re_path(r"^models/?$", browse.ModelsView.as_view(), name="models"),
-    re_path(r"^models/(?P<name>(?s:.+?))/?$", browse.ModelView.as_view(), name="model"),
+    re_path(r"^models/?$", models.ModelsView.as_view(), name="models"),
+    re_path(r"^models/(?P<name>(?s:.+?))/?$", models.ModelView.as_view(), name="model"),
     re_path(r"^v1/chat/completions/?$", ChatCompletionsView.as_view(), name="openai-chat"),
     re_path(r"^v1/responses/?$", ResponsesView.as_view(), name="openai-responses"),
     re_path(r"^v1/messages/?$", MessagesView.as_view(), name="anthropic-messages"),
@@ -21,13 +25,14 @@ urlpatterns = [
     re_path(r"^v1/models/(?P<name>(?s:.+?))/?$", VendorModelView.as_view(), name="vendor-model"),
     re_path(r"^conversations/?$", ConversationsView.as_view(), name="conversations"),
     re_path(r"^conversations/(?P<conversation_id>[^/]+)/?$", ConversationView.as_view(), name="conversation"),
-    re_path(r"^usage/?$", account.UsageView.as_view(), name="usage"),
+    re_path(r"^usage/?$", UsageView.as_view(), name="usage"),
     re_path(r"^keys/?$", account.KeysView.as_view(), name="keys"),
     re_path(r"^keys/(?P<key_id>[^/]+)/?$", account.KeyView.as_view(), name="key"),
-    re_path(r"^errors/?$", docs.ErrorsView.as_view(), name="errors"),
-    re_path(r"^errors/(?P<code>[^/]+)/?$", docs.ErrorView.as_view(), name="error"),
+    re_path(r"^errors/?$", ErrorsView.as_view(), name="errors"),
+    re_path(r"^errors/(?P<code>[^/]+)/?$", ErrorView.as_view(), name="error"),
     re_path(r"^health/?$", health.HealthView.as_view(), name="health"),
     re_path(r"^health/ready/?$", health.ReadyView.as_view(), name="ready"),
     re_path(r"^schema/?$", docs.SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", docs.DocsView.as_view(), name="docs"),
+    re_path(r"^playground/?$", PlaygroundView.as_view(), name="playground"),
 ]

@@ -5,6 +5,7 @@ health checks and the admin find one free. On SIGTERM the chats in flight are fi
 longer are ended.
 """
 
+import ctypes
 import gc
 import logging
 import os
@@ -51,6 +52,9 @@ chat, so it is only a long computation that holds the others up for longer."""
 GARBAGE_AFTER = 10_000
 """New containers after which Python looks for garbage among the youngest. A chat leaves none, so its own 700 would go
 through a thousand chats in flight all the time, in vain."""
+MMAP_THRESHOLD, LARGE = -3, 1 << 20
+"""glibc's number for its limit above which a block of memory is mapped alone, and goes back to the system with its
+end; and the bytes of ours. Its own rises to 32 MB, and a worker would keep what the largest bodies took, ten times."""
 NEXT_REQUEST = 5
 """Milliseconds for which a connection keeps its thread after an answer. A busy balancer's next request comes within
 them; longer ones would be waited for in vain, and keep a processor from its rest."""
@@ -215,6 +219,8 @@ def post_fork(server: Any, worker: Any) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.set_threshold(GARBAGE_AFTER, 10, 10)
+    with suppress(OSError, AttributeError):  # not every system's C library has it
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE)
     if worker.processor is not None:
         with suppress(OSError):  # a sandbox may forbid it; then it only costs more
             os.sched_setaffinity(0, {worker.processor})

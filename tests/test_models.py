@@ -19,7 +19,11 @@ pytestmark = pytest.mark.django_db
         ({"limit": 2**63 - 1, "rate_limit": "100/5m"}, None),
         ({"limit": -1}, "limit"),
         ({"limit": 2**63}, "limit"),
-        ({"limit": None}, "limit"),
+        ({"limit": None}, "__all__"),
+        ({"limit": None, "cost_limit": 0}, None),
+        ({"limit": None, "cost_limit": 10**18}, None),
+        ({"limit": None, "cost_limit": -1}, "cost_limit"),
+        ({"limit": 1, "cost_limit": 1}, "__all__"),
         ({"period": "week"}, "period"),
         ({"rate_limit": "10/minute"}, "rate_limit"),
         ({"rate_limit": "10"}, "rate_limit"),
@@ -36,7 +40,7 @@ def test_a_budget_takes_only_what_makes_sense(user, values, complaint):
         assert list(caught.value.message_dict) == [complaint]
 
 
-@pytest.mark.parametrize("counts", [{"used": -1}, {"reserved": -1}])
+@pytest.mark.parametrize("counts", [{"used": -1}, {"reserved": -1}, {"cost_used": -1}, {"cost_reserved": -1}])
 def test_no_count_is_ever_negative(user, counts):
     with pytest.raises(IntegrityError):
         BudgetPeriod.objects.create(user=user, period="day", start=timezone.now(), **counts)

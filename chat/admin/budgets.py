@@ -45,8 +45,8 @@ TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
 class TokenBudgetAdmin(LargeTableAdmin):
     """What each user may spend, with what the current period has used of it."""
 
-    list_display = ["user", "limit", "period", "rate_limit", "used", "reserved", "remaining", "share"]
-    list_editable = ["limit", "period", "rate_limit"]
+    list_display = ["user", "limit", "cost_limit", "period", "rate_limit", "used", "reserved", "remaining", "share"]
+    list_editable = ["limit", "cost_limit", "period", "rate_limit"]
     list_filter = ["period"]
     search_fields = ["user__username"]
     autocomplete_fields = ["user"]

@@ -21,13 +21,13 @@ from chat.api.admission import admitted
 from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import ClientLeft, error_in_band, written
 from chat.billing import budgets
+from chat.completion import conversations
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
 from chat.exceptions import GenAIException, InvalidJSON
 from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.protocols.protocol import EventWriter, Face
 from chat.routing import catalogue
-from chat.serializers import own_conversation
 from chat.throttling import ChatRateThrottle
 from chat.types import Answer, Start
 
@@ -148,7 +148,7 @@ class ChatEndpoint(APIView):
         the stored answer that is to be given again."""
         self.wish = wish = self.format.read_request(request.data, catalogue.current(), request.headers)
         asked_for = wish.conversation_id
-        conversation = None if asked_for is None else own_conversation(request.user, asked_for)
+        conversation = None if asked_for is None else conversations.owned(request.user, asked_for)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
         stream = wish.stream and request.accepted_renderer.format != "api"
         chat = Chat(

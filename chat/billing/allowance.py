@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -44,20 +44,22 @@ def usage_of(user: Any, days: int = 30) -> dict[str, Any]:
     budget, now = allowance(user), timezone.now()
     start = period_start(budget.period, now)
     row = BudgetPeriod.objects.filter(user_id=user.pk, period=budget.period, start=start).first() or BudgetPeriod()
-    since = period_start("day", now) - timedelta(days=days - 1)
-    daily = (
-        UsageRecord.objects.filter(user_id=user.pk, created_at__gte=since, state__in=CHARGED)
-        .annotate(date=TruncDate("created_at"))
-        .values("date")
-        .annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"))
-        .order_by("date")
-    )
     return {
         "limit": budget.limit,
         "used": row.used,
         "reserved": row.reserved,
-        "remaining": max(0, budget.limit - row.used - row.reserved),
+        "remaining": max(0, budget.most_tokens - row.used - row.reserved),
         "period": budget.period,
         "resets_at": period_end(budget.period, start),
-        "daily": list(daily),
+        "daily": list(use_by(user, "date", days=days)),
     }
+
+
+def use_by(user: Any, *names: str, days: int) -> QuerySet[Any, Any]:
+    """Return the user's charged chats and their tokens of the last `days` days, today's included, by `date`, `model` or
+    both."""
+    since = period_start("day", timezone.now()) - timedelta(days=days - 1)
+    charged = UsageRecord.objects.filter(user_id=user.pk, created_at__gte=since, state__in=CHARGED)
+    by: QuerySet[Any, Any] = charged.annotate(date=TruncDate("created_at")).values(*names).order_by(*names)
+    summed: QuerySet[Any, Any] = by.annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"))
+    return summed

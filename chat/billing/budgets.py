@@ -55,18 +55,18 @@ def reserve(
     facts = {"request_id": request_id, "model": model, "created_at": now, "expires_at": expires_at}
     smallest = prompt_tokens + (max_tokens or min(default_tokens, SMALLEST_ANSWER))
     try:
-        taken = _take(asked, budget.limit, facts)
+        taken = _take(asked, budget.most_tokens, facts)
         if not taken:
-            taken, row = _take_what_is_left(asked, smallest, budget.limit, facts)
+            taken, row = _take_what_is_left(asked, smallest, budget.most_tokens, facts)
     except (IntegrityError, BudgetPeriod.DoesNotExist) as exc:
         raise DatabaseUnavailableError(f"Perhaps the user or the period was deleted at this moment: {exc}") from exc
     if taken:
         return taken
-    can_ever_fit = smallest <= budget.limit
+    can_ever_fit = smallest <= budget.most_tokens
     raise TokenBudgetExceededError(
         user.pk,
         row.used,
-        budget.limit,
+        budget.most_tokens,
         smallest,
         tokens_reserved=row.reserved,
         prompt_tokens=prompt_tokens,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -10,11 +12,29 @@ from django.db import IntegrityError, transaction
 from chat import models
 from chat.completion import reply_cache
 from chat.conf import conf
-from chat.exceptions import ValidationError
+from chat.exceptions import ConversationNotFound, ValidationError
 from chat.models import Conversation
 from chat.types import Answer, Message
 
 log = structlog.get_logger(__name__)
+
+
+def owned(user: Any, conversation_id: str) -> Conversation:
+    """Return the user's own conversation. Raises `ConversationNotFound`."""
+    key = parse_uuid(conversation_id)
+    conversation = Conversation.objects.filter(pk=key, user=user).first() if key else None
+    if conversation is None:
+        raise ConversationNotFound("The user has no conversation with this id.")
+    return conversation
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    """Return the UUID in its canonical form, else None."""
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return None
+    return parsed if str(parsed) == text.lower() else None
 
 
 def history(conversation: Conversation | None, new: int) -> list[Message]:

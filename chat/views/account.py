@@ -1,4 +1,4 @@
-"""A user's own keys, and their own use."""
+"""A user's own keys."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.accounts import keys
-from chat.api import shapes
-from chat.billing import allowance
+from chat.completion.conversations import parse_uuid
 from chat.models import KeyDetail
 from chat.problems.table import Where
-from chat.serializers import (
-    KeySerializer,
-    parse_uuid,
-)
+from chat.serializers import KeySerializer
 from chat.views.conversations import Pagination
 
 
@@ -52,12 +48,3 @@ class KeyView(APIView):
 
 def own_keys(user: Any) -> QuerySet[KeyDetail]:
     return KeyDetail.objects.filter(key__user=user).select_related("key__user")
-
-
-class UsageView(APIView):
-    """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
-
-    answers = {"GET": {200: shapes.Usage}}
-
-    def get(self, request: Request) -> Response:
-        return Response(allowance.usage_of(request.user))

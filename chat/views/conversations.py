@@ -18,7 +18,6 @@ from chat.serializers import (
     ConversationDetailSerializer,
     ConversationSerializer,
     MessageSerializer,
-    own_conversation,
 )
 from chat.throttling import ConversationRateThrottle
 
@@ -99,4 +98,4 @@ class ConversationView(generics.RetrieveDestroyAPIView):
         conversations.delete(instance)
 
     def get_object(self) -> Conversation:
-        return own_conversation(self.request.user, self.kwargs["conversation_id"])
+        return conversations.owned(self.request.user, self.kwargs["conversation_id"])

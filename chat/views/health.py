@@ -12,10 +12,10 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from chat.api import shapes
+from chat.api.open import OpenView
 from chat.billing.outbox import write_pending
 from chat.models import TokenBudget
 from chat.routing.states import can_serve, provider_states
-from chat.views.browse import OpenView
 
 log = structlog.get_logger(__name__)
 

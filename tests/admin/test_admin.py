@@ -131,7 +131,7 @@ def test_a_changed_budget_is_logged_with_what_it_was(admin_client, user, log):
     ("change", "complaint"),
     [
         ({"limit": "-1"}, "greater than or equal to 0"),
-        ({"limit": ""}, "required"),
+        ({"limit": ""}, "give one of the two limits"),
         ({"limit": "9223372036854775808"}, "less than or equal to"),
         ({"rate_limit": "10 a minute"}, "Write a rate as 10/m, 100/h or 5/10s."),
         ({"rate_limit": "0/m"}, "Write a rate as 10/m, 100/h or 5/10s."),

@@ -14,11 +14,11 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from chat.api.open import OpenView
+from chat.dashboard.errors import error_entry
 from chat.models import Conversation, Message
 from chat.problems.envelopes import Content, Envelope, pascal
 from chat.problems.table import BY_CODE, Where, describe
-from chat.views.browse import OpenView
-from chat.views.docs import error_entry
 from tests.support.contract import PROBLEM, TABLE, ask, chat_body, check_error
 
 JSON = "application/json"

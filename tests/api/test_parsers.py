@@ -32,7 +32,7 @@ BROKEN = {
     "brackets": "[" * 100_000,
     "closed brackets": "[" * 100_000 + "]" * 100_000,
     "objects": '{"a":' * 100_000 + "1" + "}" * 100_000,
-    "33 levels": "[" * 33 + "]" * 33,
+    "101 levels": "[" * 101 + "]" * 101,
     "lone surrogate": SURROGATE,
     "second half": SURROGATE.replace("d800", "dfff"),
     "surrogate in a name": r'{"\ud800": 1}',
@@ -152,6 +152,7 @@ MANY = {
     "pairs": "{" + ",".join(f'"{number}":1' for number in range(200_001)) + "}",
     "lists in lists": '{"messages": [' + ",".join(["[" * 50 + "]" * 50] * 5_000) + "]}",
     "objects in objects": "[" + ",".join(['{"a":' * 50 + '[ "]" ]' + "}" * 50] * 5_000) + "]",
+    "strings in lists": "[" + ",".join(['["]"]'] * 100_001) + "]",
     "after strings": '["' + 'a\\"b,' * 1_000 + '",' + "1," * 200_000 + "1]",
 }
 
@@ -170,10 +171,25 @@ def test_as_many_empty_values_are_not(auth_client):
     check_error(send(auth_client, json.dumps(body)), "invalid_message_format")
 
 
+def test_a_string_ends_where_it_ends(auth_client):
+    """As many values as may be, each beside a quotation mark that might be taken for another than it is."""
+    body = "[" + r'"\\",["a,\"[{"],' * 60_000 + "[]" + ",0" * 19_998 + "]"
+    assert send(auth_client, body).status_code == 400
+    assert send(auth_client, body[:-1] + ",0]").status_code == 413
+
+
 def test_nothing_within_strings_is_a_value(auth_client, user):
     TokenBudget.objects.create(user=user, limit=10**9)
     text = 'a, "b[", c{\\ ' * 100_000
     assert send(auth_client, json.dumps(chat_body(text))).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions", "/v1/messages"])
+def test_a_hundred_levels_are_not_too_many(auth_client, path):
+    deep = json.dumps(chat_body(max_tokens=50))[:-1] + ', "deep": ' + "[" * 99 + "]" * 99 + "}"
+    answer = auth_client.generic("POST", path, deep, content_type="application/json")
+    assert answer.status_code == 400
+    assert "nested" not in answer.content.decode()
 
 
 @pytest.mark.parametrize("hostile", ['"', '\\"', '",', '"\\', ",", '"a\\', "[", "[ ", "{]"])

@@ -57,11 +57,11 @@ def test_all_agree_after_every_end_of_a_chat_and_with_one_that_runs(user, admin_
         live(who, when)
     reserve(user)
 
-    assert run("audit_budgets") == "All 5 budget periods agree with the 17 usage records.\n"
+    assert run("audit_budgets") == "Compared 5 budget periods with 17 usage records: all agree.\n"
 
 
 def test_nothing_agrees_with_nothing():
-    assert run("audit_budgets") == "All 0 budget periods agree with the 0 usage records.\n"
+    assert run("audit_budgets") == "Compared 0 budget periods with 0 usage records: all agree.\n"
 
 
 def test_but_an_empty_database_may_be_the_wrong_one():
@@ -84,15 +84,15 @@ DAMAGE = {
     "another charge": (of_record(tokens_used=1_023), "1,030 30 14 14"),
     "no time of its end": (
         of_record(finished_at=None),
-        "30 30 14 14 1 records whose end does not fit their state, the first is {first}",
+        "30 30 14 14 1 record with an end that does not fit the state, the first is {first}",
     ),
     "open, yet ended": (
         of_record(state=State.RESERVED, tokens_used=0, reserved=0),
-        "7 30 14 14 1 records whose end does not fit their state, the first is {first}",
+        "7 30 14 14 1 record with an end that does not fit the state, the first is {first}",
     ),
     "open, yet charged": (
         of_record(state=State.RESERVED, finished_at=None, reserved=0),
-        "30 30 14 14 1 records whose end does not fit their state, the first is {first}",
+        "30 30 14 14 1 record with an end that does not fit the state, the first is {first}",
     ),
 }
 
@@ -106,7 +106,10 @@ def test_every_damage_is_one_line_and_a_failure(user, admin_user, damage, shown)
     damage()
     out = io.StringIO()
 
-    with pytest.raises(CommandError, match="1 of 1 budget periods do not agree.*budget_settlement_failed") as failed:
+    with pytest.raises(
+        CommandError,
+        match="Compared 1 budget period with . usage records?: 1 of them different.*budget_settlement_failed",
+    ) as failed:
         call_command("audit_budgets", stdout=out)
 
     assert failed.value.returncode == 1
@@ -193,7 +196,7 @@ def test_only_periods_that_had_ended_by_then_go(user, period, goes, stays):
     for when in (goes, stays, NOW):
         live(user, when)
 
-    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 4 records, 1 periods.\n"
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 4 records, 1 period.\n"
 
     left = UsageRecord.objects.values_list("created_at", flat=True)
     assert {when.date() for when in left} == {datetime.fromisoformat(when).date() for when in (stays, NOW)}
@@ -214,7 +217,7 @@ def test_an_open_reservation_is_never_deleted(user):
     assert BudgetPeriod.objects.values_list("used", "reserved").get() == (0, 14)
     assert audit() == []
     budgets.reclaim()
-    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 1 records, 1 periods.\n"
+    assert prune() == "Deleted from before 2026-04-16 12:30 UTC: 1 record, 1 period.\n"
     assert audit() == []
 
 
@@ -239,7 +242,7 @@ def test_more_records_of_one_moment_than_a_batch_holds(user, monkeypatch):
         for _ in range(7):
             budgets.settle(Settlement(reserve(user), "settled", Usage(3, 4), "p"))
 
-    assert prune().endswith(": 7 records, 1 periods.\n")
+    assert prune().endswith(": 7 records, 1 period.\n")
 
 
 def test_a_period_that_did_not_agree_is_not_swept_under_the_carpet(user):

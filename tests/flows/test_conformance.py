@@ -38,7 +38,8 @@ def whole_stream(context: Any, response: Any) -> list[str]:
 
 
 @pytest.fixture
-def roomy(user):
+def roomy(user, settings):
+    settings.BAD_KEY_RATE_LIMIT = "100000/s"
     TokenBudget.objects.create(user=user, limit=10**12, rate_limit="100000/s")
 
 

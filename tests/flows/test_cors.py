@@ -41,7 +41,7 @@ def provider_fails(monkeypatch):
 
 
 def bug(monkeypatch):
-    monkeypatch.setattr("chat.views.browse.catalogue.current", lambda: 1 / 0)
+    monkeypatch.setattr("chat.views.models.catalogue.current", lambda: 1 / 0)
 
 
 def limit(settings):

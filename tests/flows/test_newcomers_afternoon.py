@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from chat.views import browse
+from chat.views import models
 from tests.conf.test_settings import python
 from tests.support.contract import ask, chat_body
 from tests.support.rig import ONE_ATTEMPT
@@ -54,7 +54,7 @@ def test_a_5xx_is_one_event(rig, auth_client, log, monkeypatch, settings, kind):
         rig.first.always = "unavailable"
         assert rig.chat(headers=ONE_ATTEMPT).status_code == 503
     elif kind == "a bug in a view":
-        monkeypatch.setattr(browse.catalogue, "current", lambda: 1 / 0)
+        monkeypatch.setattr(models.catalogue, "current", lambda: 1 / 0)
         assert auth_client.get("/models").status_code == 500
     else:
         settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.broken"]

@@ -104,7 +104,7 @@ def test_what_django_alone_says_stays(auth_client, log):
 
 
 def test_an_error_that_a_view_answers_by_itself_is_still_djangos_to_say(auth_client, log, monkeypatch):
-    monkeypatch.setattr("chat.views.account.UsageView.get", lambda self, request: Response({}, status=418))
+    monkeypatch.setattr("chat.dashboard.usage.UsageView.get", lambda self, request: Response({}, status=418))
     auth_client.get("/usage")
     assert [line["event"] for line in log.lines] == ["incoming_request", "response_sent", "I'm a Teapot: /usage"]
 

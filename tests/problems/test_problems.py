@@ -15,9 +15,9 @@ from rest_framework.throttling import BaseThrottle
 from chat import exceptions as tree
 from chat.api import endpoint as faces
 from chat.api import idempotency
+from chat.dashboard.usage import UsageView
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.problems import table
-from chat.views import account
 from tests.support.contract import PROBLEM, TABLE, ask, chat_body, check_error, send
 
 BIG = b'{"model": "' + b"a" * 2_700_000 + b'"}'
@@ -95,7 +95,7 @@ ROWS = [
     ("unsupported_parameter", lambda w: w.crash(tree.UnsupportedParameter("tools"))),
     ("not_authenticated", anonymous),
     ("authentication_failed", lambda w: anonymous(w, "0" * 64)),
-    ("permission_denied", lambda w: w.forbid(account.UsageView, "/usage")),
+    ("permission_denied", lambda w: w.forbid(UsageView, "/usage")),
     ("csrf_failed", lambda w: w.session()),
     ("model_not_found", lambda w: ask(w.client, model="gpt-9")),
     ("not_found", lambda w: w.client.get("/nowhere")),
@@ -365,7 +365,7 @@ def test_the_throttles_of_rest_framework_have_a_row_too(auth_client, monkeypatch
         def wait(self):
             return 2.5
 
-    monkeypatch.setattr(account.UsageView, "throttle_classes", [Always])
+    monkeypatch.setattr(UsageView, "throttle_classes", [Always])
     response = auth_client.get("/usage")
     body = json.loads(response.content)
     assert (response.status_code, body["error"]) == (429, "rate_limit_exceeded")

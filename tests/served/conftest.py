@@ -37,7 +37,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     with LoopbackProvider() as provider:
         environment = production(tmp_path_factory.mktemp("shared"), provider)
         environment |= {"CHAT_RATE_LIMIT": "1000/m", "TOKEN_BUDGET_DEFAULT": "100000000"}
-        with started(environment) as (_, url):
+        with started(environment) as (process, url):
             host, port = environment["BIND"].split(":")
             key = manage(environment, "issue_key", "ada", "--create").strip()
-            yield SimpleNamespace(url=url, host=host, port=int(port), environment=environment, key=key)
+            facts = {"url": url, "host": host, "port": int(port), "environment": environment, "key": key}
+            yield SimpleNamespace(**facts, process=process)

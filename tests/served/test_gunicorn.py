@@ -88,6 +88,14 @@ def test_a_draining_server_serves_what_waited_and_refuses_at_once_what_comes_lat
     assert process.wait(20) == 0
 
 
+def test_the_pages_have_their_files(shared: Any) -> None:
+    page = requests.get(f"{shared.url}/playground", headers={"Accept": "text/html"}, timeout=20).text
+    files = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+    assert len(files) == 3
+    for file in files:
+        assert requests.get(shared.url + file, timeout=20).ok, file
+
+
 def test_the_admin_has_its_style_sheet_and_a_broken_model_file_stops_the_start(shared: Any, tmp_path: Path) -> None:
     page = requests.get(f"{shared.url}/admin/login/", timeout=20).text
     sheet = page.split('<link rel="stylesheet" href="')[1].split('"')[0]

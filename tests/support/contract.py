@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import unescape
 from typing import Any, NamedTuple
 
 import structlog
@@ -91,6 +92,18 @@ def check_error(response: Any, code: str, *, problem: bool = False) -> dict[str,
     assert message[0].isupper() or message[0] == "`" or message.startswith("messages")
     assert not LEAKS.search(response.content.decode()), response.content
     return body
+
+
+def check_page(response: Any, code: str) -> str:
+    """Everything that the contract says of any error's page; returns its text."""
+    page = unescape(response.content.decode())
+    assert (response.status_code, response["Content-Type"]) == (TABLE[code].status, "text/html; charset=utf-8")
+    assert f'href="/errors/{code}"' in page
+    assert check_ids(response) in page
+    assert response["X-Should-Retry"] in ("true", "false")
+    assert "Accept" in response["Vary"]
+    assert not LEAKS.search(page), page
+    return page
 
 
 def code_of(body: dict[str, Any]) -> str:

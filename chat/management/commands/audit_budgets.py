@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chat.backends import database
 from chat.billing import ledger
+from chat.management import counted
 
 COLUMNS = "{:30} {:6} {:16} {:>15} {:>15} {:>13} {:>13}  {}"
 HEADINGS = ("user", "period", "start (UTC)", "used: recorded", "stored", "reserved: rec.", "stored", "remark")
@@ -27,20 +28,22 @@ class Command(BaseCommand):
                 if count == 1:
                     self.stdout.write(COLUMNS.format(*HEADINGS))
                 self.stdout.write(self.line(difference))
+        compared = f"Compared {counted(periods, 'budget period')} with {counted(records, 'usage record')}"
         if count:
             raise CommandError(
-                f"{count:,} of {periods:,} budget periods do not agree with the {records:,} usage records. Users are "
-                "held to what is stored; the records are what each chat wrote. Nothing was changed. Look in the log "
-                "for budget_settlement_failed, and ask who edited rows by hand or restored a part of the database."
+                f"{compared}: {count:,} of them different. Users are held to what is stored; the records are what "
+                "each chat wrote. Nothing was changed. Look in the log for budget_settlement_failed, and ask who "
+                "edited rows by hand or restored a part of the database."
             )
-        self.stdout.write(f"All {periods:,} budget periods agree with the {records:,} usage records.")
+        self.stdout.write(f"{compared}: all agree.")
         if not records:
             self.stderr.write(f"{database.name()} holds no usage records; is it the right one?", str)
 
     def line(self, found: ledger.Difference) -> str:
         remarks = [] if found.stored else ["the period has no row"]
         if found.odd:
-            remarks.append(f"{found.odd:,} records whose end does not fit their state, the first is {found.first_odd}")
+            odd = counted(found.odd, "record")
+            remarks.append(f"{odd} with an end that does not fit the state, the first is {found.first_odd}")
         return COLUMNS.format(
             found.username,
             found.period,

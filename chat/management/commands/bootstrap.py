@@ -44,8 +44,8 @@ class Command(BaseCommand):
             f"{self.curl(key)}\n\n"
             f"The key is shown this once; a new one: python manage.py issue_key demo\n\n"
             f"In a browser\n"
-            f"    {URL}/         the browsable API    demo    {demo_password}\n"
-            f"    {URL}/admin/   the admin            admin   {admin_password}\n"
+            f"    {URL}/playground   to chat      demo    {demo_password}\n"
+            f"    {URL}/admin/       the admin    admin   {admin_password}\n"
             f"    Forgotten a password: python manage.py changepassword demo\n\n"
             f"Models\n{self.models()}"
         )

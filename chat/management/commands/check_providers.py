@@ -13,6 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.exceptions import ProviderError
+from chat.management import counted
 from chat.routing import attempts, catalogue
 from chat.types import ChatRequest, Message, Route
 
@@ -109,7 +110,8 @@ def listed(route: Route) -> Row:
     if any(is_named(route.upstream.model, name) for name in names):
         return Row(route, "listed", since(began))
     close = get_close_matches(route.upstream.model, names, 3, 0.4)
-    wrong = f"not among the {len(names)} models that it lists" + (f", such as {', '.join(close)}" if close else "")
+    such = f", such as {', '.join(close)}" if close else ""
+    wrong = f"not among the {counted(len(names), 'model')} that it lists{such}"
     return Row(route, "not listed", since(began), wrong, ADVICE["model"])
 
 

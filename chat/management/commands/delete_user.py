@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 
 from chat.accounts import deletion
+from chat.management import counted
 from chat.management.commands.issue_key import find_user
 
 
@@ -29,6 +30,8 @@ class Command(BaseCommand):
                 done += batch
         except IntegrityError as exc:
             raise CommandError(f"A chat of {username} was still being written. Run this again.") from exc
-        kept = done.pop("usage records", 0)
-        gone = ", ".join(f"{count:,} {name}" for name, count in done.items()) or "nothing else"
-        self.stdout.write(f"{username} is deleted, with {gone}. {kept:,} usage records stay and name nobody.")
+        kept = done.pop("usage record", 0)
+        gone = ", ".join(counted(count, name) for name, count in done.items()) or "nothing else"
+        self.stdout.write(
+            f"{username} is deleted, with {gone}. Kept, and naming nobody: {counted(kept, 'usage record')}."
+        )

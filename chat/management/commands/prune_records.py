@@ -12,6 +12,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from chat.billing import ledger
+from chat.management import counted
 
 FEWEST, MOST = 32, 36_500
 """Days that may be asked for. GET /usage shows the last 30."""
@@ -51,7 +52,7 @@ class Progress:
 
     def text(self) -> str:
         rate = self.done / max(time.monotonic() - self.began, 0.001)
-        return f"{self.share():4.0%}  {self.done:,} of {self.total:,} records, {rate:,.0f}/s"
+        return f"{self.share():4.0%}  {self.done:,} of {counted(self.total, 'record')}, {rate:,.0f}/s"
 
 
 def age(text: str) -> timedelta:
@@ -86,11 +87,12 @@ class Command(BaseCommand):
             periods = ledger.prune_periods(before)
         except IntegrityError as exc:
             raise CommandError(
-                f"After {progress.done:,} records there is a budget period that holds less than its records say, so "
-                "the rest was left as it is. manage.py audit_budgets shows which; mend it and run this again."
+                f"After {counted(progress.done, 'record')} there is a budget period that holds less than its records "
+                "say, so the rest was left as it is. manage.py audit_budgets shows which; mend it and run this again."
             ) from exc
         finally:
             progress.end()
         self.stdout.write(
-            f"Deleted from before {before:%Y-%m-%d %H:%M} UTC: {progress.done:,} records, {periods:,} periods."
+            f"Deleted from before {before:%Y-%m-%d %H:%M} UTC: "
+            f"{counted(progress.done, 'record')}, {counted(periods, 'period')}."
         )

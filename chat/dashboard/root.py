@@ -1,0 +1,51 @@
+"""The way in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from chat.api import shapes
+from chat.api.open import OpenView
+from chat.problems.negotiation import PageRenderer
+
+ENDPOINTS = {
+    "chat": "POST: one chat completion, whole or streamed",
+    "openai-chat": "POST: the same, as OpenAI's clients send it",
+    "anthropic-messages": "POST: the same, as Anthropic's clients send it",
+    "vendor-models": "The models, as both list them",
+    "models": "The models on offer",
+    "conversations": "Your conversations, to go on with",
+    "usage": "Your budget and use",
+    "keys": "Your keys; DELETE one to revoke it",
+    "errors": "The catalogue of errors",
+    "schema": "All of this as OpenAPI 3.1",
+    "health": "Whether the process answers",
+    "ready": "Whether a chat could be served now",
+}
+"""What the page for people says of the addresses for programs."""
+NAMES = (
+    *("chat", "models", "conversations", "usage", "keys", "errors", "health", "ready", "schema", "docs", "playground"),
+    *("openai-chat", "anthropic-messages", "vendor-models"),
+)
+
+
+class RootView(OpenView):
+    """A chat back end that says what went wrong: where everything is."""
+
+    renderer_classes = [JSONRenderer, PageRenderer]
+    template = "dashboard/root.html"
+    answers = {"GET": {200: shapes.ADDRESSES}}
+
+    def get_view_name(self) -> str:
+        return "Chat API"
+
+    def get(self, request: Request) -> Response:
+        return Response({name: reverse(name, request=request) for name in NAMES})
+
+    def page(self, request: Request, data: Any) -> dict[str, Any]:
+        return {"endpoints": [(reverse(name), what) for name, what in ENDPOINTS.items()]}

@@ -1,0 +1,98 @@
+"""What a user has left, and used by day and model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chat.api import shapes
+from chat.billing import allowance
+from chat.problems.negotiation import PageRenderer
+
+DAYS = 30
+COLOURS = 5
+"""The models with a colour of their own; all others share one more."""
+WIDTH, HEIGHT = 10, 1_000
+"""A day's place in the plot, in its own units."""
+
+
+class UsageView(APIView):
+    """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
+
+    renderer_classes = [JSONRenderer, PageRenderer]
+    template = "dashboard/usage.html"
+    answers = {"GET": {200: shapes.Usage}}
+
+    def get_view_name(self) -> str:
+        return "Your usage"
+
+    def get(self, request: Request) -> Response:
+        return Response(allowance.usage_of(request.user, DAYS))
+
+    def page(self, request: Request, data: Any) -> dict[str, Any]:
+        use = list(allowance.use_by(request.user, "date", "model", days=DAYS))
+        models = by_model(use)
+        days = bars(use, {row["model"]: row["colour"] for row in models}, timezone.now().date())
+        return {
+            "models": models,
+            "bars": days,
+            "highest": max(bar["tokens_used"] for bar in days),
+            "days": DAYS,
+            "width": DAYS * WIDTH,
+            "height": HEIGHT,
+            "meter": meter(data),
+        }
+
+
+def meter(data: dict[str, Any]) -> dict[str, int]:
+    """Return the attributes of the meter that shows how much of the budget is taken. From 80 % on it warns."""
+    limit = max(data["limit"], 1)
+    return {"max": limit, "value": data["used"] + data["reserved"], "low": limit * 8 // 10, "high": limit * 19 // 20}
+
+
+def by_model(use: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the chats and tokens of each model, the most used first, with the number of its colour."""
+    tokens, requests = Counter[str](), Counter[str]()
+    for row in use:
+        tokens[row["model"]] += row["tokens_used"]
+        requests[row["model"]] += row["requests"]
+    return [
+        {"model": model, "requests": requests[model], "tokens_used": used, "colour": min(place, COLOURS)}
+        for place, (model, used) in enumerate(tokens.most_common())
+    ]
+
+
+def bars(use: list[dict[str, Any]], colours: dict[str, int], today: date) -> list[dict[str, Any]]:
+    """Return each of the last days with its parts, one a model, placed in the plot from the bottom up. The highest day
+    fills it."""
+    days = {today - timedelta(days=ago): Counter[str]() for ago in reversed(range(DAYS))}
+    requests = Counter[date]()
+    for row in use:
+        # A chat of the second after midnight may already be there.
+        if row["date"] in days:
+            days[row["date"]][row["model"]] = row["tokens_used"]
+            requests[row["date"]] += row["requests"]
+    highest = max(max(models.total() for models in days.values()), 1)
+    return [
+        {"date": day, "x": place * WIDTH, "tokens_used": models.total(), "requests": requests[day]}
+        | {"parts": parts(models, colours, highest)}
+        for place, (day, models) in enumerate(days.items())
+    ]
+
+
+def parts(models: Counter[str], colours: dict[str, int], highest: int) -> list[dict[str, Any]]:
+    """Return the rectangles of one day."""
+    below, rectangles = 0, []
+    for model in sorted(models, key=lambda name: colours[name]):
+        top = (below + models[model]) * HEIGHT // highest
+        bottom = below * HEIGHT // highest
+        rectangles.append({"colour": colours[model], "y": HEIGHT - top, "height": top - bottom})
+        below += models[model]
+    return rectangles
