@@ -34,16 +34,20 @@ def fit(request: ChatRequest, routes: Sequence[Route], max_tokens: int | None) -
     able = [route for route, objection in zip(routes, objections, strict=True) if not objection]
     if not able:
         raise UnsupportedParameter(objections[0])
-    return _own_first(able, request.raw.protocol) if request.raw else tuple(able)
+    return _by_one_api(able, request.raw.protocol if request.raw else "")
 
 
-def _own_first(routes: Sequence[Route], protocol: str) -> tuple[Route, ...]:
-    """Return the routes in their order; but of those that lead to the same model, the one first that speaks the
-    client's own `protocol`, so that nothing is lost in translation."""
+def _by_one_api(routes: Sequence[Route], own: str) -> tuple[Route, ...]:
+    """Return the routes in their order; but of those that lead to one model by two APIs those of the client's `own`,
+    since nothing is lost there in translation, else of the first. Where the one fails, so would the other."""
     places: dict[str, int] = {}
+    apis: dict[str, str] = {}
     for place, route in enumerate(routes):
         places.setdefault(str(route), place)
-    return tuple(sorted(routes, key=lambda route: (places[str(route)], route.protocol != protocol)))
+        if route.protocol == own or str(route) not in apis:
+            apis[str(route)] = route.protocol
+    chosen = (route for route in routes if route.protocol == apis[str(route)])
+    return tuple(sorted(chosen, key=lambda route: places[str(route)]))
 
 
 def prompt_tokens(request: ChatRequest, routes: Sequence[Route], words: int) -> int:

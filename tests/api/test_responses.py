@@ -245,9 +245,12 @@ def test_tools_on_a_model_that_thinks_go_by_this_api(auth_client, house):
     assert house.first.requests[-1].path == "/v1/chat/completions"
 
 
-def test_the_clients_own_api_goes_first_to_the_same_model(auth_client, house):
-    assert ask(auth_client, "both").status_code == 200
-    assert house.first.requests[0].path == "/v1/responses"
+@pytest.mark.parametrize(("path", "said"), [("/v1/responses", "input"), ("/v1/chat/completions", "messages")])
+def test_of_two_apis_of_a_model_the_clients_own_is_asked_and_no_other(auth_client, house, path, said):
+    house.first.always = "unavailable"
+    response = auth_client.post(path, {"model": "both", said: HELLO}, format="json")
+    assert response.status_code == 503
+    assert {request.path for request in house.first.requests} == {path}
 
 
 def test_encrypted_thoughts_go_home_and_nowhere_else(client, house):

@@ -45,14 +45,16 @@ def test_with_all_keys_every_shipped_model_has_its_routes_in_order(settings, mon
     keys = {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k", "LLAMA_BASE_URL": "http://127.0.0.1:1/v1/"}
     found, routes = shipped(settings, monkeypatch, False, **keys)
     assert [[route.partition(":")[0] for route in of_model] for of_model in routes.values()] == [
-        ["anthropic", "openai"],
+        ["anthropic", "openai", "openai"],
         ["openai", "anthropic"],
         ["llama"],
         ["anthropic"],
         ["anthropic"],
-        ["openai"],
-        ["openai"],
+        ["openai", "openai"],
+        ["openai", "openai"],
     ]
+    by_responses = [route for model in found.models.values() for route in model.routes if route.upstream.api]
+    assert [route.upstream_model for route in by_responses] == ["gpt-6-luna", "gpt-6-luna", "gpt-6.1-terra"]
     real = ["claude-haiku-5-5", "claude-sonnet-5-5", "gpt-6-luna", "gpt-6.1-terra"]
     assert (list(routes), found.unavailable) == (["claude-3", "gpt-4", "llama-2", *real], {})
     assert all(routes[name][0].endswith(f":{name}") for name in real)
@@ -68,7 +70,7 @@ def test_with_all_keys_every_shipped_model_has_its_routes_in_order(settings, mon
 def test_without_any_key_the_simulator_serves_and_says_so(settings, monkeypatch):
     found, routes = shipped(settings, monkeypatch, True)
     assert {route.partition(":")[0] for of_model in routes.values() for route in of_model} == {"simulator"}
-    assert [len(of_model) for of_model in routes.values()] == [2, 2, 1, 1, 1, 1, 1]
+    assert [len(of_model) for of_model in routes.values()] == [3, 2, 1, 1, 1, 2, 2]
     (notice,) = catalogue.check_models_file()
     assert notice.id == "chat.I011"
     assert all(name in notice.msg for name in routes)
@@ -77,11 +79,11 @@ def test_without_any_key_the_simulator_serves_and_says_so(settings, monkeypatch)
 
 def test_in_production_a_model_without_a_live_route_is_not_offered_and_a_check_says_why(settings, monkeypatch):
     found, routes = shipped(settings, monkeypatch, False, OPENAI_API_KEY="k")
-    assert {name: [route.partition(":")[0] for route in of] for name, of in routes.items()} == {
-        "claude-3": ["openai"],
-        "gpt-4": ["openai"],
-        "gpt-6-luna": ["openai"],
-        "gpt-6.1-terra": ["openai"],
+    assert {name: {route.partition(":")[0] for route in of} for name, of in routes.items()} == {
+        "claude-3": {"openai"},
+        "gpt-4": {"openai"},
+        "gpt-6-luna": {"openai"},
+        "gpt-6.1-terra": {"openai"},
     }
     warning, *others = catalogue.check_models_file()
     assert {(found.id, found.is_serious()) for found in (warning, *others)} == {("chat.W010", False)}
@@ -96,7 +98,27 @@ def test_in_production_a_model_without_a_live_route_is_not_offered_and_a_check_s
 def test_a_missing_key_of_one_route_only_skips_that_route_even_where_simulating(settings, monkeypatch):
     _, routes = shipped(settings, monkeypatch, True, ANTHROPIC_API_KEY="k")
     assert [of[0].partition(":")[0] for of in routes.values()][:3] == ["anthropic", "anthropic", "simulator"]
-    assert {len(of) for of in routes.values()} == {1}
+    assert [len(of) for of in routes.values()] == [1, 1, 1, 1, 1, 2, 2]
+
+
+def test_a_route_says_how_it_is_asked(load):
+    drop, accepts = '["reasoning_effort", "seed"]', '["web_search", "stop_sequences"]'
+    text = route(api='"responses"', drop=drop, accepts=accepts, allow_stored="true")
+    (asked,) = load(text).models["m"].routes
+    assert (asked.protocol, str(asked), asked.label) == ("responses", "a:x", "a:x (responses)")
+    assert asked.upstream.drop == {"effort", "seed"}
+    assert asked.upstream.takes == {"web_search": True, "stop": True}
+    assert asked.upstream.allow_stored
+
+
+def test_what_an_entry_says_holds_for_its_routes_unless_they_say_otherwise(load):
+    entry = PROVIDER + 'api = "responses"\nallow_stored = true\n'
+    routes = '["a:x", {provider = "a", model = "y", api = "chat", allow_stored = false}]'
+    first, second = load(model(routes=routes).replace(PROVIDER, entry)).models["m"].routes
+    assert [(route.protocol, route.upstream.allow_stored) for route in (first, second)] == [
+        ("responses", True),
+        ("openai", False),
+    ]
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
