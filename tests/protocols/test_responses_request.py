@@ -622,6 +622,9 @@ IMAGES = st.one_of(
 )
 FILES = st.just(Document("application/pdf", PDF, name="a.pdf")) | st.just(Document(url="https://a.example/b.pdf"))
 SAID = st.lists(st.builds(Text, WORDS) | IMAGES | FILES, min_size=1, max_size=3).map(tuple)
+OUTPUTS = st.builds(Text, WORDS).map(lambda said: (said,)) | st.tuples(
+    IMAGES, st.builds(Text, WORDS)
+)  # texts are joined
 NAMES = st.from_regex(r"[a-zA-Z0-9_-]{1,64}", fullmatch=True)
 
 
@@ -636,7 +639,7 @@ def conversations(draw):
         )
         words = (Text(draw(WORDS)),) if draw(st.booleans()) or not calls else ()
         messages.append(Message("assistant", words + calls))
-        results = tuple(Result(call.id, draw(SAID) if draw(st.booleans()) else (Text("ok"),)) for call in calls)
+        results = tuple(Result(call.id, draw(OUTPUTS)) for call in calls)
         messages += [Message("user", results)] if results else []
         messages.append(Message("user", draw(SAID)))
     return tuple(messages)
