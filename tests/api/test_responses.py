@@ -1,9 +1,7 @@
-"""POST /v1/responses, and providers that are asked by the same API: HTTP in, HTTP out, and OpenAI's own package."""
+"""POST /v1/responses, with providers that are asked by the same API: HTTP in, HTTP out, and OpenAI's own package."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import openai
@@ -12,62 +10,9 @@ import pytest
 from chat.models import UsageRecord
 from tests.support import responses as api
 from tests.support.loopback import Fault, status
+from tests.support.responses import CALLS, HELLO, LOOK, TEXT, Vendor
 
 pytestmark = pytest.mark.django_db(transaction=True)
-LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}, "strict": False}
-HELLO = [{"role": "user", "content": "Hello!"}]
-
-
-@dataclass
-class Vendor:
-    """A server of OpenAI's two APIs that gives `answer` whole or streamed, cut after `cut` events, and all the same
-    answers "hello" on chat/completions."""
-
-    answer: dict[str, Any]
-    cut: int | None = None
-
-    def __call__(self, recorded: Any) -> Fault | str:
-        if not recorded.path.endswith("/responses"):
-            return "ok"
-        if not recorded.json.get("stream"):
-            return status(200, {"content-type": "application/json"}, self.answer)
-        return Fault("stream_paced", body=api.written(api.events_of(self.answer)[: self.cut]), seconds=0)
-
-
-TEXT = api.response(api.message(api.text("Good day.")))
-CALLS = api.response(
-    api.reasoning("First look."),
-    api.message(api.text("I look.")),
-    api.call("look", '{"at": 1}'),
-    api.call("look", "{}", 2),
-)
-
-
-@pytest.fixture
-def house(rig):
-    """Models `own` (by the Responses API), `both` (by chat/completions, else by that), `other` (Anthropic's API) and
-    `pair` (both providers by the Responses API)."""
-    rig.settings.CHAT_SIMULATOR = False
-    by_responses = '{ provider = "first", model = "gpt-6-luna", api = "responses" }'
-    elsewhere = '{ provider = "second", model = "gpt-6-luna", api = "responses" }'
-    limits = "max_output_tokens = 4096\ndefault_output_tokens = 64"
-    rig.offer(
-        f'[providers.first]\nprotocol = "openai"\nbase_url = "{rig.first.openai_url}"\napi_key_env = "FIRST_API_KEY"\n'
-        f'[providers.second]\nprotocol = "openai"\nbase_url = "{rig.second.openai_url}"\n'
-        f'[providers.other]\nprotocol = "anthropic"\nbase_url = "{rig.second.url}"\n'
-        f"[models.own]\nroutes = [{by_responses}]\n{limits}\n"
-        f'[models.both]\nroutes = ["first:gpt-6-luna", {by_responses}]\n{limits}\n'
-        f'[models.other]\nroutes = ["other:claude-haiku-5-5"]\n{limits}\n'
-        f"[models.pair]\nroutes = [{by_responses}, {elsewhere}]\n{limits}\n"
-    )
-    rig.first.always = Vendor(TEXT)
-    return rig
-
-
-@pytest.fixture
-def client(live_server, house):
-    with openai.OpenAI(base_url=f"{live_server.url}/v1", api_key=house.token, max_retries=0) as client:
-        yield client
 
 
 def ask(client, model="own", **body):
@@ -217,66 +162,6 @@ def test_a_failure_before_the_first_piece_is_an_ordinary_one_and_the_next_route_
     assert [call > 0 for call in house.calls] == [True, True]
 
 
-# --- across protocols -------------------------------------------------------------------------------------------------
-def test_tools_on_a_model_that_thinks_go_by_this_api(auth_client, house):
-    """Bug 20: on chat/completions such a model takes no functions while it thinks."""
-    house.first.always = Vendor(CALLS)
-    function = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
-    body = {"model": "both", "messages": HELLO, "tools": [function], "reasoning_effort": "low"}
-    for stream in (False, True):
-        response = auth_client.post("/v1/chat/completions", body | {"stream": stream}, format="json")
-        text = b"".join(response.streaming_content).decode() if stream else response.content.decode()
-        assert response.status_code == 200
-        assert "call_0001" in text
-        assert "call_0002" in text
-        assert "First look." not in text
-    (sent, _) = house.first.requests
-    assert sent.path == "/v1/responses"
-    assert sent.json == {
-        "model": "gpt-6-luna",
-        "max_output_tokens": 64,
-        "store": False,
-        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello!"}]}],
-        "reasoning": {"effort": "low"},
-        "tools": [{"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}],
-    }
-    plain = auth_client.post("/v1/chat/completions", {"model": "both", "messages": HELLO}, format="json")
-    assert plain.status_code == 200
-    assert house.first.requests[-1].path == "/v1/chat/completions"
-
-
-@pytest.mark.parametrize(("path", "said"), [("/v1/responses", "input"), ("/v1/chat/completions", "messages")])
-def test_of_two_apis_of_a_model_the_clients_own_is_asked_and_no_other(auth_client, house, path, said):
-    house.first.always = "unavailable"
-    response = auth_client.post(path, {"model": "both", said: HELLO}, format="json")
-    assert response.status_code == 503
-    assert {request.path for request in house.first.requests} == {path}
-
-
-def test_encrypted_thoughts_go_home_and_nowhere_else(client, house):
-    """Bug 25: another organization cannot open them, and refuses the whole request."""
-    house.first.then(status(200, {}, CALLS), "unavailable", "unavailable", "unavailable")
-    house.second.always = Vendor(TEXT)
-    first = client.responses.create(model="pair", input="Hello!", tools=[LOOK])
-    outputs = [
-        {"type": "function_call_output", "call_id": item.call_id, "output": "blue"}
-        for item in first.output
-        if item.type == "function_call"
-    ]
-    history = [*HELLO, *(item.to_dict() for item in first.output), *outputs]
-    second = client.responses.create(model="pair", input=history, tools=[LOOK])
-    assert second.output_text == "Good day."
-    assert house.first.requests[1].json["input"] == history
-    elsewhere = house.second.requests[0].json["input"]
-    assert [item.get("type") for item in elsewhere] == [
-        None,
-        "message",
-        *["function_call"] * 2,
-        *["function_call_output"] * 2,
-    ]
-    assert "gAAAA" not in json.dumps(elsewhere)
-
-
 def test_a_repeated_key_replays_the_answer(auth_client, house):
     house.first.always = Vendor(CALLS)
     key = {"HTTP_IDEMPOTENCY_KEY": "order-7"}
@@ -284,4 +169,16 @@ def test_a_repeated_key_replays_the_answer(auth_client, house):
     first, second = (auth_client.post("/v1/responses", body, format="json", **key) for _ in range(2))
     assert second.headers["Idempotent-Replayed"] == "true"
     assert first.json() == second.json()
+    assert len(house.first.requests) == 1
+
+
+def test_a_repeated_key_streams_the_answer_again(client, house):
+    house.first.always = Vendor(CALLS)
+    for _ in range(2):
+        with client.responses.stream(
+            model="own", input="Hello!", extra_headers={"Idempotency-Key": "order-8"}
+        ) as events:
+            final = events.get_final_response()
+        assert [item.arguments for item in final.output if item.type == "function_call"] == ['{"at": 1}', "{}"]
+        assert final.usage.total_tokens == 123
     assert len(house.first.requests) == 1

@@ -1,11 +1,17 @@
-"""OpenAI's Responses API as its own servers speak it, for tests: a whole answer, and the events of the same."""
+"""OpenAI's Responses API, for tests: answers and events as its own servers send them, and requests as clients do."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
+
+from chat.protocols import responses
+from chat.types import Catalogue, ChatRequest, Model, Upstream, Wish
+from tests.support.loopback import Fault, status
 
 USAGE = {
     "input_tokens": 36,
@@ -137,3 +143,69 @@ def _deltas(stem: str, name: str, words: str, about: dict[str, Any]) -> Iterator
     for piece in words_of(words):
         yield {"type": f"response.{stem}.delta", **about, "delta": piece, "obfuscation": "x7Rq"}
     yield {"type": f"response.{stem}.done", **about, name: words}
+
+
+@dataclass
+class Vendor:
+    """A server of OpenAI's two APIs that gives `answer` whole or streamed, cut after `cut` events, and all the same
+    answers "hello" on chat/completions."""
+
+    answer: dict[str, Any]
+    cut: int | None = None
+
+    def __call__(self, recorded: Any) -> Fault | str:
+        if not recorded.path.endswith("/responses"):
+            return "ok"
+        if not recorded.json.get("stream"):
+            return status(200, {"content-type": "application/json"}, self.answer)
+        return Fault("stream_paced", body=written(events_of(self.answer)[: self.cut]), seconds=0)
+
+
+TEXT = response(message(text("Good day.")))
+CALLS = response(
+    reasoning("First look."),
+    message(text("I look.")),
+    call("look", '{"at": 1}'),
+    call("look", "{}", 2),
+)
+
+
+# --- a client's requests ----------------------------------------------------------------------------------------------
+CATALOGUE = Catalogue({"m": Model("m", (), 4096, 64)}, {}, {})
+GPT, PLAIN = Upstream("gpt-6-luna"), Upstream("some-model")
+PNG = base64.b64encode(b"\x89PNG...").decode()
+PDF = base64.b64encode(b"%PDF-1.7 ...").decode()
+SCHEMA = {
+    "type": "object",
+    "properties": {"at": {"type": "string"}},
+    "required": ["at"],
+    "additionalProperties": False,
+}
+CALL = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"at": "sky"}'}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "blue"}
+USER = {"role": "user", "content": "Hi"}
+
+
+def wish_of(said: Any = "Hi", **body: Any) -> Wish:
+    return responses.read_request({"model": "m", "input": said, **body}, CATALOGUE, {})
+
+
+def read(said: Any = "Hi", **body: Any) -> ChatRequest:
+    return wish_of(said, **body).request
+
+
+def write(request: ChatRequest, upstream: Upstream = PLAIN, *, stream: bool = False) -> dict[str, Any]:
+    return responses.write_request(replace(request, max_tokens=64), upstream, host="api.openai.com", stream=stream)
+
+
+def passed(*, upstream: Upstream = PLAIN, **body: Any) -> dict[str, Any]:
+    """What a client's own body becomes on its way."""
+    return write(read(**body), upstream)
+
+
+def needs_of(*args: Any, **body: Any) -> list[tuple[str, str]]:
+    return [(need.kind, need.path) for need in read(*args, **body).needs]
+
+
+LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}, "strict": False}
+HELLO = [{"role": "user", "content": "Hello!"}]

@@ -1,0 +1,35 @@
+"""Models that are asked by OpenAI's Responses API, and OpenAI's own package."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from tests.support.responses import TEXT, Vendor
+
+
+@pytest.fixture
+def house(rig):
+    """Models `own` (by the Responses API), `both` (by chat/completions, else by that), `other` (Anthropic's API) and
+    `pair` (both providers by the Responses API)."""
+    rig.settings.CHAT_SIMULATOR = False
+    by_responses = '{ provider = "first", model = "gpt-6-luna", api = "responses" }'
+    elsewhere = '{ provider = "second", model = "gpt-6-luna", api = "responses" }'
+    limits = "max_output_tokens = 4096\ndefault_output_tokens = 64"
+    rig.offer(
+        f'[providers.first]\nprotocol = "openai"\nbase_url = "{rig.first.openai_url}"\napi_key_env = "FIRST_API_KEY"\n'
+        f'[providers.second]\nprotocol = "openai"\nbase_url = "{rig.second.openai_url}"\n'
+        f'[providers.other]\nprotocol = "anthropic"\nbase_url = "{rig.second.url}"\n'
+        f"[models.own]\nroutes = [{by_responses}]\n{limits}\n"
+        f'[models.both]\nroutes = ["first:gpt-6-luna", {by_responses}]\n{limits}\n'
+        f'[models.other]\nroutes = ["other:claude-haiku-5-5"]\n{limits}\n'
+        f"[models.pair]\nroutes = [{by_responses}, {elsewhere}]\n{limits}\n"
+    )
+    rig.first.always = Vendor(TEXT)
+    return rig
+
+
+@pytest.fixture
+def client(live_server, house):
+    with openai.OpenAI(base_url=f"{live_server.url}/v1", api_key=house.token, max_retries=0) as client:
+        yield client
