@@ -13,7 +13,7 @@ from tests.support.loopback import Fault, LoopbackProvider
 
 PLAIN = Transport(pool_size=2)
 TEXT = "one two three"
-USAGE = Usage(9, 12)
+USAGE = (9, 12)
 REQUEST = ChatRequest((Message.of("user", "Tell me about grey geese in autumn"),), 50, 0.7, "req-1")
 SHORT = 0.3
 
@@ -74,6 +74,11 @@ def broken(server, fault, protocol="openai", **options) -> ProviderError:
     return caught.value
 
 
-def so_far(protocol: str) -> Usage | None:
+def so_far(protocol: str) -> tuple[int, int] | None:
     """The usage known once the first text is there."""
-    return Usage(9, 1) if protocol == "anthropic" else None
+    return (9, 1) if protocol == "anthropic" else None
+
+
+def counts(usage: Usage | None) -> tuple[int, ...] | None:
+    """The tokens of prompt and answer, without what Anthropic says of its cache."""
+    return usage and usage[:2]

@@ -19,7 +19,7 @@ from chat.types import ChatRequest, Message, Reply, Upstream, Usage
 from tests.support.loopback import status
 from tests.support.loopback_faults import answer, error
 
-USAGE = Usage(9, 12)
+USAGE = Usage(9, 12, 2, 3)
 REQUEST = ChatRequest((Message.of("user", "Tell me about grey geese"),), 50, 0.7, "req-1")
 
 
