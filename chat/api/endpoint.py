@@ -38,8 +38,10 @@ class ChatEndpoint(APIView):
     throttle_classes = [ChatRateThrottle]
     face: ClassVar[str]
     format: ClassVar[Face]
+    sent: Any = None
+    """The body that was read, which the browsable page's box shows again."""
     unreadable = ""
-    """The body that was sent and is no JSON, which the browsable page's box shows again."""
+    """The same where it is no JSON."""
 
     limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """The fields that may ask for as many tokens as the model gives, and no more."""
@@ -70,7 +72,7 @@ class ChatEndpoint(APIView):
 
     def shown(self, request: Request) -> str:
         """Return the text for the browsable page's box: the body that was just sent, else one that works."""
-        sent = request.data if isinstance(request.data, dict) else {}
+        sent = self.sent if isinstance(self.sent, dict) else {}
         return self.unreadable or json.dumps(sent or self.example(), indent=4, ensure_ascii=False)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -142,7 +144,8 @@ class ChatEndpoint(APIView):
     def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
         """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
         the stored answer that is to be given again."""
-        wish = self.format.read_request(request.data, catalogue.current())
+        self.sent = request.data
+        wish = self.format.read_request(self.sent, catalogue.current())
         asked_for = wish.conversation_id
         conversation = None if asked_for is None else conversations.owned(request.user, asked_for)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
@@ -158,7 +161,7 @@ class ChatEndpoint(APIView):
         if not key:
             yield chat, stream, None
             return
-        sent = [self.face, request.data]
+        sent = [self.face, self.sent]
         with idempotency.once(request.user, key, sent, longest(stream), chat.conversation) as claim:
             if claim.answer is None:
                 yield replace(chat, claim=claim), stream, None
