@@ -19,6 +19,9 @@ BODY_SECONDS = 30.0
 """Seconds for a body, from the moment that somebody asks for it."""
 LEAST_RATE = 100_000
 """Bytes a second of a body that would take longer than BODY_SECONDS."""
+MOST_PIECES = 200_000
+"""Pieces that a chunked body may come in. Each takes as long as 10 kB of a larger one: chunks of a byte would keep a
+processor busy for all of BODY_SECONDS."""
 FORM = re.compile(rb"(?i)\r\ncontent-type:[ \t]*(?:application/x-www-form-urlencoded|multipart/form-data)")
 LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*(?:\r|$)")
 
@@ -67,6 +70,8 @@ class TimedBody:
         length = environ.get("CONTENT_LENGTH") or ""
         self.seconds = max(BODY_SECONDS, int(length) // LEAST_RATE if length.isdecimal() else 0)
         self.ends = 0.0
+        if parser := getattr(getattr(self.body, "reader", None), "parser", None):  # a chunked one
+            self.body.reader.parser = limited(parser)
 
     def read(self, *size: Any) -> bytes:
         return self.within(self.body.read, *size)
@@ -84,3 +89,11 @@ class TimedBody:
             return read(*size)
         finally:
             self.deadlines.pop(self.sock, None)
+
+
+def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the pieces of a chunked body. Raises `OSError` after MOST_PIECES of them."""
+    for number, piece in enumerate(pieces):
+        if number >= MOST_PIECES:
+            raise OSError("a chunked body in too many pieces")
+        yield piece

@@ -17,7 +17,7 @@ _in_flight: Counter[Any] = Counter()
 
 @contextmanager
 def admitted(user_id: Any) -> Iterator[None]:
-    """Count a chat as in flight while it runs.
+    """Count a chat, or another request of a user with a body, as in flight while it runs.
 
     Raises `Overloaded` above CHAT_MAX_IN_FLIGHT chats and `TooManyConcurrentRequests` above
     CHAT_MAX_IN_FLIGHT_PER_USER of one user; both are per process.

@@ -38,8 +38,10 @@ class ChatEndpoint(APIView):
     throttle_classes = [ChatRateThrottle]
     face: ClassVar[str]
     format: ClassVar[Face]
+    sent: Any = None
+    """The body that was read, which the browsable page's box shows again."""
     unreadable = ""
-    """The body that was sent and is no JSON, which the browsable page's box shows again."""
+    """The same where it is no JSON."""
 
     limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """The fields that may ask for as many tokens as the model gives, and no more."""
@@ -70,7 +72,7 @@ class ChatEndpoint(APIView):
 
     def shown(self, request: Request) -> str:
         """Return the text for the browsable page's box: the body that was just sent, else one that works."""
-        sent = request.data if isinstance(request.data, dict) else {}
+        sent = self.sent if isinstance(self.sent, dict) else {}
         return self.unreadable or json.dumps(sent or self.example(), indent=4, ensure_ascii=False)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -96,24 +98,20 @@ class ChatEndpoint(APIView):
         response._resource_closers.append(partial(break_cycles, self, request, context))
         return response
 
-    def body_of(self, answer: Answer) -> dict[str, Any]:
-        """Return the body of a whole answer to `self.wish`."""
-        return self.format.write_reply(answer)
-
     def post(self, request: Request) -> HttpResponseBase:
         """Return the answer, or the stream that has begun. An error before that is an ordinary one."""
         exchange = self.exchange(request)
-        first = next(exchange)
+        first, body = next(exchange)
         headers = stand_in(first if isinstance(first, Answer) else first.answer) | left_out(first)
         if isinstance(first, Answer):
-            return Response(self.body_of(first), headers=headers)
+            return Response(body, headers=headers)
         request._request.stream = exchange  # type: ignore[attr-defined]
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(exchange, content_type="text/event-stream; charset=utf-8", headers=headers)
 
     def exchange(self, request: Request) -> Generator[Any, None, None]:
-        """Yield the whole `Answer`; of a stream its `Start`, and then its events.
+        """Yield the whole `Answer` with its body; of a stream its `Start` with none, and then its events.
 
         The slot and the key's claim last until a whole answer is there, or until its stream is over, by `close()` too.
         """
@@ -127,10 +125,11 @@ class ChatEndpoint(APIView):
                     with closing(in_pieces(stored) if stored else stream_chat(chat)) as items:
                         start = next(items)
                         writer = self.format.EventWriter(chat, chat.request_id)
-                        yield start
+                        yield start, None
                         last = yield from written(items, start, writer, request._request)
                 else:
-                    last = stored or complete_chat(chat)
+                    answer = stored or complete_chat(chat)
+                    last = answer, self.format.write_reply(answer, chat)
             budgets.release_connection()
             yield last
         except ClientLeft:
@@ -146,7 +145,8 @@ class ChatEndpoint(APIView):
     def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
         """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
         the stored answer that is to be given again."""
-        self.wish = wish = self.format.read_request(request.data, catalogue.current(), request.headers)
+        self.sent = request.data
+        wish = self.format.read_request(self.sent, catalogue.current(), request.headers)
         asked_for = wish.conversation_id
         conversation = None if asked_for is None else conversations.owned(request.user, asked_for)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
@@ -162,7 +162,7 @@ class ChatEndpoint(APIView):
         if not key:
             yield chat, stream, None
             return
-        sent = [self.face, request.data]
+        sent = [self.face, self.sent]
         with idempotency.once(request.user, key, sent, longest(stream), chat.conversation) as claim:
             if claim.answer is None:
                 yield replace(chat, claim=claim), stream, None

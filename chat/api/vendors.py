@@ -18,7 +18,6 @@ from chat.protocols.openai import models
 from chat.protocols.protocol import Protocol
 from chat.protocols.schemas import schema_of
 from chat.routing import catalogue
-from chat.types import Answer
 
 
 class ChatCompletionsView(ChatEndpoint):
@@ -55,10 +54,6 @@ class ResponsesView(ChatEndpoint):
         """See `ChatEndpoint.example`."""
         example = super().example()
         return {"model": example["model"], "input": "Hello!", "max_output_tokens": example["max_tokens"]}
-
-    def body_of(self, answer: Answer) -> dict[str, Any]:
-        """See `ChatEndpoint.body_of`. A response repeats what was asked for."""
-        return responses.write_reply(answer, self.wish)
 
 
 class MessagesView(ChatEndpoint):

@@ -109,7 +109,7 @@ class Settings:
     CHAT_KEEP_ALIVE = Setting(
         float, 15.0, "seconds of silence after which a stream's client gets a comment", range=SECONDS
     )
-    CHAT_MAX_IN_FLIGHT = Setting(int, 600, "chats at once in one process", range=COUNT)
+    CHAT_MAX_IN_FLIGHT = Setting(int, 600, "chats, and bodies of conversations, at once in one process", range=COUNT)
     CHAT_MAX_IN_FLIGHT_PER_USER = Setting[int](
         int,
         lambda values: max(1, values["CHAT_MAX_IN_FLIGHT"] // 10),

@@ -36,7 +36,7 @@ class Where(Flag):
     CHAT = auto()
     MODEL = auto()  # the address names a model
     OBJECT = auto()  # the address names some other object, or a page
-    LIMITED = auto()  # a rate of its own
+    LIMITED = auto()  # a rate of its own, and a slot
     NOWHERE = 0
 
 
@@ -367,7 +367,7 @@ PROBLEMS = [
         status=429,
         code="too_many_concurrent_requests",
         level="warning",
-        where=Where.CHAT,
+        where=Where.CHAT | Where.LIMITED,
         example=tree.TooManyConcurrentRequests(60),
         meaning="You already have as many chats in flight as you may.",
         what_to_do="Wait for one of them to finish.",
@@ -379,7 +379,7 @@ PROBLEMS = [
         status=503,
         code="overloaded",
         level="error",
-        where=Where.CHAT,
+        where=Where.CHAT | Where.LIMITED,
         example=tree.Overloaded(""),
         meaning="The server has as many chats in flight as it can serve.",
         what_to_do="Try again in a second.",

@@ -86,7 +86,7 @@ def _read_message(item: Any, place: str, needs: list[Need]) -> Message:
     return Message.of(str(role), content)
 
 
-def write_reply(answer: Answer) -> dict[str, Any]:
+def write_reply(answer: Answer, wish: Wish) -> dict[str, Any]:
     """See `Face.write_reply`."""
     return {"response": answer.text} | _facts(answer)
 

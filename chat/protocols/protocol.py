@@ -52,8 +52,8 @@ class Face(typing.Protocol):
         (`InvalidMessageFormatError`), and at last for all other fields at once (`ValidationError`)."""
         ...
 
-    def write_reply(self, answer: Answer) -> dict[str, Any]:
-        """Return the body of a whole answer."""
+    def write_reply(self, answer: Answer, wish: Wish) -> dict[str, Any]:
+        """Return the body of a whole answer to `wish`."""
         ...
 
     def write_error(self, error: Told, request_id: str) -> dict[str, Any]:

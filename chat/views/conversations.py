@@ -9,6 +9,7 @@ from rest_framework import generics, pagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chat.api.admission import admitted
 from chat.completion import conversations
 from chat.conf import conf
 from chat.exceptions import ValidationError
@@ -57,7 +58,8 @@ class ConversationsView(generics.ListCreateAPIView):
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Begin a conversation, then name its `id` as `conversation_id` in a chat."""
-        return super().post(request, *args, **kwargs)
+        with admitted(request.user.pk):  # before the body is read, which may come slowly
+            return super().post(request, *args, **kwargs)
 
     def perform_create(self, serializer: Any) -> None:
         most = conf.CONVERSATIONS_PER_USER

@@ -152,7 +152,7 @@ CHATS = ("POST /chat", "POST /v1/chat/completions", "POST /v1/messages", "POST /
 EXPECTED = {
     "GET /": COMMON,
     "GET /conversations": KEYED | {"not_found"},
-    "POST /conversations": KEYED | BODY,
+    "POST /conversations": KEYED | BODY | {"too_many_concurrent_requests", "overloaded"},
     "GET /conversations/{conversation_id}": KEYED | {"not_found"},
     "DELETE /conversations/{conversation_id}": KEYED | {"csrf_failed", "not_found"},
     "GET /errors/{code}": COMMON | {"not_found"},

@@ -150,9 +150,9 @@ def test_foreign_thoughts_are_hidden():
     said = deltas(("x", Thinking("hm")), ("t", Text("So.")))
     events = written(START, *said, answer_of(Thinking("hm"), Text("So.")))
     assert [block.type for block in accumulated(events).content] == ["text"]
-    assert [block["type"] for block in anthropic.write_reply(answer_of(Thinking("hm"), Text("So.")))["content"]] == [
-        "text"
-    ]
+    assert [
+        block["type"] for block in anthropic.write_reply(answer_of(Thinking("hm"), Text("So.")), WISH)["content"]
+    ] == ["text"]
 
 
 def test_a_refusal():
@@ -174,19 +174,19 @@ def test_a_refusal():
 def test_why_it_ended(finish, stop, reason):
     answer = answer_of(Text("a"), finish=finish, stop_sequence=stop)
     told = {"stop_reason": reason, "stop_sequence": stop if reason == "stop_sequence" else None}
-    assert anthropic.write_reply(answer).items() >= told.items()
+    assert anthropic.write_reply(answer, WISH).items() >= told.items()
     assert written(START, answer)[-2]["delta"] == told
 
 
 def test_a_call_that_the_limit_has_cut_is_left_out_and_the_limit_is_told():
     """Bug 22."""
-    body = anthropic.write_reply(answer_of(Text("So."), Call("a", "look", '{"at": "sk'), finish="length"))
+    body = anthropic.write_reply(answer_of(Text("So."), Call("a", "look", '{"at": "sk'), finish="length"), WISH)
     assert (body["content"], body["stop_reason"]) == ([api.text("So.")], "max_tokens")
 
 
 def test_an_id_of_another_vendors_is_made_fit():
     call = Call("functions.look:0", "look", "{}")
-    whole = anthropic.write_reply(answer_of(call, finish="tool_calls"))["content"][0]["id"]
+    whole = anthropic.write_reply(answer_of(call, finish="tool_calls"), WISH)["content"][0]["id"]
     streamed = accumulated(written(START, *deltas(("c", call)), answer_of(call, finish="tool_calls"))).content[0].id
     assert whole == streamed
     assert whole.startswith("functions_look_0_")
@@ -236,7 +236,7 @@ def test_a_count_that_is_not_believed_gives_way_to_ours(usage):
     whole = api.message(api.text("a"), usage=usage)
     ours = (usage or {}) | {"input_tokens": 40, "output_tokens": 9}
     assert relayed(whole, charged=charged)[-2]["usage"] == ours
-    assert anthropic.write_reply(answer_of(Text("a"), usage=charged, raw=whole))["usage"] == ours
+    assert anthropic.write_reply(answer_of(Text("a"), usage=charged, raw=whole), WISH)["usage"] == ours
 
 
 def test_the_vendors_inner_calls_are_charged_and_its_counts_stay():
@@ -244,7 +244,7 @@ def test_the_vendors_inner_calls_are_charged_and_its_counts_stay():
     usage = {"input_tokens": 3, "output_tokens": 1, "iterations": [compaction]}
     whole = api.message(api.text("a"), usage=usage)
     assert relayed(whole, charged=Usage(53, 8))[-2]["usage"] == usage
-    assert anthropic.write_reply(answer_of(Text("a"), usage=Usage(53, 8), raw=whole))["usage"] == usage
+    assert anthropic.write_reply(answer_of(Text("a"), usage=Usage(53, 8), raw=whole), WISH)["usage"] == usage
 
 
 def test_a_server_that_says_its_turn_has_ended_where_it_calls_a_tool():
@@ -252,12 +252,12 @@ def test_a_server_that_says_its_turn_has_ended_where_it_calls_a_tool():
     whole = api.message(api.call("look"), stop_reason="end_turn")
     assert relayed(whole, finish="tool_calls")[-2]["delta"]["stop_reason"] == "tool_use"
     answer = answer_of(Call("toolu_0001", "look", "{}"), finish="tool_calls", raw=whole)
-    assert anthropic.write_reply(answer)["stop_reason"] == "tool_use"
+    assert anthropic.write_reply(answer, WISH)["stop_reason"] == "tool_use"
 
 
 def test_a_whole_answer_goes_out_as_it_came():
     whole = api.message(*OWN, stop_details=None, brand_new={"a": 1})
-    body = anthropic.write_reply(answer_of(Text("So."), finish="tool_calls", raw=whole))
+    body = anthropic.write_reply(answer_of(Text("So."), finish="tool_calls", raw=whole), WISH)
     assert body == whole | {"id": "msg_r-1", "model": "m"}
 
 
@@ -275,7 +275,7 @@ def test_an_answer_that_is_given_again_has_its_thoughts():
     parts = tuple(anthropic.read_reply(api.message(*OWN), WISH.request).parts)
     answer = answer_of(*parts, finish="tool_calls")
     assert search in parts
-    assert anthropic.write_reply(answer)["content"] == OWN
+    assert anthropic.write_reply(answer, WISH)["content"] == OWN
     again = [Start(USAGE, answer=answer), *deltas(*enumerate(parts)), answer]
     content = [block.to_dict() for block in accumulated(written(*again)).content]
     assert content == OWN
@@ -329,7 +329,7 @@ def fragments(number, part):
 def test_what_was_written_is_read_as_the_same(parts):
     calls = any(isinstance(part, Call) for part in parts)
     answer = answer_of(*parts, finish="tool_calls" if calls else "stop")
-    reply = anthropic.read_reply(json.loads(json.dumps(anthropic.write_reply(answer))), WISH.request)
+    reply = anthropic.read_reply(json.loads(json.dumps(anthropic.write_reply(answer, WISH))), WISH.request)
     assert (reply.parts, reply.finish_reason, reply.usage) == (parts, answer.finish_reason, USAGE)
     pieces = [Delta((piece,)) for number, part in enumerate(parts) for piece in fragments(number, part)]
     heard, found = Heard(request=WISH.request), []

@@ -162,7 +162,11 @@ def test_a_content_type_that_cannot_be_read_is_answered_as_any_other(shared: Any
     assert (answer.status_code, "X-Request-ID" in answer.headers) == (200, True)
 
 
-@pytest.mark.parametrize("rest", [b'5\r\n{"mod', b"zz\r\nrubbish\r\n"], ids=["cut short", "malformed"])
+@pytest.mark.parametrize(
+    "rest",
+    [b'5\r\n{"mod', b"zz\r\nrubbish\r\n", b"1\r\n \r\n" * 201_000 + b"0\r\n\r\n"],
+    ids=["cut short", "malformed", "crumbs"],
+)
 def test_a_broken_chunked_body_gets_the_contracts_answer(shared: Any, rest: bytes) -> None:
     head = f"POST /chat HTTP/1.1\r\nHost: {shared.host}\r\nAuthorization: Token {shared.key}\r\n"
     head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"

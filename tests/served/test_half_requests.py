@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 import requests
 
+from chat.urls import urlpatterns
 from genai_site.connections import Waiting
-from tests.support.production import manage
+from tests.support.production import manage, started
 
 HALVES: dict[str, Callable[[str], bytes]] = {
     "nothing": lambda key: b"",
@@ -97,6 +99,37 @@ def test_a_strangers_body_is_not_waited_for(shared: Any) -> None:
             client.settimeout(4)
             answer = client.makefile("rb").read()  # to the end: an answer that left its body unread closes
         assert answer.startswith(b"HTTP/1.1 401"), half
+
+
+def test_a_user_whose_slots_are_taken_has_no_body_waited_for(environment: dict[str, str]) -> None:
+    environment["CHAT_MAX_IN_FLIGHT_PER_USER"] = "2"
+    addresses = [re.sub(r"\(.*\)", "x", str(route.pattern)).strip("^/?$") for route in urlpatterns]
+    with started(environment) as (_, url), ExitStack() as stack:
+        key = manage(environment, "issue_key", "ada", "--create").strip()
+
+        def half(path: str) -> socket.socket:
+            client = stack.enter_context(connect(url))
+            client.settimeout(4)
+            client.sendall(_post(f"/{path}", _key(key) + b"Content-Length: 5000\r\n", b'{"tit'))
+            return client
+
+        for client in [half("conversations"), half("chat")]:
+            client.settimeout(1)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+        answers = {path: half(path).recv(12).decode() for path in addresses}
+    waiting = {path for path, answer in answers.items() if answer == "HTTP/1.1 429"}
+    assert waiting >= {"conversations", "chat", "v1/messages"}
+    others = {answers[path] for path in answers.keys() - waiting}
+    assert others <= {"HTTP/1.1 405", "HTTP/1.1 403"}, answers  # the latter for want of a CSRF token
+
+
+def test_a_page_waits_for_no_body(shared: Any) -> None:
+    with connect(shared.url) as client:
+        headers = _key(shared.key) + b"Accept: text/html\r\nContent-Length: 5000\r\n"
+        client.sendall(_post("/chat", headers, b'{"mod').replace(b"POST", b"GET"))
+        client.settimeout(4)
+        assert client.recv(12) == b"HTTP/1.1 405"
 
 
 def test_too_large_a_body_is_refused_unread(shared: Any) -> None:

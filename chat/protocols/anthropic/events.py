@@ -22,7 +22,7 @@ STOP_REASONS: Mapping[FinishReason, str] = {
 PING = sse.write({"type": "ping"}, "ping")
 
 
-def write_reply(answer: Answer) -> dict[str, Any]:
+def write_reply(answer: Answer, wish: Wish) -> dict[str, Any]:
     """See `Face.write_reply`."""
     if answer.raw is not None:
         names = {"id": f"msg_{answer.request_id}", "model": answer.model}

@@ -14,7 +14,7 @@ from chat.protocols.replies import noted
 from chat.types import Answer, Call, Delta, Piece, Refusal, Start, Text, Tick, Told, Usage, Wish
 
 
-def write_reply(answer: Answer) -> dict[str, Any]:
+def write_reply(answer: Answer, wish: Wish) -> dict[str, Any]:
     """See `Face.write_reply`."""
     if answer.raw is not None:
         return _relayed(answer, answer.raw)

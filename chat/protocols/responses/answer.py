@@ -35,7 +35,7 @@ REASONS: Mapping[FinishReason, str] = {"length": "max_output_tokens", "content_f
 PREFIXES = {"message": "msg", "function_call": "fc", "custom_tool_call": "ctc"}
 
 
-def write_reply(answer: Answer, wish: Wish | None = None) -> dict[str, Any]:
+def write_reply(answer: Answer, wish: Wish) -> dict[str, Any]:
     """See `Face.write_reply`."""
     if answer.raw:
         return renamed(answer.raw, answer.request_id, answer.model, wish, answer.charged) | noted(answer)
