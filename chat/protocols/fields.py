@@ -6,7 +6,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from chat.protocols.protocol import Protocol
 from chat.types import LISTED, STORED, ChatRequest, Upstream
 
 ASKS_FOR_NOTHING: Mapping[str, Any] = {"temperature": 1, "top_p": 1}
@@ -19,7 +18,20 @@ class Takes(typing.Protocol):
     def __call__(self, name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool: ...
 
 
-def refused(request: ChatRequest, upstream: Upstream, protocol: Protocol) -> str:
+class Ability(typing.Protocol):
+    """What decides whether a route can do what is asked: a `Protocol`, or a provider that has none."""
+
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def CARRIES(self) -> frozenset[str]: ...
+
+    @property
+    def takes(self) -> Takes: ...
+
+
+def refused(request: ChatRequest, upstream: Upstream, protocol: Ability) -> str:
     """Return the first field of `request` that `upstream` cannot take, or ""."""
     asked = _asked(request, upstream) | {"max_tokens": request.max_tokens}
     verbatim = request.is_verbatim(protocol.NAME)
@@ -29,7 +41,7 @@ def refused(request: ChatRequest, upstream: Upstream, protocol: Protocol) -> str
     return _unmet(request, upstream, protocol, verbatim) if request.needs else ""
 
 
-def _unmet(request: ChatRequest, upstream: Upstream, protocol: Protocol, verbatim: bool) -> str:
+def _unmet(request: ChatRequest, upstream: Upstream, protocol: Ability, verbatim: bool) -> str:
     """Return the path of the first need that `upstream` cannot meet, or ""."""
     for need in request.needs:
         if upstream.takes.get(need.name) or need.name in upstream.drop:

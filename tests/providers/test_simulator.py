@@ -168,7 +168,7 @@ def test_silence_between_two_words(slept):
     assert slept[:3] == [2.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ("truncated", "crash")])
+@pytest.mark.parametrize("name", [name for name in FAULTS if "truncated" not in name and name != "crash"])
 def test_a_fault_comes_before_the_first_word(name):
     with pytest.raises(ProviderError) as streamed:
         stream(f"/fault {name}")
