@@ -115,7 +115,7 @@ BLANK = [{"content": ""}, {"content": " \n"}, {"content": None}, {"content": []}
 def test_turns_that_say_nothing_are_taken(rig, role, blank):
     messages = [*HELLO, {"role": role} | blank, *HELLO]
     turns = sent(rig, OPENAI, messages=messages)["messages"]
-    assert [turn["content"].strip() for turn in turns] == ["Hello!", "", "Hello!"]
+    assert turns == messages
     rig.configure("anthropic")
     payload = sent(rig, OPENAI, messages=messages)
     assert ([turn["content"] for turn in payload["messages"]], "system" in payload) == (["Hello!", "Hello!"], False)

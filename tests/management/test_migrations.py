@@ -54,4 +54,4 @@ def test_budgets_and_records_of_the_release_before_stay_true(release_before, cap
         assert (record.tokens_used, record.cost, record.cost_reserved, record.attempts) == (25, None, 0, None)
         assert (record.face, record.api_key, record.cached, record.duration_ms) == ("", None, False, None)
     call_command("audit_budgets")
-    assert capsys.readouterr().out == "All 1 budget periods agree with the 2 usage records.\n"
+    assert capsys.readouterr().out == "Compared 1 budget period with 2 usage records: all agree.\n"
