@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from chat.types import LISTED, STORED, ChatRequest, Upstream
+from chat.types import LISTED, STORED, ChatRequest, Need, Upstream
 
 ASKS_FOR_NOTHING: Mapping[str, Any] = {"temperature": 1, "top_p": 1}
 """The vendors' own defaults. A field with this value may be left out where a model does not take the field."""
@@ -44,7 +44,7 @@ def refused(request: ChatRequest, upstream: Upstream, protocol: Ability) -> str:
 def _unmet(request: ChatRequest, upstream: Upstream, protocol: Ability, verbatim: bool) -> str:
     """Return the path of the first need that `upstream` cannot meet, or ""."""
     for need in request.needs:
-        if upstream.takes.get(need.name) or need.name in upstream.drop:
+        if upstream.takes.get(need.name) or (need.name in upstream.drop and _can_drop(need, verbatim)):
             continue
         if need.kind == STORED:
             met = upstream.allow_stored
@@ -53,6 +53,11 @@ def _unmet(request: ChatRequest, upstream: Upstream, protocol: Ability, verbatim
         if not met:
             return need.path
     return ""
+
+
+def _can_drop(need: Need, verbatim: bool) -> bool:
+    """Return whether an operator's word leaves it out: of the client's own body that goes for whole fields only."""
+    return not verbatim or need.path == need.name
 
 
 def accepted(request: ChatRequest, upstream: Upstream) -> dict[str, Any]:

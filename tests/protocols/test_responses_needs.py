@@ -77,7 +77,17 @@ NEEDS = {
     "few words": ({"text": {"verbosity": "low"}}, [("verbosity", "text.verbosity")]),
     "an object": ({"text": {"format": {"type": "json_object"}}}, [("json_object", "text.format")]),
     "a field of tomorrow's": ({"dream": True}, [(UNKNOWN, "dream")]),
-    "one of reasoning's": ({"reasoning": {"mode": "pro"}}, [(UNKNOWN, "reasoning.mode")]),
+    "one of reasoning's": ({"reasoning": {"context": "all_turns"}}, [(UNKNOWN, "reasoning.context")]),
+    "a dearer way to think": ({"reasoning": {"mode": "pro"}}, [(LISTED, "reasoning.mode")]),
+    "a right of our organization's": ({"access_programs": {"cyber": "x"}}, [(LISTED, "access_programs")]),
+    "a file in a field of tomorrow's": (
+        {"dream": [{"of": {"file_ids": ["file-1"]}}]},
+        [(STORED, "dream[0].of.file_ids"), (UNKNOWN, "dream")],
+    ),
+    "a file in a part of tomorrow's": (
+        {"said": [{"role": "user", "content": [{"type": "screenshot", "file_id": "file-1"}]}]},
+        [(STORED, "input[0].content[0].file_id"), (UNKNOWN, "input[0].content[0].screenshot")],
+    ),
     "sound": (
         {"said": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
         [("audio", "input[0].content[0].input_audio")],
@@ -120,6 +130,17 @@ def test_what_asks_for_nothing_and_what_only_saves_is_no_need():
     assert needs_of(**harmless) == []
 
 
+def test_a_schema_may_have_any_names():
+    names = {"type": "object", "properties": {"file_id": {"type": "string"}, "container": {"const": "x"}}}
+    function = {"type": "function", "name": "f", "parameters": names}
+    listed = {"type": "mcp_list_tools", "id": "m", "server_label": "s", "tools": [{"name": "f", "input_schema": names}]}
+    body = {"tools": [function], "text": {"format": {"type": "json_schema", "name": "a", "schema": names}}}
+    assert needs_of([USER, {"type": "additional_tools", "role": "developer", "tools": [function]}], **body) == [
+        (UNKNOWN, "input[1].type")
+    ]
+    assert needs_of([USER, listed]) == [(UNKNOWN, "input[1].type")]
+
+
 def test_an_answer_that_is_fetched_later_is_refused_by_name():
     with pytest.raises(UnsupportedParameter) as caught:
         read(background=True)
@@ -138,6 +159,11 @@ def test_an_operator_says_whether_anything_is_stored(upstream, refused):
     request = replace(read(store=True), max_tokens=64)
     assert fields.refused(request, upstream, responses) == refused
     assert write(request, upstream)["store"] is upstream.allow_stored
+
+
+def test_what_stands_within_a_field_is_not_let_through_by_leaving_it_out():
+    request = replace(read(tools=[{"type": "web_search"}]), max_tokens=64)
+    assert fields.refused(request, replace(PLAIN, drop=frozenset({"web_search"})), responses) == "tools[0].type"
 
 
 def test_an_operator_lists_what_reaches_out():

@@ -107,8 +107,9 @@ def test_reasoning_that_only_a_store_would_have_is_left_out():
         "summary": [],
         "content": [{"type": "reasoning_text", "text": "Hm."}],
     }
-    request = read([USER, bare, open_one, api.message(api.text("Yes."))])
-    assert write(request)["input"] == [USER, open_one, api.message(api.text("Yes."))]
+    said = api.message(api.text("Yes."))
+    request = read([USER, bare, open_one, said])
+    assert write(request)["input"] == [USER, open_one, {name: said[name] for name in said if name != "id"}]
     assert request.messages[1].parts == (Thinking("Hm."), Text("Yes."))
 
 

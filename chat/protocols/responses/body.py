@@ -30,7 +30,7 @@ class Reasoning(VendorBody):
     summary: Hint = None
     generate_summary: Hint = None
     context: Annotated[Any, Asks(UNKNOWN, "auto")] = None
-    mode: Annotated[Any, Asks(UNKNOWN, "standard")] = None
+    mode: Annotated[Any, Asks(LISTED, "standard")] = None
 
 
 class TextConfig(VendorBody):
@@ -67,6 +67,7 @@ class Create(VendorBody):
     truncation: Annotated[Any, Asks(UNKNOWN, "disabled")] = None
     top_logprobs: Annotated[Any, Asks(UNKNOWN, 0)] = None
     context_management: Annotated[Any, Asks(UNKNOWN, [])] = None
+    access_programs: Annotated[Any, Asks(LISTED)] = None
     moderation: Annotated[Any, Asks(LISTED)] = None
     service_tier: Annotated[Any, Asks(LISTED, "auto", "default")] = None
     store: Annotated[Any, Asks(STORED, False)] = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import turns
+from chat.protocols.bodies import LONGEST_ECHO
 from chat.protocols.openai.body import ROLES
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
@@ -32,6 +33,8 @@ DIRECT = {"type": "direct"}
 """The `caller` of a call that no program of the model's makes."""
 STORED_BY = ("file_id", "file_ids", "vector_store_ids", "container_id", "comparison_response_id")
 """Names of what stands at the vendor under our key."""
+READ_APART = ("tools", "parameters", "schema", "input_schema", "output_schema")
+"""Names of tools, and of schemas that may give these names to anything."""
 LONGEST_LABEL = 64
 
 
@@ -48,7 +51,7 @@ def read_item(item: Any, place: str, needs: list[Need]) -> Message:
     return Message("assistant", (turns.opaque(PROTOCOL, item, f"{place}.type", needs),))
 
 
-def stored_in(value: Any, place: str) -> Iterator[Need]:
+def stored_in(value: Any, place: str = "") -> Iterator[Need]:
     """Yield the needs in what is passed on unread: names of things that are kept at the vendor."""
     waiting: list[tuple[Any, str]] = [(value, place)]
     while waiting:
@@ -58,10 +61,11 @@ def stored_in(value: Any, place: str) -> Iterator[Need]:
         if not isinstance(found, dict):
             continue
         for name, inner in found.items():
+            path = f"{where}.{name}" if where else name
             if inner and (name in STORED_BY or (name == "container" and isinstance(inner, str))):
-                yield Need(STORED, f"{where}.{name}", name)
-            else:
-                waiting.append((inner, f"{where}.{name}"))
+                yield Need(STORED, path[:LONGEST_ECHO], name)
+            elif name not in READ_APART:
+                waiting.append((inner, path))
 
 
 def _message(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
@@ -103,6 +107,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if not isinstance(kind, str):
         complaint = 'A part is an object with a type, such as {"type": "input_text", "text": "..."}.'
         raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
+    needs += stored_in(part, place)
     return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
 
 

@@ -61,7 +61,8 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
     needs += bodies.needs_of(Create, given)
     needs += bodies.needs_of(Reasoning, given.get("reasoning") or {}, "reasoning.")
     needs += bodies.needs_of(TextConfig, given.get("text") or {}, "text.")
-    needs += items.stored_in(given.get("prompt_cache_options"), "prompt_cache_options")
+    unread = {name: given[name] for name in given if name not in Create.model_fields or name == "prompt_cache_options"}
+    needs += items.stored_in(unread)
     prompt = (Message.of("system", body.instructions),) if body.instructions else ()
     request = ChatRequest(
         (*prompt, *messages),
@@ -97,8 +98,9 @@ def _messages(given: Mapping[str, Any], needs: list[Need]) -> tuple[Message, ...
         complaint = f"There must be 1 to {turns.MOST_MESSAGES} items, not {len(said)}."
         raise InvalidMessageFormatError(complaint, field="input", received=echo(said))
     continues = any(given.get(name) for name in CONTINUED_BY)
-    for number, item in enumerate(said):  # some items bring tools of their own
-        tools.tools_of(item.get("tools") if isinstance(item, dict) else None, needs, f"input[{number}].tools")
+    for number, item in enumerate(said):
+        if isinstance(item, dict) and item.get("type") != "mcp_list_tools":  # whose tools are an answer
+            tools.tools_of(item.get("tools"), needs, f"input[{number}].tools")
     read = ((f"input[{number}]", items.read_item(item, f"input[{number}]", needs)) for number, item in enumerate(said))
     messages = tuple(items.joined(read, continues=continues))
     if not any(message.role == "user" for message in messages):
@@ -114,8 +116,8 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
     sent = fields.to_send(request, upstream, takes, verbatim=verbatim)
     if verbatim:
         body = fields.passed_on(request, upstream, sent, OF_BODY)
-        if isinstance(body["input"], list):
-            body["input"] = [item for item in body["input"] if not items.is_bare(item)]
+        if isinstance(said := body["input"], list) and any(map(items.is_bare, said)):
+            body["input"] = [_without_id(item) for item in said if not items.is_bare(item)]
         if "temperature" in sent:
             body["temperature"] = sent["temperature"]
         kept = upstream.allow_stored and body.get("store") is True

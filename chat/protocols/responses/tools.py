@@ -36,7 +36,7 @@ def tools_of(tools: Any, needs: list[Need], place: str = "tools") -> tuple[Tool,
         else:
             needs.append(Need(LISTED, f"{where}.type", kind))
         tools_of(tool.get("tools"), needs, f"{where}.tools")
-        needs += stored_in({name: value for name, value in tool.items() if name != "tools"}, where)
+        needs += stored_in(tool, where)
     return tuple(found)
 
 
