@@ -322,6 +322,10 @@ def fragments(number, part):
     if isinstance(part, Call):
         first = Piece(number, part._replace(arguments=""))
         return [first, *(Piece(number, Call("", "", half)) for half in api.halves(part.arguments))]
+    if isinstance(part, Thinking) and part.text:
+        proofs = [part.signature, ""]
+        halves = zip(api.halves(part.text), proofs, strict=False)
+        return [Piece(number, Thinking(half, proof)) for half, proof in halves]
     return [Piece(number, part)]
 
 

@@ -47,12 +47,14 @@ PING = {"type": "ping"}
 
 class Blocks:
     """The blocks of an answer that is still arriving, numbered without a gap. A call stays open to the end, since its
-    fragments may come between those of others; a text is over when another part begins."""
+    fragments may come between those of others; a text or a thought is over when another part begins. A thought's proof
+    is known with its first fragment, and told at its end."""
 
     def __init__(self) -> None:
         self._begun = 0
         self._calls: dict[Any, int] = {}
-        self._text: tuple[Any, int] | None = None
+        self._open: tuple[Any, int, str] | None = None
+        """The key of the text or thought that arrives, the number of its block, and the proof of the thought."""
 
     def hear(self, piece: Piece) -> Iterator[dict[str, Any]]:
         """Yield the events of a further piece."""
@@ -62,52 +64,63 @@ class Blocks:
                 yield from self._said(piece.of, part.text)
         elif isinstance(part, Call):
             if piece.of not in self._calls:
-                yield from self._end_text()
+                yield from self._end()
                 self._calls[piece.of] = self._begun
                 yield self._start(_call(part))
             if part.arguments:
                 delta = {"type": "input_json_delta", "partial_json": part.arguments}
                 yield _about("content_block_delta", self._calls[piece.of], delta=delta)
+        elif isinstance(part, Thinking) and not part.signature.startswith(REDACTED):
+            yield from self._thought(piece.of, part)
         elif block := _block(part):
-            yield from self._whole(block)
+            yield from self._end()
+            index = self._begun
+            yield self._start(block)
+            yield _about("content_block_stop", index)
 
     def close(self) -> Iterator[dict[str, Any]]:
         """Yield the events that end all blocks."""
-        yield from self._end_text()
+        yield from self._end()
         for index in self._calls.values():
             yield _about("content_block_stop", index)
 
     def _said(self, of: Any, text: str) -> Iterator[dict[str, Any]]:
-        if not self._text or self._text[0] != of:
-            yield from self._end_text()
-            self._text = of, self._begun
-            yield self._start({"type": "text", "text": ""})
+        if not self._open or self._open[0] != of:
+            yield from self._begin(of, {"type": "text", "text": ""})
             if self._begun == 1:
                 yield PING
-        yield _about("content_block_delta", self._text[1], delta={"type": "text_delta", "text": text})
+        yield from self._delta({"type": "text_delta", "text": text})
 
-    def _whole(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the events of a block that is there already, which is one of an earlier answer."""
-        yield from self._end_text()
-        index = self._begun
-        if block["type"] != "thinking":
-            yield self._start(block)
-        else:
-            yield self._start({"type": "thinking", "thinking": "", "signature": ""})
-            if text := block["thinking"]:
-                yield _about("content_block_delta", index, delta={"type": "thinking_delta", "thinking": text})
-            proof = {"type": "signature_delta", "signature": block["signature"]}
-            yield _about("content_block_delta", index, delta=proof)
-        yield _about("content_block_stop", index)
+    def _thought(self, of: Any, thought: Thinking) -> Iterator[dict[str, Any]]:
+        if not self._open or self._open[0] != of:
+            if not thought.signature:
+                return
+            yield from self._begin(of, {"type": "thinking", "thinking": "", "signature": ""}, thought.signature)
+        if thought.text:
+            yield from self._delta({"type": "thinking_delta", "thinking": thought.text})
+
+    def _begin(self, of: Any, block: dict[str, Any], proof: str = "") -> Iterator[dict[str, Any]]:
+        yield from self._end()
+        self._open = of, self._begun, proof
+        yield self._start(block)
+
+    def _delta(self, delta: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if self._open:
+            yield _about("content_block_delta", self._open[1], delta=delta)
 
     def _start(self, block: dict[str, Any]) -> dict[str, Any]:
         index, self._begun = self._begun, self._begun + 1
         return _about("content_block_start", index, content_block=block)
 
-    def _end_text(self) -> Iterator[dict[str, Any]]:
-        text, self._text = self._text, None
-        if text:
-            yield _about("content_block_stop", text[1])
+    def _end(self) -> Iterator[dict[str, Any]]:
+        """Yield the events that end the text or thought that has arrived."""
+        if not self._open:
+            return
+        _, index, proof = self._open
+        if proof:
+            yield from self._delta({"type": "signature_delta", "signature": proof})
+        self._open = None
+        yield _about("content_block_stop", index)
 
 
 def _about(kind: str, index: int, **facts: Any) -> dict[str, Any]:

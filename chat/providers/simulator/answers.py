@@ -80,9 +80,9 @@ def broken_off(pieces: list[Piece], command: Command) -> list[Piece]:
     else of what comes after them."""
     thoughts = [piece for piece in pieces if isinstance(piece.part, Thinking)]
     if command.fault == "truncated_thinking":
-        return thoughts[: max(1, len(thoughts) // 2)]
+        return thoughts[: (len(thoughts) + 1) // 2]
     after = len(pieces) - len(thoughts)
-    return pieces[: len(thoughts) + max(1, after // 2)]
+    return pieces[: len(thoughts) + (after + 1) // 2]
 
 
 def prompt_tokens(request: ChatRequest) -> int:
@@ -160,11 +160,12 @@ def _described(parts: Iterable[Part]) -> str:
 
 def _in_words(part: Image | Document) -> str:
     name = f" {part.name}" if isinstance(part, Document) and part.name else ""
+    article = "an" if part.kind == "image" else "a"
     if part.url:
-        return f"the address of a {part.kind}{name}, which is not opened"
+        return f"the address of {article} {part.kind}{name}, which is not opened"
     size = images.size_of(part) if isinstance(part, Image) else None
     facts = [part.media_type or "text/plain", f"{_bytes(part):,} bytes", f"{size[0]} x {size[1]}" if size else ""]
-    return f"{'an' if part.kind == 'image' else 'a'} {part.kind}{name} ({', '.join(filter(None, facts))})"
+    return f"{article} {part.kind}{name} ({', '.join(filter(None, facts))})"
 
 
 def _bytes(part: Image | Document) -> int:

@@ -8,7 +8,7 @@ instance, and as many of its properties as there is room for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -196,26 +196,31 @@ class _Maker:
         return word.ljust(least, ".")[:most]
 
     def number(self, schema: Mapping[str, Any], kind: str, number: int) -> int | float:
-        step = _number(schema, "multipleOf") or 1
+        step = _number(schema, "multipleOf")
         low, high = _number(schema, "minimum"), _number(schema, "maximum")
         above, below = _number(schema, "exclusiveMinimum"), _number(schema, "exclusiveMaximum")
         least = max((bound for bound in (low, above) if bound is not None), default=None)
         most = min((bound for bound in (high, below) if bound is not None), default=None)
-        start = least if least is not None else min(1, most) if most is not None else 1
         try:
-            value = math.ceil(start / step) * step + number * step
-            value += step if value == above else 0
-            if most is not None and (value > most or value == below):
-                value = math.floor(most / step) * step
-                value -= step if value == below else 0
-            if kind == "number" and least is not None and most is not None and not least <= value <= most:
-                value = (least + most) / 2
+            for value in _numbers(least, most, step or 1, number, whole=kind == "integer" or step is not None):
+                within = (least is None or value >= least) and (most is None or value <= most)
+                if within and value not in (above, below):
+                    return int(value) if kind == "integer" else value
         except (OverflowError, ZeroDivisionError):
-            raise NoInstance from None
-        outside = (least is not None and value < least) or (most is not None and value > most)
-        if outside or value in (above, below):
-            raise NoInstance
-        return int(value) if kind == "integer" else value
+            pass
+        raise NoInstance
+
+
+def _numbers(
+    least: float | None, most: float | None, step: float, number: int, *, whole: bool
+) -> Iterator[int | float]:
+    """Yield numbers that may lie between the bounds: near 1, next to either bound, and in the middle."""
+    near = least if least is not None else min(1, most) if most is not None else 1
+    yield from (math.ceil(near / step) * step + further * step for further in (number, number + 1, 0, 1))
+    if most is not None:
+        yield from (math.floor(most / step) * step - less * step for less in (0, 1))
+    if least is not None and most is not None and not whole:
+        yield (least + most) / 2
 
 
 def _but(schema: Mapping[str, Any], keyword: str) -> dict[str, Any]:
