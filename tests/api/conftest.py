@@ -10,8 +10,8 @@ from tests.support.responses import TEXT, Vendor
 
 @pytest.fixture
 def house(rig):
-    """Models `own` (by the Responses API), `both` (by chat/completions, else by that), `other` (Anthropic's API) and
-    `pair` (both providers by the Responses API)."""
+    """Models `own` (by the Responses API), `both` (by chat/completions, else by that), `other` (Anthropic's API), `pair`
+    (both providers by the Responses API) and `mixed` (the second by chat/completions, then the first by Responses)."""
     rig.settings.CHAT_SIMULATOR = False
     by_responses = '{ provider = "first", model = "gpt-6-luna", api = "responses" }'
     elsewhere = '{ provider = "second", model = "gpt-6-luna", api = "responses" }'
@@ -23,6 +23,7 @@ def house(rig):
         f"[models.own]\nroutes = [{by_responses}]\n{limits}\n"
         f'[models.both]\nroutes = ["first:gpt-6-luna", {by_responses}]\n{limits}\n'
         f'[models.other]\nroutes = ["other:claude-haiku-5-5"]\n{limits}\n'
+        f'[models.mixed]\nroutes = ["second:gpt-6-luna", {by_responses}]\n{limits}\n'
         f"[models.pair]\nroutes = [{by_responses}, {elsewhere}]\n{limits}\n"
     )
     rig.first.always = Vendor(TEXT)

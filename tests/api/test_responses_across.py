@@ -74,6 +74,15 @@ def test_encrypted_thoughts_go_home_and_nowhere_else(client, house):
     assert "gAAAA" not in json.dumps(elsewhere)
 
 
+def test_thoughts_that_nobody_remembers_go_first_where_they_can_be_read(auth_client, house):
+    body = {"model": "mixed", "input": [*HELLO, CALLS["output"][0], TEXT["output"][0], *HELLO]}
+    assert auth_client.post("/v1/responses", body, format="json").status_code == 200
+    assert house.first.requests[0].json["input"] == body["input"]
+    body["input"].pop(1)
+    assert auth_client.post("/v1/responses", body, format="json").status_code == 200
+    assert house.second.requests[0].path == "/v1/chat/completions"
+
+
 CLAUDES = {
     "id": "msg_1",
     "type": "message",
