@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from chat.routing import tables
 from chat.routing.tables import How, ModelTable, ProviderTable, RouteTable, T
 from chat.routing.toml_lines import line_of
-from chat.types import SAMPLING, SIMULATOR, Catalogue, Model, Price, ProviderEntry, Route, Upstream
+from chat.types import SAMPLING, SIMULATOR, Catalogue, Model, ProviderEntry, Route, Upstream
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
@@ -116,7 +116,6 @@ class Reader:
         if "limit_field" in how and providers[said.provider].protocol == "anthropic":
             raise self.error("limit_field is for the protocol openai; Anthropic's has one limit", *here, "routes")
         default = how.get("temperature", model.said().get("temperature"))
-        price = said.price
         return Route(
             providers[said.provider],
             Upstream(
@@ -128,9 +127,7 @@ class Reader:
                 limit_field=how.get("limit_field", ""),
                 max_output_tokens=how.get("max_output_tokens"),
                 pseudonyms=how.get("pseudonyms"),
-                price=Price(*(round(cost * 10**6) for cost in (price.input, price.output, price.cached)))
-                if price
-                else None,
+                price=said.price.price() if said.price else None,
             ),
         )
 

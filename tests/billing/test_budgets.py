@@ -286,6 +286,8 @@ def test_usage_is_told_by_day(user, time_machine):
         "remaining": 980,
         "period": "month",
         "resets_at": utc("2026-05-01"),
+        "cost": {"limit": None, "used": 0, "reserved": 0, "remaining": None},
+        "models": [{"model": "m", "requests": 3, "tokens_used": 20, "cost": None}],
     }
 
 
