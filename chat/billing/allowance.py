@@ -66,7 +66,7 @@ def use_by_day_and_model(user: Any, days: int) -> list[dict[str, Any]]:
     since = period_start("day", timezone.now()) - timedelta(days=days - 1)
     charged = UsageRecord.objects.filter(user_id=user.pk, created_at__gte=since, state__in=CHARGED)
     by = charged.annotate(date=TruncDate("created_at")).values("date", "model").order_by("date", "model")
-    return list(by.annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"), cost=Sum("cost")))
+    return [*map(dict, by.annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"), cost=Sum("cost")))]
 
 
 def summed(use: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def _no_pauses(monkeypatch):
 
 def with_budget(user, limit, period="month"):
     """The user as the next request loads them, with that budget."""
-    TokenBudget.objects.update_or_create(user=user, defaults={"limit": limit, "period": period})
+    TokenBudget.objects.update_or_create(user=user, defaults={"limit": limit, "cost_limit": None, "period": period})
     return type(user).objects.select_related("token_budget").get(pk=user.pk)
 
 
