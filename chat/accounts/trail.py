@@ -29,5 +29,6 @@ def budget_changed(by: str, of_user: Any, old: dict[str, Any], new: dict[str, An
 
 
 def terms(budget: Any) -> dict[str, Any]:
-    """Return what a budget allows: tokens a period, and chats in a time ("" for the default)."""
-    return {"limit": budget.limit, "period": str(budget.period), "rate_limit": budget.rate_limit}
+    """Return what a budget allows: tokens or nano-dollars a period, and chats in a time ("" for the default)."""
+    limit = {"limit": budget.limit} if budget.cost_limit is None else {"cost_limit": budget.cost_limit}
+    return limit | {"period": str(budget.period), "rate_limit": budget.rate_limit}

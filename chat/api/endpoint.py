@@ -155,6 +155,8 @@ class ChatEndpoint(APIView):
             **vars(wish),
             user=request.user,
             request_id=request._request.request_id,  # type: ignore[attr-defined]
+            face=self.face,
+            api_key=key_used(request),
             conversation=conversation,
             max_attempts=attempts_allowed(request),
         )
@@ -193,6 +195,12 @@ def left_out(answer: Answer | Start) -> dict[str, str]:
     part of the answer that the budget has no tokens for. Of a stream, that is known before it is needed."""
     ignored = {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}
     return ignored | ({"X-Budget-Limited": str(answer.budget_limit)} if answer.budget_limit else {})
+
+
+def key_used(request: Request) -> Any:
+    """Return the id of the details of the key that the request carries; None for a browser's session."""
+    details = getattr(request.auth, "details", None)
+    return details.pk if details else None
 
 
 def attempts_allowed(request: Request) -> int | None:

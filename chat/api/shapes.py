@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from chat.models import Period
@@ -39,20 +42,47 @@ class ModelLimits(serializers.Serializer):
     default_output_tokens = serializers.IntegerField(min_value=1, help_text="Where a chat names no max_tokens.")
 
 
+class Dollars(serializers.CharField):
+    """Dollars as a string, exact to the nano-dollar: a program's own numbers may be no exact ones."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"help_text": "Dollars."} | kwargs)
+        self.validators.append(RegexValidator(r"^[0-9]+\.[0-9]{9}$"))
+
+
 class DayOfUse(serializers.Serializer):
     date = serializers.DateField()
     requests = serializers.IntegerField(min_value=0)
     tokens_used = serializers.IntegerField(min_value=0)
+    cost = Dollars(allow_null=True, help_text="Dollars, of the chats whose price is known.")
+
+
+class ModelInUse(serializers.Serializer):
+    model = serializers.CharField()
+    requests = serializers.IntegerField(min_value=0)
+    tokens_used = serializers.IntegerField(min_value=0)
+    cost = Dollars(allow_null=True, help_text="Dollars, of the chats whose price is known.")
+
+
+class Cost(serializers.Serializer):
+    limit = Dollars(allow_null=True, help_text="Dollars a period; null where the budget is in tokens.")
+    used = Dollars()
+    reserved = Dollars()
+    remaining = Dollars(allow_null=True)
 
 
 class Usage(serializers.Serializer):
-    limit = serializers.IntegerField(min_value=0, help_text="Tokens a period.")
+    limit = serializers.IntegerField(
+        min_value=0, allow_null=True, help_text="Tokens a period; null where the budget is in money."
+    )
     used = serializers.IntegerField(min_value=0)
     reserved = serializers.IntegerField(min_value=0, help_text="Held by chats that are running.")
-    remaining = serializers.IntegerField(min_value=0)
+    remaining = serializers.IntegerField(min_value=0, allow_null=True)
+    cost = Cost(help_text="The same in dollars.")
     period = serializers.ChoiceField(choices=Period.values)
     resets_at = serializers.DateTimeField()
     daily = DayOfUse(many=True)
+    models = ModelInUse(many=True)
 
 
 class ErrorEntry(serializers.Serializer):

@@ -1,11 +1,11 @@
-"""What a user may spend and has spent: reading only. All counts are tokens, all times UTC."""
+"""What a user may spend and has spent: reading only. Counts are tokens, costs nano-dollars, times UTC."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -39,27 +39,42 @@ def period_end(period: str, start: datetime) -> datetime:
 
 
 def usage_of(user: Any, days: int = 30) -> dict[str, Any]:
-    """Return the user's budget, how much of it is used, and the use of each of the last `days` days, today's
-    included."""
+    """Return the user's budget, how much of it is used, and the use by day and by model of the last `days` days,
+    today's included."""
     budget, now = allowance(user), timezone.now()
-    start = period_start(budget.period, now)
+    start, use = period_start(budget.period, now), use_by_day_and_model(user, days)
     row = BudgetPeriod.objects.filter(user_id=user.pk, period=budget.period, start=start).first() or BudgetPeriod()
     return {
-        "limit": budget.limit,
-        "used": row.used,
-        "reserved": row.reserved,
-        "remaining": max(0, budget.most_tokens - row.used - row.reserved),
+        **terms_of(budget.limit, row.used, row.reserved),
+        "cost": terms_of(budget.cost_limit, row.cost_used, row.cost_reserved),
         "period": budget.period,
         "resets_at": period_end(budget.period, start),
-        "daily": list(use_by(user, "date", days=days)),
+        "daily": summed(use, "date"),
+        "models": summed(use, "model"),
     }
 
 
-def use_by(user: Any, *names: str, days: int) -> QuerySet[Any, Any]:
-    """Return the user's charged chats and their tokens of the last `days` days, today's included, by `date`, `model` or
-    both."""
+def terms_of(limit: int | None, used: int, reserved: int) -> dict[str, int | None]:
+    """Return how much of a limit is taken; without a limit nothing remains of it."""
+    remaining = None if limit is None else max(0, limit - used - reserved)
+    return {"limit": limit, "used": used, "reserved": reserved, "remaining": remaining}
+
+
+def use_by_day_and_model(user: Any, days: int) -> list[dict[str, Any]]:
+    """Return the user's charged chats of the last `days` days, today's included, and their tokens and cost. The cost is
+    that of the chats whose price is known, None where that is none of them."""
     since = period_start("day", timezone.now()) - timedelta(days=days - 1)
     charged = UsageRecord.objects.filter(user_id=user.pk, created_at__gte=since, state__in=CHARGED)
-    by: QuerySet[Any, Any] = charged.annotate(date=TruncDate("created_at")).values(*names).order_by(*names)
-    summed: QuerySet[Any, Any] = by.annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"))
-    return summed
+    by = charged.annotate(date=TruncDate("created_at")).values("date", "model").order_by("date", "model")
+    return [*map(dict, by.annotate(requests=Count("pk"), tokens_used=Sum("tokens_used"), cost=Sum("cost")))]
+
+
+def summed(use: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return the sums of `use` by `date` or `model`."""
+    sums: dict[Any, dict[str, Any]] = {}
+    for row in use:
+        total = sums.setdefault(row[name], {name: row[name], "requests": 0, "tokens_used": 0, "cost": None})
+        total |= {count: total[count] + row[count] for count in ("requests", "tokens_used")}
+        if row["cost"] is not None:
+            total["cost"] = (total["cost"] or 0) + row["cost"]
+    return [sums[value] for value in sorted(sums)]

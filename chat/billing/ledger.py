@@ -1,6 +1,6 @@
 """The books: whether the budget rows agree with the records behind them, and what of both is old enough to go.
 
-Reading and pruning only; what chats write is written by budgets.py. All counts are tokens, all times UTC.
+Reading and pruning only; what chats write is written by budgets.py. Counts are tokens, costs nano-dollars, times UTC.
 """
 
 from __future__ import annotations
@@ -28,38 +28,48 @@ AUDIT = """
 WITH entries AS (
     SELECT user_id, period, period_start AS start, tokens_used AS used_recorded, 0 AS used_stored,
            CASE WHEN state = %(open)s THEN reserved ELSE 0 END AS reserved_recorded, 0 AS reserved_stored,
+           COALESCE(cost, 0) AS cost_recorded, 0 AS cost_stored,
+           CASE WHEN state = %(open)s THEN cost_reserved ELSE 0 END AS held_recorded, 0 AS held_stored,
            1 AS records, 0 AS stored,
-           CASE WHEN (state = %(open)s) <> (finished_at IS NULL) OR (state = %(open)s AND tokens_used <> 0)
+           CASE WHEN (state = %(open)s) <> (finished_at IS NULL)
+                     OR (state = %(open)s AND (tokens_used <> 0 OR cost IS NOT NULL))
                 THEN id END AS odd
     FROM {records} WHERE user_id IS NOT NULL  -- of a deleted user the records alone are left
+        AND state <> %(refused)s
     UNION ALL
-    SELECT user_id, period, start, 0, used, 0, reserved, 0, 1, NULL FROM {periods}
+    SELECT user_id, period, start, 0, used, 0, reserved, 0, cost_used, 0, cost_reserved, 0, 1, NULL FROM {periods}
 ), sums AS (
     SELECT user_id, period, start, SUM(used_recorded) AS used_recorded, SUM(used_stored) AS used_stored,
            SUM(reserved_recorded) AS reserved_recorded, SUM(reserved_stored) AS reserved_stored,
+           SUM(cost_recorded) AS cost_recorded, SUM(cost_stored) AS cost_stored,
+           SUM(held_recorded) AS held_recorded, SUM(held_stored) AS held_stored,
            SUM(records) AS records, SUM(stored) AS stored, COUNT(odd) AS odd, MIN(odd) AS first_odd
     FROM entries GROUP BY user_id, period, start
 ), totals AS (
     SELECT COUNT(*) AS periods, COALESCE(SUM(records), 0) AS records FROM sums
 )
 SELECT totals.periods, totals.records, {users}.{username}, differing.period, differing.start,
-       used_recorded, used_stored, reserved_recorded, reserved_stored, stored, odd, first_odd
+       used_recorded, used_stored, reserved_recorded, reserved_stored,
+       cost_recorded, cost_stored, held_recorded, held_stored, stored, odd, first_odd
 FROM totals
 LEFT JOIN (
     SELECT * FROM sums
-    WHERE used_recorded <> used_stored OR reserved_recorded <> reserved_stored OR stored = 0 OR odd > 0
+    WHERE used_recorded <> used_stored OR reserved_recorded <> reserved_stored OR cost_recorded <> cost_stored
+        OR held_recorded <> held_stored OR stored = 0 OR odd > 0
 ) AS differing ON 1 = 1
 LEFT JOIN {users} ON {users}.{user_key} = differing.user_id
 """
 CHARGE_BACK = """
-UPDATE {periods} SET used = {periods}.used - gone.used FROM ({gone}) AS gone
+UPDATE {periods} SET used = {periods}.used - gone.used, cost_used = {periods}.cost_used - gone.cost
+FROM ({gone}) AS gone
 WHERE {periods}.user_id = gone.user_id AND {periods}.period = gone.period AND {periods}.start = gone.period_start
 """
 
 
 class Difference(NamedTuple):
-    """A budget period that does not agree with its records. `stored` is 0 where the row is missing; `odd` of the
-    records, from id `first_odd`, have an end that does not fit their state."""
+    """A budget period that does not agree with its records. `cost` and `held` are the money used and reserved, in
+    nano-dollars. `stored` is 0 where the row is missing; `odd` of the records, from id `first_odd`, have an end that
+    does not fit their state."""
 
     username: str
     period: str
@@ -68,6 +78,10 @@ class Difference(NamedTuple):
     used_stored: int
     reserved_recorded: int
     reserved_stored: int
+    cost_recorded: int
+    cost_stored: int
+    held_recorded: int
+    held_stored: int
     stored: int
     odd: int
     first_odd: int | None
@@ -77,11 +91,12 @@ class Difference(NamedTuple):
 def audit() -> Iterator[tuple[int, int, Iterator[Difference]]]:
     """Return the numbers of periods and of records, and the differences between them, all of the same moment."""
     with connection.chunked_cursor() as cursor:
-        cursor.execute(_named(AUDIT), {"open": UsageRecord.State.RESERVED})
+        states = {"open": UsageRecord.State.RESERVED, "refused": UsageRecord.State.REFUSED}
+        cursor.execute(_named(AUDIT), states)
         rows = chain.from_iterable(iter(lambda: cursor.fetchmany(1000), []))
         first = next(rows)
         # PostgreSQL's sums are decimals.
-        found = (Difference._make([*row[2:5], *map(int, row[5:11]), row[11]]) for row in chain([first], rows) if row[3])
+        found = (Difference._make([*row[2:5], *map(int, row[5:-1]), row[-1]]) for row in chain([first], rows) if row[3])
         yield first[0], int(first[1]), found
 
 
@@ -120,7 +135,8 @@ def prune_records(before: datetime) -> Iterator[int]:
 def prune_periods(before: datetime) -> int:
     """Delete the periods that had ended by `before` and of which no record is left; returns how many."""
     total = 0
-    empty = BudgetPeriod.objects.filter(_ended("start", before), used=0, reserved=0).order_by("start")
+    nothing = dict.fromkeys(("used", "reserved", "cost_used", "cost_reserved"), 0)
+    empty = BudgetPeriod.objects.filter(_ended("start", before), **nothing).order_by("start")
     while batch := list(empty.values_list("pk", flat=True)[:BATCH]):
         total += BudgetPeriod.objects.filter(pk__in=batch).delete()[0]
     return total
@@ -133,7 +149,8 @@ def _lock_periods(records: QuerySet[UsageRecord]) -> None:
 
 
 def _charge_back(records: QuerySet[UsageRecord]) -> None:
-    sums = records.order_by().values("user_id", "period", "period_start").annotate(used=Sum("tokens_used"))
+    periods = records.order_by().values("user_id", "period", "period_start")
+    sums = periods.annotate(used=Sum("tokens_used"), cost=Sum("cost", default=0))
     gone, params = sums.query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(_named(CHARGE_BACK, gone=gone), params)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chat.billing import tokens
+from chat.billing import prices, tokens
 from chat.completion import reply_cache
 from chat.exceptions import ProviderError
 from chat.models import Conversation
@@ -29,11 +29,14 @@ from chat.types import (
 
 @dataclass(frozen=True, kw_only=True)
 class Chat(Wish):
-    """A wish of `user`. `max_attempts` is the most provider calls that it may cost, None for CHAT_MAX_ATTEMPTS. `claim`
-    is that of its Idempotency-Key, with which its answer is kept."""
+    """A wish of `user`, by the API `face`, with the key whose details have the id `api_key`. `max_attempts` is the most
+    provider calls that it may cost, None for CHAT_MAX_ATTEMPTS. `claim` is that of its Idempotency-Key, with which its
+    answer is kept."""
 
     user: Any
     request_id: str
+    face: str = ""
+    api_key: Any = None
     conversation: Conversation | None = None
     max_attempts: int | None = None
     claim: Claim | None = None
@@ -42,7 +45,8 @@ class Chat(Wish):
 @dataclass(frozen=True)
 class Asked:
     """A chat whose providers have been asked: what was asked and reserved, and the outcome. `request.max_tokens` are
-    those that the answer may have where the budget allows them."""
+    those that the answer may have where the budget allows them. `first` is when the first piece of a stream came, on
+    the scale of `started`."""
 
     chat: Chat
     request: ChatRequest
@@ -50,10 +54,11 @@ class Asked:
     reservation: Reservation
     started: float
     outcome: Outcome
+    first: float | None = None
 
-    def after(self, seconds: float) -> Asked:
+    def after(self, seconds: float, first: float | None) -> Asked:
         """Return the same after so many more seconds of waiting for the provider."""
-        return replace(self, outcome=replace(self.outcome, seconds=self.outcome.seconds + seconds))
+        return replace(self, outcome=replace(self.outcome, seconds=self.outcome.seconds + seconds), first=first)
 
     def learn(self, failure: ProviderError | None) -> None:
         """Tell the route's cooldown how the stream ended."""
@@ -87,7 +92,7 @@ class Asked:
         failure = self.outcome.failure
         message = reply_cache.may_stand_in(failure, self.outcome.attempts) if failure else ""
         kept = reply_cache.get(self.cache_key()) if message else None
-        now = {"request_id": self.chat.request_id, "created": int(time.time())}
+        now = {"request_id": self.chat.request_id, "created": int(time.time()), "cost": 0}
         return Answer.restored(kept, tokens_used=0, cached=True, message=message, **now) if kept else None
 
     def claim(self, answer: Answer | None) -> Claim | None:
@@ -98,8 +103,24 @@ class Asked:
         outcome = self.outcome
         facts = {"uncharged": outcome.uncharged} | facts
         return Settlement(
-            self.reservation, state, provider=outcome.provider, upstream_model=outcome.upstream_model, **facts
+            self.reservation,
+            state,
+            provider=outcome.provider,
+            upstream_model=outcome.upstream_model,
+            cost=self.cost(facts["usage"]) if "usage" in facts else None,
+            attempts=[attempt.told(self.started) for attempt in outcome.attempts],
+            duration_ms=self.milliseconds(time.monotonic()),
+            first_token_ms=None if self.first is None else self.milliseconds(self.first),
+            **facts,
         )
+
+    def cost(self, usage: Usage) -> int | None:
+        """Return the nano-dollars of an answer, None where nobody knows."""
+        return prices.cost(self.outcome.route, usage, self.reservation.at)
+
+    def milliseconds(self, moment: float) -> int:
+        """Return the milliseconds from the chat's beginning to `moment`."""
+        return round((moment - self.started) * 1000)
 
     def answer(self, parts: tuple[Part, ...], usage: Usage) -> Answer:
         reply = self.outcome.reply
@@ -117,6 +138,7 @@ class Asked:
             stop_sequence=reply.stop_sequence,
             budget_limit=self.budget_limit() if reply.finish_reason == "length" else 0,
             raw=getattr(reply, "raw", None),
+            cost=self.cost(usage),
         )
 
     def effort(self) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, No
     """
     asked = ask(chat, stream=True)
     reply, said, waits = asked.outcome.reply, list[Piece](), Stopwatch()
+    first: float | None = None
     if not reply:
         yield from in_pieces(stand_in(asked))
         return
@@ -77,16 +78,17 @@ def stream_chat(chat: Chat) -> Generator[Start | Delta | Tick | Answer, None, No
                 break
             if isinstance(item, Delta):
                 said.extend(item.pieces)
+                first = first or (time.monotonic() if item.pieces else None)
             yield item
     except BaseException as exc:
         try:
             reply.close()
         finally:
-            charged = broken(asked.after(waits.seconds), joined(said), exc)
+            charged = broken(asked.after(waits.seconds, first), joined(said), exc)
         if charged and isinstance(exc, ProviderError | ServerStopping):
             raise exc.but(tokens_charged=charged) from exc
         raise
-    answer = whole(asked.after(waits.seconds), joined(said))
+    answer = whole(asked.after(waits.seconds, first), joined(said))
     asked.learn(None)
     yield answer
 
@@ -118,7 +120,10 @@ def ask(chat: Chat, *, stream: bool = False) -> Asked:
         prompt_tokens=prompt_tokens,
         max_tokens=chat.max_tokens and chat.max_tokens * request.n,
         default_tokens=request.max_tokens * request.n,
+        routes=routes,
         seconds=longest(stream),
+        face=chat.face,
+        api_key=chat.api_key,
     )
     budgets.release_connection()
     outcome = failover.route(
@@ -145,9 +150,10 @@ def request_of(chat: Chat) -> ChatRequest:
 
 
 def fitting_routes(chat: Chat, request: ChatRequest) -> tuple[Route, ...]:
-    """Return the routes that can do what is asked. Raises `UnsupportedParameter` where there is none."""
+    """Return the routes that can do what is asked, and that the user's budget can pay for. Raises
+    `UnsupportedParameter` or `ModelWithoutPrice` where there is none."""
     try:
-        return fitting.fit(request, chat.model.routes, chat.max_tokens)
+        return budgets.payable(chat.user, fitting.fit(request, chat.model.routes, chat.max_tokens))
     except UnsupportedParameter as exc:
         raise unsupported(chat, exc.param) from None
 
@@ -174,7 +180,10 @@ def stand_in(asked: Asked) -> Answer:
     stand in for. Raises the failure where there is none."""
     chat, failure, answer = asked.chat, asked.outcome.failure, asked.earlier_answer()
     assert failure
-    budgets.settle(asked.settlement("released", error=type(failure).__name__, claim=asked.claim(answer)))
+    settlement = asked.settlement(
+        "released", error=type(failure).__name__, cached=answer is not None, claim=asked.claim(answer)
+    )
+    budgets.settle(settlement)
     if answer:
         asked.keep_private(answer.text)
         return completed(asked, answer)
@@ -227,4 +236,5 @@ def facts(answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.usage.prompt_tokens,
         "completion_tokens": answer.usage.completion_tokens,
         "tokens_used": answer.tokens_used,
+        "cost": answer.cost,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -15,6 +16,7 @@ from rest_framework.views import APIView
 from chat.api import shapes
 from chat.billing import allowance
 from chat.problems.negotiation import PageRenderer
+from chat.types.money import exact, nano_dollars, shown
 
 DAYS = 30
 COLOURS = 5
@@ -24,7 +26,8 @@ WIDTH, HEIGHT = 10, 1_000
 
 
 class UsageView(APIView):
-    """Your budget and what you used of it, in tokens, and your use per day over the last 30 days."""
+    """Your budget and what you used of it, in tokens and in money, and your use by day and by model over the last 30
+    days."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
     template = "dashboard/usage.html"
@@ -34,10 +37,13 @@ class UsageView(APIView):
         return "Your usage"
 
     def get(self, request: Request) -> Response:
-        return Response(allowance.usage_of(request.user, DAYS))
+        use = allowance.usage_of(request.user, DAYS)
+        for costs in (use["cost"], *use["daily"], *use["models"]):
+            costs |= {name: in_dollars(costs[name]) for name in COSTS & costs.keys()}
+        return Response(use)
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
-        use = list(allowance.use_by(request.user, "date", "model", days=DAYS))
+        use = allowance.use_by_day_and_model(request.user, DAYS)
         models = by_model(use)
         days = bars(use, {row["model"]: row["colour"] for row in models}, timezone.now().date())
         return {
@@ -47,24 +53,40 @@ class UsageView(APIView):
             "days": DAYS,
             "width": DAYS * WIDTH,
             "height": HEIGHT,
-            "meter": meter(data),
+            **left(data),
         }
 
 
-def meter(data: dict[str, Any]) -> dict[str, int]:
-    """Return the attributes of the meter that shows how much of the budget is taken. From 80 % on it warns."""
-    limit = max(data["limit"], 1)
-    return {"max": limit, "value": data["used"] + data["reserved"], "low": limit * 8 // 10, "high": limit * 19 // 20}
+COSTS = {"limit", "used", "reserved", "remaining", "cost"}
+"""The names of amounts of money, beside those of a budget's own terms in tokens."""
+
+
+def in_dollars(nano: int | None) -> str | None:
+    return None if nano is None else exact(nano)
+
+
+def left(use: dict[str, Any]) -> dict[str, Any]:
+    """Return the terms of the budget in words, and the attributes of the meter that shows how much of it is taken. From
+    80 % on it warns."""
+    in_money = use["limit"] is None
+    terms = {name: nano_dollars(Decimal(text)) for name, text in use["cost"].items()} if in_money else use
+    limit = max(terms["limit"], 1)
+    counts = {name: shown(terms[name]) if in_money else f"{terms[name]:,}" for name in COSTS & terms.keys() - {"cost"}}
+    meter = {"max": limit, "value": terms["used"] + terms["reserved"], "low": limit * 8 // 10, "high": limit * 19 // 20}
+    return {"meter": meter, "terms": counts | {"unit": "" if in_money else "tokens"}}
 
 
 def by_model(use: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the chats and tokens of each model, the most used first, with the number of its colour."""
-    tokens, requests = Counter[str](), Counter[str]()
+    tokens, requests, costs = Counter[str](), Counter[str](), Counter[str]()
     for row in use:
         tokens[row["model"]] += row["tokens_used"]
         requests[row["model"]] += row["requests"]
+        if row["cost"] is not None:
+            costs[row["model"]] += row["cost"]
     return [
         {"model": model, "requests": requests[model], "tokens_used": used, "colour": min(place, COLOURS)}
+        | {"cost": shown(costs[model]) if model in costs else "unknown"}
         for place, (model, used) in enumerate(tokens.most_common())
     ]
 

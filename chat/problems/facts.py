@@ -12,6 +12,7 @@ from chat import exceptions as tree
 from chat.conf import conf
 from chat.problems.words import LONGEST_ECHO, REASONS
 from chat.routing import catalogue
+from chat.types.money import exact
 
 ABSENT = object()
 """In place of a fact that this exception does not have."""
@@ -19,6 +20,8 @@ Reader = Callable[[Any], Any]
 COUNT = {"type": "integer", "minimum": 0}
 SECONDS = {"type": "integer", "minimum": 1, "description": "Seconds."}
 TEXT = {"type": "string"}
+DOLLARS = {"type": "string", "pattern": r"^\d+\.\d{9}$"}
+COSTS = ("cost_used", "cost_limit", "cost_needed", "cost_remaining")
 TEXTS = {"type": "array", "items": TEXT}
 FACTS: dict[str, dict[str, Any]] = {
     "retry_after": SECONDS | {"description": "Seconds until trying again can help; equals Retry-After."},
@@ -35,6 +38,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "tokens_limit": COUNT,
     "tokens_needed": {"type": ["integer", "null"], "minimum": 0},
     "tokens_remaining": COUNT,
+    **dict.fromkeys(COSTS, DOLLARS | {"description": "Dollars; of a budget in money alone."}),
     "resets_at": {"type": ["string", "null"], "format": "date-time"},
     "upgrade_url": {"type": ["string", "null"]},
     "limit": COUNT,
@@ -59,6 +63,11 @@ def echoed(name: str) -> Reader:
     return lambda exc: read(exc)[:LONGEST_ECHO]
 
 
+def in_dollars(name: str) -> Reader:
+    """Return a reader of an attribute in nano-dollars, which not every exception has."""
+    return lambda exc: exact(getattr(exc, name)) if hasattr(exc, name) else ABSENT
+
+
 def _status_page(exc: tree.ProviderError) -> str | None:
     entry = catalogue.current().providers.get(exc.provider)
     return entry.status_page if entry else None
@@ -75,6 +84,7 @@ TOO_LARGE: Mapping[str, Reader] = {
 }
 BUDGET: Mapping[str, Reader] = {
     **stored("tokens_used", "tokens_limit", "tokens_needed", "tokens_remaining"),
+    **{name: in_dollars(name) for name in COSTS},
     "resets_at": _resets_at,
     "upgrade_url": lambda exc: conf.UPGRADE_URL,
 }

@@ -292,6 +292,7 @@ PROBLEMS = [
         code="token_budget_exceeded",
         level="warning",
         where=Where.CHAT,
+        classes=(tree.TokenBudgetExceededError, tree.MoneyBudgetExceededError),
         example=tree.TokenBudgetExceededError(
             7, 9500, 10000, 800, prompt_tokens=300, resets_at=datetime(2026, 12, 1, tzinfo=UTC)
         ),
@@ -508,6 +509,14 @@ PROBLEMS = [
         example=tree.BudgetError(""),
         meaning="Your allowance does not cover this request.",
         what_to_do="Ask an operator for a larger one.",
+    ),
+    Problem(
+        status=429,
+        code="budget_exceeded",
+        level="error",
+        example=tree.ModelWithoutPrice(7, ["openai:gpt-6-luna"]),
+        meaning="Your budget is in money, and nobody has said what this model costs.",
+        what_to_do="Choose another model, or ask an operator to give this one a price.",
     ),
     Problem(
         status=503,

@@ -13,6 +13,7 @@ from chat import exceptions as tree
 from chat.exceptions import ALL_PROVIDERS
 from chat.routing import catalogue
 from chat.types import SIMULATOR, SMALLEST_ANSWER
+from chat.types.money import shown
 
 HELD = 5
 """Seconds after which tokens that chats in flight hold may have come back."""
@@ -46,9 +47,16 @@ def bill(exc: Any) -> str:
 
 
 def is_held(exc: tree.TokenBudgetExceededError) -> bool:
-    """Return whether chats in flight hold the tokens that are missing: those may come back in seconds."""
-    needed = exc.tokens_used + (exc.tokens_needed or 0)
-    return exc.can_ever_fit and exc.tokens_reserved > 0 and needed <= exc.tokens_limit
+    """Return whether chats in flight hold what is missing: it may come back in seconds."""
+    held = _held(exc)
+    needed, used, limit = exc.tokens_needed or 0, exc.tokens_used, exc.tokens_limit
+    if isinstance(exc, tree.MoneyBudgetExceededError):
+        needed, used, limit = exc.cost_needed, exc.cost_used, exc.cost_limit
+    return exc.can_ever_fit and held > 0 and used + needed <= limit
+
+
+def _held(exc: tree.TokenBudgetExceededError) -> int:
+    return exc.cost_reserved if isinstance(exc, tree.MoneyBudgetExceededError) else exc.tokens_reserved
 
 
 def budget_wait(exc: tree.TokenBudgetExceededError) -> float | None:
@@ -62,21 +70,28 @@ def budget_wait(exc: tree.TokenBudgetExceededError) -> float | None:
 
 def budget_words(exc: tree.TokenBudgetExceededError) -> str:
     """Return the message of a budget that does not cover the request, with each change that would help."""
-    budget = f" and your budget of {exc.tokens_limit}"
+    if isinstance(exc, tree.MoneyBudgetExceededError):
+        need = f"may cost {shown(exc.cost_needed)}"
+        limit, left, holds = map(shown, (exc.cost_limit, exc.cost_remaining, exc.cost_reserved))
+        ever = exc.longest_ever + exc.prompt_tokens
+    else:
+        need = f"needs {exc.tokens_needed} tokens"
+        limit, left, holds = map(str, (exc.tokens_limit, exc.tokens_remaining, exc.tokens_reserved))
+        ever = exc.tokens_limit
+    budget = f" and your budget of {limit}"
     if not exc.can_ever_fit:
-        budget = f", more than your whole budget of {exc.tokens_limit}, which"
-    held = f" (chats in flight hold {exc.tokens_reserved})" if exc.tokens_reserved else ""
+        budget = f", more than your whole budget of {limit}, which"
+    held = f" (chats in flight hold {holds})" if _held(exc) else ""
     renewal = f" until it is renewed, on {exc.resets_at:%Y-%m-%d at %H:%M} UTC" if exc.resets_at else ""
     now, later = _to_fit(exc, exc.tokens_remaining), "wait until then"
     if is_held(exc):
         later = "wait until those chats are over"
     if not exc.can_ever_fit:
-        change = _to_fit(exc, exc.tokens_limit)
+        change = _to_fit(exc, ever)
         later = f"{later} and {change}" if change and not now else ""
     *others, last = filter(None, (now, later, "ask for a larger budget"))
     advice = f"{', '.join(others)}, or {last}" if others else last
-    facts = f"This request needs {exc.tokens_needed} tokens{budget} has {exc.tokens_remaining} left{held}{renewal}."
-    return f"{facts} {advice[0].upper()}{advice[1:]}."
+    return f"This request {need}{budget} has {left} left{held}{renewal}. {advice[0].upper()}{advice[1:]}."
 
 
 def _to_fit(exc: tree.TokenBudgetExceededError, tokens: int) -> str:

@@ -37,6 +37,7 @@ class Result:
     failure: ProviderError | None = None
     crash: BaseException | None = None
     milliseconds: float = 0.0
+    started: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -56,6 +57,7 @@ class Result:
             milliseconds=self.milliseconds,
             decision=decision,
             tokens=self.tokens,
+            started=self.started,
         )
 
     def drop(self) -> None:
@@ -100,7 +102,7 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
         learn(route, user, None, begun=not isinstance(reply, Reply))
     elif failure and not _cut_short(failure, route.provider, seconds):
         failure = learn(route, user, failure)
-    return Result(route, user, number, reply, failure, crash, milliseconds)
+    return Result(route, user, number, reply, failure, crash, milliseconds, started)
 
 
 def _reply(route: Route, user: str, request: ChatRequest, seconds: float, stream: bool) -> Reply | ChatStream:

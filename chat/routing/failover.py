@@ -102,7 +102,7 @@ class _Chat:
     stream: bool
     made: int = 0
     waits: Stopwatch = field(default_factory=Stopwatch)
-    running: dict[int, Route] = field(default_factory=dict)
+    running: dict[int, Result] = field(default_factory=dict)
     failed: list[Result] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -134,8 +134,8 @@ class _Chat:
 
     def records(self) -> tuple[Attempt, ...]:
         """Return the attempts that are over, and those that were abandoned."""
-        running = (Result(route, self.user, number).attempt(ABANDONED) for number, route in self.running.items())
-        return *self.attempts, *running
+        abandoned = [result.attempt(ABANDONED) for result in self.running.values()]
+        return *self.attempts, *(replace(each, milliseconds=(clock() - each.started) * 1000) for each in abandoned)
 
     def note(self, results: list[Result], answered: Result | None, decision: str) -> None:
         """Keep what is to be known of calls that are over, and close what nobody will read of them."""
@@ -174,7 +174,7 @@ class _Chat:
 
     def _begin(self, route: Route) -> Callable[[], Result]:
         self.made += 1
-        self.running[self.made] = route
+        self.running[self.made] = Result(route, self.user, self.made, started=clock())
         seconds = self.deadline - clock()
         return partial(call, route, self.user, self.made, self.request, seconds, stream=self.stream)
 

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from chat.routing import tables
 from chat.routing.tables import How, ModelTable, ProviderTable, RouteTable, T
 from chat.routing.toml_lines import line_of
-from chat.types import SAMPLING, SIMULATOR, Catalogue, Model, Price, ProviderEntry, Route, Upstream
+from chat.types import SAMPLING, SIMULATOR, Catalogue, Model, ProviderEntry, Route, Upstream
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
@@ -126,7 +126,6 @@ class Reader:
             if name in how and providers[said.provider].protocol == "anthropic":
                 raise self.error(f"{name} is for the protocol openai; Anthropic has but one", *here, "routes")
         default = how.get("temperature", model.said().get("temperature"))
-        price = said.price
         return Route(
             providers[said.provider],
             Upstream(
@@ -140,9 +139,7 @@ class Reader:
                 pseudonyms=how.get("pseudonyms"),
                 allow_stored=how.get("allow_stored", False),
                 api="responses" if how.get("api") == "responses" else "",
-                price=Price(*(round(cost * 10**6) for cost in (price.input, price.output, price.cached)))
-                if price
-                else None,
+                price=said.price.price() if said.price else None,
             ),
         )
 

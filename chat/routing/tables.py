@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
+
+from chat.types import Price, Rates
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Names = list[Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]{0,99}$")]]
@@ -50,10 +53,37 @@ class ProviderTable(How):
     connect_timeout: Seconds = 5.0
 
 
-class PriceTable(Table):
+class RatesTable(Table):
+    """What tokens cost. Those of a cache that are left out cost what all input does."""
+
     input: Dollars
     output: Dollars
     cached: Dollars = 0.0
+    cache_write: Dollars = 0.0
+    cache_write_1h: Dollars = 0.0
+
+    def rates(self) -> Rates:
+        """Return the same as whole pico-dollars a token."""
+        said = {"cached": self.input, "cache_write": self.input} | self.said()
+        said.setdefault("cache_write_1h", said["cache_write"])
+        names = ("input", "output", "cached", "cache_write", "cache_write_1h")
+        # By way of its text, which has the digits that stand in the file.
+        return Rates(*(round(Decimal(str(said[name])) * 10**6) for name in names))
+
+
+class TierTable(RatesTable):
+    """What all tokens cost where the prompt has more than `above`."""
+
+    above: Tokens
+
+
+class PriceTable(RatesTable):
+    tiers: list[TierTable] = []
+
+    def price(self) -> Price:
+        """Return the same as a value."""
+        tiers = sorted(self.tiers, key=lambda tier: -tier.above)
+        return Price(self.rates(), tuple((tier.above, tier.rates()) for tier in tiers))
 
 
 class RouteTable(How):

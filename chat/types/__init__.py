@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from chat.types.money import Price as Price
+from chat.types.money import Rates as Rates
 from chat.types.offer import SIMULATOR as SIMULATOR
 from chat.types.offer import Catalogue as Catalogue
 from chat.types.offer import Model as Model
-from chat.types.offer import Price as Price
 from chat.types.offer import ProviderEntry as ProviderEntry
 from chat.types.offer import Route as Route
 from chat.types.offer import Upstream as Upstream
@@ -99,7 +100,7 @@ class Attempt:
     """One call to one provider, the `number`-th of its chat; 0: the decision not to call it, since it rests.
 
     `reason` names what failed, "" for the one that answered; `status` is the provider's HTTP status, `decision` what
-    the attempt led to, `tokens` what the provider said that it cost.
+    the attempt led to, `tokens` what the provider said that it cost. `started` is on `time.monotonic()`'s scale.
     """
 
     provider: str
@@ -110,6 +111,14 @@ class Attempt:
     milliseconds: float = 0.0
     decision: str = ""
     tokens: int = 0
+    started: float = 0.0
+
+    def told(self, began: float) -> dict[str, Any]:
+        """Return the same for a record of the chat that began then, without what is empty."""
+        facts = {"provider": self.provider, "model": self.upstream_model, "number": self.number, "status": self.status}
+        facts |= {"reason": self.reason, "ms": round(self.milliseconds), "decision": self.decision}
+        facts |= {"tokens": self.tokens, "at": round((self.started - began) * 1000) if self.started else 0}
+        return {name: value for name, value in facts.items() if value}
 
 
 ABANDONED = "abandoned"
@@ -148,7 +157,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reservation:
-    """Tokens set aside for one chat. `output_tokens` is how long the answer may be."""
+    """Tokens and money set aside for one chat, at the prices of the moment `at`. `output_tokens` is how long the answer
+    may be; `cost` is in nano-dollars."""
 
     record_id: int
     user_id: Any
@@ -156,6 +166,8 @@ class Reservation:
     period_start: datetime
     tokens: int
     output_tokens: int
+    cost: int
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -174,8 +186,12 @@ Ending = Literal["settled", "truncated", "released"]
 @dataclass(frozen=True)
 class Settlement:
     """How a reservation ends. Its `state`: `settled`; `truncated`, a part of the answer had arrived; `released`, there
-    was none and the user pays nothing. `uncharged` are tokens that providers billed in vain, `error` names what went
-    wrong. The answer of a `claim` is kept in the transaction that charges it, or a retry could pay again."""
+    was none and the user pays nothing. `cost` is in nano-dollars, None where the price is not known. `uncharged` are
+    tokens that providers billed in vain, `error` names what went wrong, and `cached` says that an earlier answer stood
+    in. The answer of a `claim` is kept in the transaction that charges it, or a retry could pay again.
+
+    `duration_ms` and `first_token_ms` count from the chat's beginning; `attempts` are the calls as the record has them.
+    """
 
     reservation: Reservation
     state: Ending
@@ -186,12 +202,22 @@ class Settlement:
     uncharged: int = 0
     error: str = ""
     claim: Claim | None = None
+    cost: int | None = None
+    cached: bool = False
+    attempts: Sequence[Mapping[str, Any]] = ()
+    duration_ms: int | None = None
+    first_token_ms: int | None = None
     finished_at: datetime = field(default_factory=partial(datetime.now, UTC))
 
     @property
     def tokens_used(self) -> int:
         """Return the tokens that the user pays."""
         return 0 if self.state == "released" else self.usage.total
+
+    @property
+    def cost_used(self) -> int | None:
+        """Return the nano-dollars that the user pays, as far as they are known."""
+        return 0 if self.state == "released" else self.cost
 
     def answered_again(self) -> Settlement:
         """Return the end of a chat in whose place another has answered, and was paid for, meanwhile."""
@@ -228,9 +254,9 @@ class Answer(NamedTuple):
     `created` is seconds since the epoch; `upstream_model` is the provider's own name of the model that answered.
 
     `ignored` are the client's fields that an operator has left out; `stop_sequence` is the client's own text that ended
-    the answer, where that is known; `budget_limit` are the tokens at which the budget cut it, 0 where it did not; `raw`
-    is the provider's own body, for a client that speaks its protocol. A further field needs a default, which those kept
-    before it then have.
+    the answer, where that is known; `budget_limit` are the tokens at which the budget cut it, 0 where it did not;
+    `cost` is in nano-dollars, None where the price is not known; `raw` is the provider's own body, for a client that
+    speaks its protocol. A further field needs a default, which those kept before it then have.
     """
 
     parts: tuple[Part, ...]
@@ -247,6 +273,7 @@ class Answer(NamedTuple):
     ignored: Sequence[str] = ()
     stop_sequence: str = ""
     budget_limit: int = 0
+    cost: int | None = None
     raw: Mapping[str, Any] | None = None
 
     @property

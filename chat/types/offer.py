@@ -6,18 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chat.exceptions import ModelNotFoundError
+from chat.types.money import Price
 
 SIMULATOR = "simulator"
 """The key and the protocol of the built-in provider."""
-
-
-@dataclass(frozen=True)
-class Price:
-    """What a provider asks, in millionths of a dollar per million tokens."""
-
-    input: int
-    output: int
-    cached: int
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from chat.billing import budgets, outbox
+from chat.billing import budgets, outbox, prices
 from chat.billing.allowance import allowance
 from chat.billing.reservations import rows_of
-from chat.exceptions import TokenBudgetExceededError
+from chat.exceptions import MoneyBudgetExceededError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
-from chat.types import Settlement
+from chat.types import Settlement, Usage
 from tests.billing.test_budgets import settle, with_budget
+from tests.billing.test_money import DEAR, priced_route, with_money
 
 names = count()
 tokens = st.integers(0, 150)
+cheap, dear = priced_route(), priced_route(DEAR)
+offers = st.sampled_from([(cheap,), (dear,), (cheap, dear)])
 which = st.integers(0, 1000)
 
 
@@ -34,7 +37,7 @@ class Life(RuleBasedStateMachine):
         self.clock = self.stack.enter_context(time_machine.travel(datetime(2028, 2, 29, 12, tzinfo=UTC), tick=False))
         self.user = with_budget(get_user_model().objects.create(username=f"user{next(names)}"), 300)
         self.reservations = []
-        self.highest = {}
+        self.highest, self.highest_cost, self.late = {}, {}, set()
 
     def teardown(self):
         self.stack.close()
@@ -42,10 +45,15 @@ class Life(RuleBasedStateMachine):
     def rows(self):
         return BudgetPeriod.objects.filter(user=self.user)
 
-    @rule(prompt=st.integers(0, 120), max_tokens=st.none() | st.integers(1, 150), default=st.integers(1, 200))
-    def reserve(self, prompt, max_tokens, default):
-        limit = allowance(self.user).limit
-        smallest = prompt + (max_tokens or min(default, 16))
+    @rule(
+        prompt=st.integers(0, 120),
+        max_tokens=st.none() | st.integers(1, 150),
+        default=st.integers(1, 200),
+        routes=offers,
+    )
+    def reserve(self, prompt, max_tokens, default, routes):
+        budget = allowance(self.user)
+        shortest = max_tokens or min(default, 16)
         try:
             reservation = budgets.reserve(
                 self.user,
@@ -54,33 +62,54 @@ class Life(RuleBasedStateMachine):
                 prompt_tokens=prompt,
                 max_tokens=max_tokens,
                 default_tokens=default,
+                routes=routes,
             )
         except TokenBudgetExceededError as exc:
-            self.check_refusal(exc, smallest, limit)
+            costs = prices.ceiling(routes, prompt, self.now())
+            self.check_refusal(exc, prompt + shortest, costs.cost(shortest), budget)
             return
-        self.reservations.append(reservation)
+        self.reservations.append((reservation, routes))
         row = rows_of(reservation).get()
-        assert row.used + row.reserved <= limit, "admitted though it does not fit"
-        assert smallest <= reservation.tokens <= prompt + (max_tokens or default)
+        assert row.used + row.reserved <= budget.most_tokens, "admitted though it does not fit"
+        assert row.cost_used + row.cost_reserved <= budget.most_cost, "admitted though it may cost too much"
+        assert prompt + shortest <= reservation.tokens <= prompt + (max_tokens or default)
+        dearest = max(prices.cost(route, Usage(prompt, reservation.output_tokens), self.now()) for route in routes)
+        assert reservation.cost == dearest
         assert reservation.tokens == prompt + reservation.output_tokens
         assert max_tokens in (None, reservation.output_tokens)
         key = (reservation.period, reservation.period_start)
-        self.highest[key] = max(limit, self.highest.get(key, 0))
+        self.highest[key] = max(budget.most_tokens, self.highest.get(key, 0))
+        self.highest_cost[key] = max(budget.most_cost, self.highest_cost.get(key, 0))
 
-    def check_refusal(self, exc, smallest, limit):
-        assert smallest > limit - exc.tokens_used - exc.tokens_reserved, "refused though it would fit"
-        assert exc.can_ever_fit == (smallest <= limit)
-        assert exc.tokens_needed > exc.tokens_remaining
+    def now(self):
+        return datetime.now(UTC)
+
+    def check_refusal(self, exc, smallest, cost, budget):
+        assert isinstance(exc, MoneyBudgetExceededError) == (budget.cost_limit is not None)
+        if budget.cost_limit is None:
+            assert smallest > budget.limit - exc.tokens_used - exc.tokens_reserved, "refused though it would fit"
+            assert exc.can_ever_fit == (smallest <= budget.limit)
+        else:
+            assert cost > budget.cost_limit - exc.cost_used - exc.cost_reserved, "refused though it could be paid"
+            assert exc.can_ever_fit == (cost <= budget.cost_limit)
+            assert exc.cost_needed == cost > exc.cost_remaining
+        assert exc.tokens_needed > exc.tokens_remaining >= 0
 
     @precondition(lambda self: self.reservations)
     @rule(which=which, prompt=tokens, completion=tokens)
     def settle(self, which, prompt, completion):
-        settle(self.reservations[which % len(self.reservations)], prompt, completion)
+        reservation, routes = self.reservations[which % len(self.reservations)]
+        answered = routes[which % len(routes)]
+        cost = prices.cost(answered, Usage(prompt, completion), reservation.at)
+        if UsageRecord.objects.get(pk=reservation.record_id).state == "reclaimed":
+            self.late.add(reservation.record_id)
+        settle(reservation, prompt, completion, cost=cost)
 
     @precondition(lambda self: self.reservations)
     @rule(which=which)
     def release(self, which):
-        budgets.settle(Settlement(self.reservations[which % len(self.reservations)], "released", error="E"))
+        reservation, _ = self.reservations[which % len(self.reservations)]
+        budgets.settle(Settlement(reservation, "released", error="E"))
 
     @rule(mine=st.booleans())
     def reclaim(self, mine):
@@ -92,6 +121,10 @@ class Life(RuleBasedStateMachine):
     @rule(limit=st.integers(0, 600), period=st.sampled_from(["hour", "day", "month"]))
     def another_budget(self, limit, period):
         self.user = with_budget(self.user, limit, period)
+
+    @rule(nano=st.integers(0, 6_000), period=st.sampled_from(["hour", "day", "month"]))
+    def a_budget_in_money(self, nano, period):
+        self.user = with_money(self.user, nano, period)
 
     @rule(seconds=st.sampled_from([1, 60, 91, 3600, 86_400]))
     def time_passes(self, seconds):
@@ -107,6 +140,17 @@ class Life(RuleBasedStateMachine):
             assert row.used >= 0
             assert row.reserved >= 0
             assert row.used - sums["overrun"] + row.reserved <= self.highest.get((row.period, row.start), 0)
+
+    @invariant()
+    def the_money_is_true(self):
+        for row in self.rows():
+            records = UsageRecord.objects.filter(user=self.user, period=row.period, period_start=row.start)
+            assert row.cost_used == sum(record.cost or 0 for record in records)
+            assert row.cost_reserved == sum(record.cost_reserved for record in records if record.state == "reserved")
+            # A prompt that was longer than its estimate, or an answer that came after its reservation was given back.
+            kept = {record.pk: 0 if record.pk in self.late else record.cost_reserved for record in records}
+            over = sum(max(0, (record.cost or 0) - kept[record.pk]) for record in records)
+            assert row.cost_used - over + row.cost_reserved <= self.highest_cost.get((row.period, row.start), 0)
 
     @invariant()
     def every_charge_is_explained(self):

@@ -29,7 +29,7 @@ def _no_pauses(monkeypatch):
 
 def with_budget(user, limit, period="month"):
     """The user as the next request loads them, with that budget."""
-    TokenBudget.objects.update_or_create(user=user, defaults={"limit": limit, "period": period})
+    TokenBudget.objects.update_or_create(user=user, defaults={"limit": limit, "cost_limit": None, "period": period})
     return type(user).objects.select_related("token_budget").get(pk=user.pk)
 
 
@@ -286,6 +286,8 @@ def test_usage_is_told_by_day(user, time_machine):
         "remaining": 980,
         "period": "month",
         "resets_at": utc("2026-05-01"),
+        "cost": {"limit": None, "used": 0, "reserved": 0, "remaining": None},
+        "models": [{"model": "m", "requests": 3, "tokens_used": 20, "cost": None}],
     }
 
 

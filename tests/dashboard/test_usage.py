@@ -74,7 +74,7 @@ def test_a_budget_that_is_spent(client, user, limit, used):
 def test_the_figures_by_day_and_model_are_the_books(client, user, django_user_model):
     for model, tokens, days_ago in [("gpt", 300, 0), ("claude", 400, 0), ("gpt", 1_300, 3), ("claude", 100, 29)]:
         spend(user, model, tokens, days_ago)
-    spend(user, "gpt", 200, state="truncated")
+    spend(user, "gpt", 200, state="truncated", cost=200)
     for state in ("reserved", "released", "reclaimed"):
         spend(user, "gpt", 7_777, state=state)
     spend(user, "old", 7_777, days_ago=30)
@@ -82,11 +82,15 @@ def test_the_figures_by_day_and_model_are_the_books(client, user, django_user_mo
     client.force_login(user)
     page = page_of(client, "/usage")
 
-    assert rows(page, "By model, 30 days") == [["gpt", "3", "1,800"], ["claude", "2", "500"]]
-    days = [["2026-10-28", "1", "100"], ["2026-11-23", "1", "1,300"], ["2026-11-26", "3", "900"]]
+    models = [["gpt", "3", "1,800", "$0.0000002"], ["claude", "2", "500", "unknown"]]
+    assert rows(page, "By model, 30 days") == models
+    days = [["2026-10-28", "1", "100", "unknown"], ["2026-11-23", "1", "1,300", "unknown"]]
+    days.append(["2026-11-26", "3", "900", "$0.000000200"])
     assert rows(page, "The numbers") == days
     told = client.get("/usage").json()["daily"]
-    assert [[day["date"], str(day["requests"]), f"{day['tokens_used']:,}"] for day in told] == days
+    costs = [f"${day['cost']}" if day["cost"] else "unknown" for day in told]
+    counts = [[day["date"], str(day["requests"]), f"{day['tokens_used']:,}"] for day in told]
+    assert [[*day, cost] for day, cost in zip(counts, costs, strict=True)] == days
 
     bars = heights(page)
     assert len(bars) == 30

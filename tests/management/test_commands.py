@@ -235,7 +235,7 @@ def test_set_budget_begins_with_the_default(auth_client, user, settings):
 
 def test_set_budget_says_so_where_nothing_is_to_be_changed(user):
     TokenBudget.objects.create(user=user, limit=700)
-    with pytest.raises(CommandError, match="^Nothing to change: .*--limit, --period, --rate, --note"):
+    with pytest.raises(CommandError, match="^Nothing to change: .*--limit, --dollars, --period, --rate, --note"):
         run("set_budget", "ada")
 
 

@@ -39,7 +39,7 @@ def chat_of(model_of, user_id, **changes):
     )
 
 
-def test_budgets_and_records_of_the_release_before_stay_true(release_before, capsys):
+def test_budgets_and_records_of_the_release_before_stay_true(release_before):
     user = get_user_model().objects.create(username="ada")
     release_before("chat", "TokenBudget").objects.create(user_id=user.pk, limit=500, period="month")
     chat_of(release_before, user.pk)
@@ -53,5 +53,4 @@ def test_budgets_and_records_of_the_release_before_stay_true(release_before, cap
     for record in UsageRecord.objects.all():
         assert (record.tokens_used, record.cost, record.cost_reserved, record.attempts) == (25, None, 0, None)
         assert (record.face, record.api_key, record.cached, record.duration_ms) == ("", None, False, None)
-    call_command("audit_budgets")
-    assert capsys.readouterr().out == "Compared 1 budget period with 2 usage records: all agree.\n"
+    call_command("audit_budgets")  # raises where they differ

@@ -25,7 +25,9 @@ from chat.billing import budgets, outbox
 from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from chat.types import Settlement
+from tests.billing import test_money
 from tests.billing.test_budgets import numbers, record_of, reserve, settle, spend, with_budget
+from tests.billing.test_money import money, with_money
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ON_POSTGRES = "postgresql" in os.environ.get("DATABASE_URL", "").partition(":")[0]
@@ -52,7 +54,7 @@ def at_once(function, arguments):
         return list(pool.map(run, arguments))
 
 
-def chats(user, *request):
+def chats(user, *request, reserve=reserve):
     """A thread's work: `TRIES` reservations, the connection given back after each as a chat does it."""
 
     def work(number):
@@ -74,6 +76,8 @@ def check_sums():
         records = UsageRecord.objects.filter(user=row.user_id, period=row.period, period_start=row.start)
         held = records.filter(state="reserved").aggregate(sum=Sum("reserved"))["sum"] or 0
         assert (row.used, row.reserved) == (records.aggregate(sum=Sum("tokens_used"))["sum"] or 0, held)
+        held = records.filter(state="reserved").aggregate(sum=Sum("cost_reserved"))["sum"] or 0
+        assert (row.cost_used, row.cost_reserved) == (records.aggregate(sum=Sum("cost"))["sum"] or 0, held)
 
 
 @pytest.mark.parametrize("start", ["a new user", "a new period"])
@@ -92,6 +96,24 @@ def test_exactly_what_fits_is_admitted(user, time_machine, start):
     assert (Counter(failures), len(outbox.pending)) == ({None: 100}, 0)
     assert numbers(user)[-1] == (7500, 0)
     check_sums()
+
+
+def test_exactly_what_the_money_pays_for_is_admitted(user):
+    user = with_money(user, 46_000)
+    results = at_once(chats(user, 60, 40, reserve=test_money.reserve), range(THREADS))
+    assert [result for result in results if isinstance(result, Exception)] == []
+    admitted = [reservation for result in results for reservation in result if reservation]
+    assert (len(admitted), money(user)) == (100, [(0, 46_000)])
+    at_once(lambda reservation: settle(reservation, 50, 25, cost=300), admitted)
+    assert (money(user), len(outbox.pending)) == ([(30_000, 0)], 0)
+    check_sums()
+
+
+def test_concurrent_clamps_share_the_money_to_the_last_token(user):
+    user = with_money(user, 9_640)
+    results = at_once(chats(user, 10, None, 300, reserve=test_money.reserve), range(8))
+    outputs = sorted(reservation.output_tokens for result in results for reservation in result if reservation)
+    assert (outputs, money(user)) == ([60, 300, 300, 300], [(0, 9_640)])
 
 
 def test_concurrent_clamps_share_what_is_left_to_the_last_token(user):

@@ -199,7 +199,9 @@ def test_usage(auth_client, upstream, time_machine):
         "remaining": 10_000,
         "period": "month",
         "resets_at": "2027-01-01T00:00:00Z",
+        "cost": {"limit": None, "used": "0.000000000", "reserved": "0.000000000", "remaining": None},
         "daily": [],
+        "models": [],
     }
     for _ in range(2):
         ask(auth_client, model="gpt")
@@ -212,9 +214,10 @@ def test_usage(auth_client, upstream, time_machine):
     body = auth_client.get("/usage").json()
     assert (body["used"], body["remaining"], body["resets_at"]) == (21, 9_979, "2027-02-01T00:00:00Z")
     assert body["daily"] == [
-        {"date": "2026-12-31", "requests": 2, "tokens_used": 42},
-        {"date": "2027-01-01", "requests": 1, "tokens_used": 21},
+        {"date": "2026-12-31", "requests": 2, "tokens_used": 42, "cost": None},
+        {"date": "2027-01-01", "requests": 1, "tokens_used": 21, "cost": None},
     ]
+    assert body["models"] == [{"model": "gpt", "requests": 3, "tokens_used": 63, "cost": None}]
 
 
 def test_usage_is_the_users_own(auth_client, api_client, django_user_model):

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from chat.backends import database
 from chat.billing import ledger
 from chat.management import counted
+from chat.types.money import shown
 
 COLUMNS = "{:30} {:6} {:16} {:>15} {:>15} {:>13} {:>13}  {}"
 HEADINGS = ("user", "period", "start (UTC)", "used: recorded", "stored", "reserved: rec.", "stored", "remark")
@@ -16,8 +17,8 @@ HEADINGS = ("user", "period", "start (UTC)", "used: recorded", "stored", "reserv
 
 class Command(BaseCommand):
     help = (
-        "Compare every budget period with the sum of its usage records. One line and status 0 where all agree; else a "
-        "table of those that do not, and status 1. Changes nothing; exact while chats go on."
+        "Compare every budget period with the sum of its usage records, in tokens and in money. One line and status 0 "
+        "where all agree; else a table of those that do not, and status 1. Changes nothing; exact while chats go on."
     )
     requires_system_checks: list[str] = []
 
@@ -41,6 +42,12 @@ class Command(BaseCommand):
 
     def line(self, found: ledger.Difference) -> str:
         remarks = [] if found.stored else ["the period has no row"]
+        for what, recorded, stored in (
+            ("money used", found.cost_recorded, found.cost_stored),
+            ("money reserved", found.held_recorded, found.held_stored),
+        ):
+            if recorded != stored:
+                remarks.append(f"{what}: recorded {shown(recorded)}, stored {shown(stored)}")
         if found.odd:
             odd = counted(found.odd, "record")
             remarks.append(f"{odd} with an end that does not fit the state, the first is {found.first_odd}")

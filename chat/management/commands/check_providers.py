@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
+from chat.billing import prices
 from chat.exceptions import ProviderError
 from chat.management import counted
 from chat.routing import attempts, catalogue
@@ -144,6 +147,10 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def priced(route: Route) -> tuple[str, str]:
-    """Return the dollars per million tokens, in and out, where models.toml has them."""
-    price = route.upstream.price
-    return (f"{price.input / 10**6:g}", f"{price.output / 10**6:g}") if price else ("", "")
+    """Return the dollars per million tokens, in and out, of a short prompt, where there is a price."""
+    price = prices.price_of(route, timezone.now())
+    return (per_million(price.rates.input), per_million(price.rates.output)) if price else ("", "")
+
+
+def per_million(pico: int) -> str:
+    return f"{Decimal(pico).scaleb(-6).normalize():f}"

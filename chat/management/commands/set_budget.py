@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -11,32 +12,39 @@ from chat.accounts import trail
 from chat.billing import allowance
 from chat.conf import conf
 from chat.management.commands.issue_key import find_user
-from chat.models import Period
+from chat.models import MOST_DOLLARS, DollarsField, Period
+from chat.types.money import shown
 
 
 class Command(BaseCommand):
     help = (
-        "Set a user's token budget, and print what is in force now. What is left out stays as it is; for a user "
-        "without a budget of their own it becomes what the default is now."
+        "Set a user's budget, in tokens or in money, and print what is in force now. What is left out stays as it is; "
+        "for a user without a budget of their own it becomes what the default is now."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--limit", type=int, help="Tokens a period; 0: nothing.")
+        limits = parser.add_mutually_exclusive_group()
+        limits.add_argument("--limit", type=int, help="Tokens a period; 0: nothing.")
+        limits.add_argument("--dollars", type=Decimal, help="Money a period instead, such as 20 or 0.50; 0: nothing.")
         parser.add_argument("--period", choices=Period.values)
         parser.add_argument("--rate", help='Chats in a time, such as 10/m or 5/10s; "" is the default.')
         parser.add_argument("--note", help="For operators; users never see it.")
 
     def handle(self, *, username: str, **options: Any) -> None:
         user = find_user(username)
-        fields = {"limit": "limit", "period": "period", "rate": "rate_limit", "note": "note"}
+        fields = {"limit": "limit", "dollars": "cost_limit", "period": "period", "rate": "rate_limit", "note": "note"}
         changes = {field: options[name] for name, field in fields.items() if options[name] is not None}
         if not changes:
             names = ", ".join(f"--{name}" for name in fields)
             raise CommandError(f"Nothing to change: at least one of these is required: {names}.")
         budget = allowance.allowance(user)
         old = trail.terms(budget)
+        if "cost_limit" in changes:
+            changes |= {"limit": None, "cost_limit": self.nano_dollars(changes["cost_limit"])}
+        elif "limit" in changes:
+            changes["cost_limit"] = None
         for field, value in changes.items():
             setattr(budget, field, value)
         try:
@@ -46,9 +54,19 @@ class Command(BaseCommand):
             raise CommandError("Nothing was changed. " + " ".join(complaints)) from None
         budget.save()
         trail.budget_changed("manage.py set_budget", user, old, trail.terms(budget))
-        now = allowance.usage_of(budget.user)
+        use = allowance.usage_of(budget.user)
+        now = use if budget.cost_limit is None else use["cost"]
+        show = "{:,}".format if budget.cost_limit is None else shown
         self.stdout.write(
-            f"{username}: {now['limit']:,} tokens a {now['period']}, {now['used']:,} used, {now['reserved']:,} "
-            f"reserved, {now['remaining']:,} remaining until {now['resets_at']:%Y-%m-%d %H:%M} UTC; "
-            f"{budget.rate_limit or f'{conf.CHAT_RATE_LIMIT} (the default)'} chats."
+            f"{username}: {show(now['limit'])}{' tokens' if now is use else ''} a {use['period']}, {show(now['used'])} "
+            f"used, {show(now['reserved'])} reserved, {show(now['remaining'])} remaining until "
+            f"{use['resets_at']:%Y-%m-%d %H:%M} UTC; {budget.rate_limit or f'{conf.CHAT_RATE_LIMIT} (the default)'} "
+            "chats."
         )
+
+    def nano_dollars(self, amount: Decimal) -> int:
+        """Return the amount as it is stored. Raises `CommandError` where that cannot be."""
+        try:
+            return int(DollarsField(min_value=0, max_value=MOST_DOLLARS).clean(str(amount)))
+        except ValidationError as exc:
+            raise CommandError(f"Nothing was changed. dollars: {' '.join(exc.messages)}") from None

@@ -10,6 +10,8 @@
     │   └── ProviderRequestRejectedError   the provider refused this very input
     ├── BudgetError
     │   ├── TokenBudgetExceededError(user_id, tokens_used, tokens_limit, tokens_needed=None)
+    │   │   └── MoneyBudgetExceededError   the budget is in money
+    │   ├── ModelWithoutPrice              and no route of the model has a price
     │   ├── RateLimitExceededError(limit, reset_in, user_id=None)
     │   │   └── TooManyAttempts            passwords or keys
     │   └── TooManyConcurrentRequests
@@ -29,32 +31,19 @@ Every `message` is for the log. Facts beyond the constructors above are keyword-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any
+
+from chat.exceptions.base import GenAIException as GenAIException
+from chat.exceptions.budget import BudgetError as BudgetError
+from chat.exceptions.budget import ModelWithoutPrice as ModelWithoutPrice
+from chat.exceptions.budget import MoneyBudgetExceededError as MoneyBudgetExceededError
+from chat.exceptions.budget import RateLimitExceededError as RateLimitExceededError
+from chat.exceptions.budget import TokenBudgetExceededError as TokenBudgetExceededError
+from chat.exceptions.budget import TooManyAttempts as TooManyAttempts
+from chat.exceptions.budget import TooManyConcurrentRequests as TooManyConcurrentRequests
 
 ALL_PROVIDERS = "all_providers"
 """The `provider` of an error that all of several routes of a model share."""
-
-
-class GenAIException(Exception):
-    """The root: everything that this project itself raises while it serves a chat."""
-
-    unlogged: ClassVar[frozenset[str]] = frozenset({"message"})
-    """Attributes that the log gets under another name or, being the user's words, never."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-
-    def facts(self) -> dict[str, Any]:
-        """Return what the log may hold of it beside its message."""
-        return {name: value for name, value in vars(self).items() if name not in self.unlogged}
-
-    def but(self, **facts: Any) -> Self:
-        """Return the same exception with other facts. Nobody writes to an exception that was raised."""
-        other = type(self).__new__(type(self), *self.args)
-        vars(other).update(vars(self) | facts)
-        return other
 
 
 class ProviderError(GenAIException):
@@ -145,70 +134,6 @@ class ProviderRequestRejectedError(ProviderError):
         self.reason = reason
         self.param = param
         self.vendor = vendor
-
-
-class BudgetError(GenAIException):
-    """The user's allowance does not cover the request."""
-
-
-class TokenBudgetExceededError(BudgetError):
-    """The request needs more tokens than the user's budget has left. All counts are tokens.
-
-    `tokens_reserved` is what chats in flight hold, `prompt_tokens` the prompt's part of the need, `resets_at` when the
-    period ends; `can_ever_fit` is False where the request is larger than the whole budget.
-    """
-
-    def __init__(
-        self,
-        user_id: Any,
-        tokens_used: int,
-        tokens_limit: int,
-        tokens_needed: int | None = None,
-        *,
-        tokens_reserved: int = 0,
-        prompt_tokens: int = 0,
-        resets_at: datetime | None = None,
-        can_ever_fit: bool = True,
-    ) -> None:
-        message = f"Token budget exceeded. User {user_id} has used {tokens_used}/{tokens_limit} tokens."
-        if tokens_needed is not None:
-            message += f" Current request needs {tokens_needed} more."
-        super().__init__(message)
-        self.user_id = user_id
-        self.tokens_used = tokens_used
-        self.tokens_limit = tokens_limit
-        self.tokens_needed = tokens_needed
-        self.tokens_reserved = tokens_reserved
-        self.prompt_tokens = prompt_tokens
-        self.resets_at = resets_at
-        self.can_ever_fit = can_ever_fit
-
-    @property
-    def tokens_remaining(self) -> int:
-        """Return the tokens that a request could still reserve; never negative, also after the limit was lowered."""
-        return max(0, self.tokens_limit - self.tokens_used - self.tokens_reserved)
-
-
-class RateLimitExceededError(BudgetError):
-    """More than `limit` requests in this window, which ends in `reset_in` seconds."""
-
-    def __init__(self, limit: int, reset_in: int, user_id: Any = None) -> None:
-        super().__init__(f"Rate limit of {limit} requests exceeded by user {user_id}; resets in {reset_in} s.")
-        self.limit = limit
-        self.reset_in = reset_in
-        self.user_id = user_id
-
-
-class TooManyAttempts(RateLimitExceededError):
-    """Too many passwords or keys were tried from one address or for one name."""
-
-
-class TooManyConcurrentRequests(BudgetError):
-    """The user has `limit` chats in flight, which is as many as they may."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__("The user has CHAT_MAX_IN_FLIGHT_PER_USER chats in flight.")
-        self.limit = limit
 
 
 class ValidationError(GenAIException):
