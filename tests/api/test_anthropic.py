@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.asking import ANTHROPIC, body_for, client_of, events_of, post, sent
+from tests.support.asking import ANTHROPIC, OPENAI, body_for, client_of, events_of, post, refused, sent
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import answer
 
@@ -49,22 +49,33 @@ def ended(reason, usage):
 
 
 # --- what comes back --------------------------------------------------------------------------------------------------
+CACHED = {"input_tokens": 4, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 2}
+OWN = {"usage": CACHED | {"output_tokens": 12, "service_tier": "standard"}, "stop_details": None}
+"""What only a provider of the same API says, beside `message`."""
+
+
 @PROTOCOLS
 def test_a_whole_answer(rig, protocol):
     rig.configure(protocol).first.always = Fault(text=TEXT)
     response = ask(rig)
-    assert response.json() == message([{"type": "text", "text": TEXT}], "end_turn", USAGE)
+    more = OWN if protocol == "anthropic" else {}
+    assert response.json() == message([{"type": "text", "text": TEXT}], "end_turn", USAGE) | more
     assert (response["Request-Id"], "X-Cached" in response) == ("r-1", False)
 
 
-@pytest.mark.parametrize(
-    ("protocol", "known"),
-    [("openai", {"input_tokens": 0, "output_tokens": 0}), ("anthropic", {"input_tokens": 9, "output_tokens": 1})],
-)
-def test_a_streamed_one_begins_with_the_usage_that_is_known_by_then(rig, protocol, known):
-    rig.configure(protocol).first.always = Fault(text=TEXT)
-    events = events_of(ask(rig, stream=True))
-    assert events == [*begun(known), *words("one ", "two ", "three"), *ended("end_turn", USAGE)]
+def test_a_streamed_one_begins_with_the_estimate(rig):
+    rig.first.always = Fault(text=TEXT)
+    start, *events = events_of(ask(rig, stream=True))
+    known = {"input_tokens": 13, "output_tokens": 0}
+    assert [start, *events] == [*begun(known), *words("one ", "two ", "three"), *ended("end_turn", USAGE)]
+
+
+def test_a_providers_own_events_are_relayed(rig):
+    rig.configure("anthropic").first.always = Fault(text=TEXT)
+    (_, opening), *events = events_of(ask(rig, stream=True))
+    told = CACHED | {"output_tokens": 1, "service_tier": "standard"}
+    assert opening["message"] == message([], None, told, stop_details=None)
+    assert events == [*begun({})[1:], *words("one ", "two ", "three"), *ended("end_turn", {"output_tokens": 12})]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +90,7 @@ def test_why_an_answer_ended(rig, reason, theirs):
 def test_an_answer_without_text_has_no_blocks(rig):
     rig.configure("anthropic").first.always = "refusal"
     whole = ask(rig).json()
-    assert whole == message([], "refusal", USAGE)
+    assert whole == message([], "refusal", USAGE) | OWN
     kinds = [name for name, _ in events_of(ask(rig, stream=True))]
     assert kinds == ["message_start", "message_delta", "message_stop"]
 
@@ -94,6 +105,50 @@ def test_an_earlier_answer_stands_in_and_says_so(rig):
     response = ask(rig, stream=True)
     assert events_of(response) == [*begun(nothing, **note), *words(TEXT), *ended("end_turn", nothing)]
     assert (response["X-Cached"], rig.tokens()) == ("true", (21, 0))
+
+
+LOOK = {"name": "look", "description": "Look at it.", "input_schema": {"type": "object"}}
+CALLS = [
+    {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at": "sky"}'}},
+    {"id": "call_2", "type": "function", "function": {"name": "look", "arguments": ""}},
+]
+BLOCKS = [
+    {"type": "text", "text": "So."},
+    {"type": "tool_use", "id": "call_1", "name": "look", "input": {"at": "sky"}},
+    {"type": "tool_use", "id": "call_2", "name": "look", "input": {}},
+]
+
+
+def test_calls_of_another_vendors_model(rig):
+    said = answer("openai", message={"content": "So.", "tool_calls": CALLS}, finish_reason="tool_calls")
+    rig.first.always = status(200, body=said)
+    response = ask(rig, tools=[LOOK]).json()
+    assert (response["content"], response["stop_reason"]) == (BLOCKS, "tool_use")
+    assert rig.first.requests[-1].json["tools"][0]["function"]["name"] == "look"
+
+
+def test_and_their_results(rig):
+    results = [{"type": "tool_result", "tool_use_id": f"call_{n}", "content": "blue"} for n in (1, 2)]
+    talk = [*HELLO, {"role": "assistant", "content": BLOCKS}, {"role": "user", "content": results}]
+    roles = [turn["role"] for turn in sent(rig, ANTHROPIC, messages=talk, tools=[LOOK])["messages"]]
+    assert roles == ["user", "assistant", "tool", "tool"]
+
+
+def test_the_vendors_own_words_of_its_own_request(rig):
+    """Claude Code recovers from them."""
+    told = {"type": "invalid_request_error", "message": "messages.1: Invalid `signature` in `thinking` block"}
+    rig.configure("anthropic").first.always = status(400, body={"type": "error", "error": told})
+    response = ask(rig)
+    assert (response.status_code, response["X-Should-Retry"]) == (400, "false")
+    assert response.json() == {"type": "error", "error": told, "request_id": "r-1"}
+    rig.first.always = status(400, body={"type": "error", "error": told | {"message": "`thinking` is not supported."}})
+    assert ask(rig, thinking={"type": "adaptive"}).json()["error"]["message"] == "`thinking` is not supported."
+
+
+def test_a_thread_is_done_without(rig):
+    """The runner of tools in Anthropic's package asks for one, and recovers by this code alone."""
+    error = refused(rig, ANTHROPIC, "thread_unsupported_request", thread={"type": "create"})
+    assert error["details"]["param"] == "thread"
 
 
 # --- who asks ---------------------------------------------------------------------------------------------------------
@@ -138,24 +193,35 @@ TURNS = [
     {"role": "assistant", "content": "c"},
     {"role": "user", "content": "d"},
 ]
-BRIEF = [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief.", "cache_control": None}]
+BRIEF = [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind.", "cache_control": None}]
 
 
-@pytest.mark.parametrize("system", ["Be brief.", BRIEF])
-@PROTOCOLS
-def test_the_system_prompt_and_the_parts_of_messages(rig, protocol, system):
-    payload = sent(rig.configure(protocol), ANTHROPIC, system=system, messages=TALK)
-    if protocol == "openai":
-        assert payload["messages"] == [{"role": "system", "content": "Be brief."}, *TURNS]
-    else:
-        assert (payload["system"], payload["messages"]) == ("Be brief.", TURNS)
+@pytest.mark.parametrize("system", ["Be brief.\n\nBe kind.", BRIEF])
+def test_the_system_prompt_and_the_parts_of_messages(rig, system):
+    payload = sent(rig, ANTHROPIC, system=system, messages=TALK)
+    assert payload["messages"] == [{"role": "system", "content": "Be brief.\n\nBe kind."}, *TURNS]
 
 
 @pytest.mark.parametrize("system", [None, "", " \n", [], [{"type": "text", "text": ""}]])
-@PROTOCOLS
-def test_a_system_prompt_that_says_nothing_is_none(rig, protocol, system):
-    payload = sent(rig.configure(protocol), ANTHROPIC, system=system)
-    assert (payload["messages"], "system" in payload) == (HELLO, False)
+def test_a_system_prompt_that_says_nothing_is_none(rig, system):
+    assert sent(rig, ANTHROPIC, system=system)["messages"] == HELLO
+
+
+def test_a_provider_of_the_same_api_gets_the_body_and_its_headers_as_they_came(rig):
+    headers = {"anthropic-version": "2026-10-21", "anthropic-beta": "new-1,new-2", "anthropic-workspace-id": "wrkspc_1"}
+    body = {"system": BRIEF[:1], "messages": TALK, "metadata": {"user_id": "me"}, "brand_new": {"a": 1}}
+    response = post(rig.configure("anthropic"), ANTHROPIC, headers=headers, **body)
+    assert response.status_code == 200, response.content
+    request = rig.first.requests[-1]
+    assert request.json == {"model": "m", "max_tokens": 64} | body
+    found = [request.headers.get(name) for name in (*headers, "x-api-key")]
+    assert found == ["2026-10-21", "new-1,new-2", None, "sk-first-7Hq2mZ9xWc4T"]
+    assert "authorization" not in request.headers
+
+
+def test_another_request_has_the_version_that_is_known_here(rig):
+    sent(rig.configure("anthropic"), OPENAI)
+    assert rig.first.requests[-1].headers["anthropic-version"] == "2023-06-01"
 
 
 def test_an_answer_may_be_sent_back_as_it_came(rig):
@@ -166,19 +232,20 @@ def test_an_answer_may_be_sent_back_as_it_came(rig):
 
 
 SAMPLING = [
-    ({}, {}, {}),
-    ({"max_tokens": 4096}, {"max_tokens": 4096}, {"max_tokens": 4096}),
-    ({"temperature": 0}, {"temperature": 0.0}, {"temperature": 0.0}),
-    ({"top_p": 0.5}, {"top_p": 0.5}, {"top_p": 0.5}),
-    ({"stop_sequences": ["x"]}, {"stop": ["x"]}, {"stop_sequences": ["x"]}),
-    ({"stop_sequences": []}, {}, {}),
-    ({"stop_sequences": None, "top_p": None, "temperature": None}, {}, {}),
+    ({}, {}),
+    ({"max_tokens": 4096}, {"max_tokens": 4096}),
+    ({"temperature": 0}, {"temperature": 0.0}),
+    ({"top_p": 0.5}, {"top_p": 0.5}),
+    ({"stop_sequences": ["x"]}, {"stop": ["x"]}),
+    ({"stop_sequences": []}, {}),
+    ({"stop_sequences": None, "top_p": None, "temperature": None}, {}),
 ]
 
 
-@pytest.mark.parametrize(("asked", "openai", "anthropic"), SAMPLING)
+@pytest.mark.parametrize(("asked", "openai"), SAMPLING)
 @PROTOCOLS
-def test_how_it_is_drawn_and_where_it_stops(rig, protocol, asked, openai, anthropic):
+def test_how_it_is_drawn_and_where_it_stops(rig, protocol, asked, openai):
     payload = sent(rig.configure(protocol), ANTHROPIC, **asked)
-    wanted = {"openai": openai, "anthropic": anthropic}[protocol]
+    own = {name: value for name, value in asked.items() if value is not None}
+    wanted = {"openai": openai, "anthropic": own}[protocol]
     assert payload == {"model": "m", "messages": HELLO, "max_tokens": 64} | wanted

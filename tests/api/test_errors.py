@@ -81,7 +81,12 @@ ROWS = [
     ("invalid_message_format", "invalid_request_error", "invalid_request_error", lambda w: w.ask(messages=[])),
     ("invalid_request", "invalid_request_error", "invalid_request_error", lambda w: w.ask(top_p=3)),
     ("invalid_request", "invalid_request_error", "invalid_request_error", lambda w: w.send("[]")),
-    ("unsupported_parameter", "invalid_request_error", "invalid_request_error", lambda w: w.ask(tools=[{}])),
+    (
+        "unsupported_parameter",
+        "invalid_request_error",
+        "invalid_request_error",
+        lambda w: w.ask(tools=[{"type": "web_search"}]),
+    ),
     ("not_authenticated", "invalid_request_error", "authentication_error", lambda w: w.ask({"Authorization": ""})),
     (
         "authentication_failed",

@@ -13,6 +13,9 @@ from tests.support.loopback_faults import answer
 pytestmark = pytest.mark.django_db
 TEXT = "one two three"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
+CACHED = {"prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 3}}
+USAGES = {"openai": USAGE, "anthropic": USAGE | CACHED}
+"""By the provider's protocol."""
 HELLO = [{"role": "user", "content": "Hello!"}]
 PROTOCOLS = pytest.mark.parametrize("protocol", ["openai", "anthropic"])
 
@@ -38,7 +41,7 @@ def test_a_whole_answer(rig, protocol):
     body = response.json()
     message = {"role": "assistant", "content": TEXT, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    assert body == head("chat.completion", body["created"]) | {"choices": [choice], "usage": USAGE}
+    assert body == head("chat.completion", body["created"]) | {"choices": [choice], "usage": USAGES[protocol]}
     assert type(body["created"]) is int
     assert abs(body["created"] - time.time()) < 60
     assert (response["X-Request-ID"], "X-Cached" in response) == ("r-1", False)
@@ -67,7 +70,7 @@ def test_a_streamed_one_with_its_usage_in_a_chunk_of_its_own(rig, protocol):
         chunk(at, {"role": "assistant", "content": "", "refusal": None}, usage=None),
         *[chunk(at, {"content": half}, usage=None) for half in ("wo", "rd")],
         chunk(at, {}, "stop", usage=None),
-        ("", head("chat.completion.chunk", at) | {"choices": [], "usage": USAGE}),
+        ("", head("chat.completion.chunk", at) | {"choices": [], "usage": USAGES[protocol]}),
         ("", "[DONE]"),
     ]
 
@@ -101,11 +104,6 @@ TALK = [
     {"role": "assistant", "content": "c"},
     {"role": "user", "content": "d"},
 ]
-TURNS = [
-    {"role": "user", "content": " ab\n"},
-    {"role": "assistant", "content": "c"},
-    {"role": "user", "content": "d"},
-]
 
 
 def test_roles_and_parts_reach_openais_protocol_as_they_came(rig):
@@ -114,7 +112,7 @@ def test_roles_and_parts_reach_openais_protocol_as_they_came(rig):
 
 def test_roles_and_parts_in_anthropics_protocol(rig):
     payload = sent(rig.configure("anthropic"), OPENAI, messages=TALK)
-    assert (payload["system"], payload["messages"]) == ("Be brief.\n\nBe kind.", TURNS)
+    assert (payload["system"], payload["messages"]) == ("Be brief.\n\nBe kind.", TALK[2:])
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ def test_anthropics_own_accumulation_of_a_stream(live_server, rig):
         assert list(stream.text_stream) == ["one ", "two ", "three"]
         final = stream.get_final_message()
     assert (final.content[0].text, final.stop_reason, final.model) == (TEXT, "end_turn", "alone")
-    assert (final.usage.input_tokens, final.usage.output_tokens) == (9, 12)
+    usage = final.usage
+    assert (usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens) == (4, 3, 2)
+    assert usage.output_tokens == 12
     assert final.id == f"msg_{rig.record().request_id}"
     assert rig.first.requests[-1].json["system"] == "Be brief."
 

@@ -89,7 +89,7 @@ def message(*blocks: dict[str, Any], **changes: Any) -> dict[str, Any]:
 def events(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The events of a whole answer, with pings where Anthropic's servers send them."""
     usage = whole["usage"] or {}
-    opening = {"content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    opening: dict[str, Any] = {"content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
     yield {"type": "message_start", "message": whole | opening}
     for index, block in enumerate(whole["content"]):
         yield from _block(block, index)
