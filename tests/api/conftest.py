@@ -10,8 +10,8 @@ from tests.support.responses import TEXT, Vendor
 
 @pytest.fixture
 def house(rig):
-    """Models `own` (by the Responses API), `both` (by chat/completions, else by that), `other` (Anthropic's API), `pair`
-    (both providers by the Responses API) and `mixed` (the second by chat/completions, then the first by Responses)."""
+    """Models `own` (by Responses), `both` (by chat/completions, else by Responses), `other` (Anthropic's API), `pair`
+    (both providers by Responses) and `mixed` (the second by chat/completions, then the first by Responses)."""
     rig.settings.CHAT_SIMULATOR = False
     by_responses = '{ provider = "first", model = "gpt-6-luna", api = "responses" }'
     elsewhere = '{ provider = "second", model = "gpt-6-luna", api = "responses" }'
