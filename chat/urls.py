@@ -5,7 +5,15 @@ from __future__ import annotations
 from django.urls import re_path
 
 from chat.api.chat import ChatView
-from chat.api.vendors import ChatCompletionsView, MessagesView, ResponsesView, VendorModelsView, VendorModelView
+from chat.api.vendors import (
+    ChatCompletionsView,
+    CountTokensView,
+    EmbeddingsView,
+    MessagesView,
+    ResponsesView,
+    VendorModelsView,
+    VendorModelView,
+)
 from chat.dashboard.errors import ErrorsView, ErrorView
 from chat.dashboard.playground import PlaygroundView
 from chat.dashboard.root import RootView
@@ -20,6 +28,8 @@ urlpatterns = [
     re_path(r"^models/(?P<name>(?s:.+?))/?$", models.ModelView.as_view(), name="model"),
     re_path(r"^v1/chat/completions/?$", ChatCompletionsView.as_view(), name="openai-chat"),
     re_path(r"^v1/responses/?$", ResponsesView.as_view(), name="openai-responses"),
+    re_path(r"^v1/embeddings/?$", EmbeddingsView.as_view(), name="openai-embeddings"),
+    re_path(r"^v1/messages/count_tokens/?$", CountTokensView.as_view(), name="anthropic-count"),
     re_path(r"^v1/messages/?$", MessagesView.as_view(), name="anthropic-messages"),
     re_path(r"^v1/models/?$", VendorModelsView.as_view(), name="vendor-models"),
     re_path(r"^v1/models/(?P<name>(?s:.+?))/?$", VendorModelView.as_view(), name="vendor-model"),

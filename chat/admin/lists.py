@@ -78,7 +78,7 @@ class ModelFilter(admin.SimpleListFilter):
         return [(name, name) for name in self.names(catalogue.current())]
 
     def names(self, current: Catalogue) -> list[str]:
-        return sorted({*current.models, *current.unavailable})
+        return sorted({*current.models, *current.embedders, *current.unavailable})
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(**{self.title: self.value()}) if self.value() else queryset

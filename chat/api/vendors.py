@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from chat.api import idempotency
+from chat.api.admission import admitted
 from chat.api.endpoint import ChatEndpoint
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
-from chat.problems.envelopes import ANTHROPIC, OPENAI, envelope_of
+from chat.completion.asked import Chat
+from chat.completion.counting import count_tokens
+from chat.exceptions import ValidationError
+from chat.problems.envelopes import ANTHROPIC, OPENAI
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Where
-from chat.protocols import anthropic, openai, responses
-from chat.protocols.openai import models
-from chat.protocols.protocol import Protocol
+from chat.protocols import anthropic, embeddings, models, openai, responses
+from chat.protocols.protocol import Face, Protocol
 from chat.protocols.schemas import schema_of
 from chat.routing import catalogue
+from chat.types import Answer
+
+MOST_KEPT = 16
+"""Vectors of one answer that are kept under an Idempotency-Key: about as much as the longest answer of a chat."""
 
 
 class ChatCompletionsView(ChatEndpoint):
@@ -72,8 +82,64 @@ class MessagesView(ChatEndpoint):
     answers = {"POST": {200: schema_of(anthropic.REPLY), (200, EVENT_STREAM): str}}
 
 
+class CountTokensView(MessagesView):
+    """The tokens of a prompt, as Anthropic's clients ask for them before they send it.
+
+    `POST` what `/v1/messages` takes; `max_tokens` is not needed. Nothing is charged and nothing is refused for what it
+    asks: a provider counts where one does so for free, else it is our own estimate.
+    """
+
+    parameters = {}
+    answers = {"POST": {200: schema_of(anthropic.COUNT)}}
+
+    def request_schema(self) -> dict[str, Any]:
+        """See `ChatEndpoint.request_schema`."""
+        return super().request_schema() | {"required": anthropic.count_schema()["required"]}
+
+    def post(self, request: Request) -> Response:
+        """Return the count."""
+        with admitted(request.user.pk):
+            self.sent = request.data
+            wish = anthropic.read_count(self.sent, catalogue.current(), request.headers)
+            return Response({"input_tokens": count_tokens(wish)})
+
+
+class EmbeddingsView(ChatEndpoint):
+    """Vectors of texts, as OpenAI's clients ask for them.
+
+    `POST` what OpenAI's own `/v1/embeddings` takes, with a model that embeds. Every way this can fail is listed in
+    [/errors](/errors).
+    """
+
+    face = "embeddings"
+    format: ClassVar[Face] = embeddings
+    envelope = OPENAI
+    where = {"POST": Where.CHAT}
+    answers = {"POST": {200: schema_of(embeddings.REPLY)}}
+
+    def request_schema(self) -> dict[str, Any]:
+        """See `ChatEndpoint.request_schema`."""
+        schema = self.format.request_schema()
+        schema["properties"]["model"] |= {"enum": sorted(catalogue.current().embedders)}
+        return schema | {"examples": [self.example()]}
+
+    def example(self) -> dict[str, Any]:
+        """See `ChatEndpoint.example`."""
+        return {"model": min(catalogue.current().embedders, default=""), "input": ["Hello!", "Good day."]}
+
+    @contextmanager
+    def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
+        """See `ChatEndpoint.claimed`. Raises `ValidationError` for more vectors than are kept under a key."""
+        given = request.data if isinstance(request.data, dict) else {}
+        if idempotency.key_of(request) and len(embeddings.inputs_of(given.get("input"))) > MOST_KEPT:
+            complaint = f"No more than {MOST_KEPT} inputs are kept under a key; without one, send as many as you like."
+            raise ValidationError("Too many inputs for a key.", fields={"Idempotency-Key": [complaint]})
+        with super().claimed(request) as claimed:
+            yield claimed
+
+
 class VendorModelsView(APIView):
-    """The models on offer, as OpenAI lists them; as Anthropic does for a request with `anthropic-version`.
+    """The models on offer, as one list that OpenAI's clients and Anthropic's read.
 
     For those who have a key, as there: many clients try a key by asking for this.
     """
@@ -83,12 +149,11 @@ class VendorModelsView(APIView):
     answers = {"GET": {200: schema_of(models.Listing)}}
 
     def get(self, request: Request) -> Response:
-        offer = [model for _, model in sorted(catalogue.current().models.items())]
-        return Response(format_of(request).write_models(offer), headers={"Vary": "anthropic-version"})
+        return Response(models.write_models(catalogue.current().all_models))
 
 
 class VendorModelView(APIView):
-    """One model, as OpenAI shows it; as Anthropic does for a request with `anthropic-version`."""
+    """One model, as one object that OpenAI's clients and Anthropic's read."""
 
     envelope = OPENAI
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
@@ -96,9 +161,5 @@ class VendorModelView(APIView):
     where = {"GET": Where.MODEL}
 
     def get(self, request: Request, name: str) -> Response:
-        model = catalogue.current().get(name)
-        return Response(format_of(request).write_model(model), headers={"Vary": "anthropic-version"})
-
-
-def format_of(request: Request) -> Protocol:
-    return anthropic if envelope_of(request._request) is ANTHROPIC else openai
+        current = catalogue.current()
+        return Response(models.write_model(current.embedders.get(name) or current.get(name)))

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from chat.exceptions import ValidationError
-from chat.types import UNKNOWN, Catalogue, Model, Need
+from chat.types import UNKNOWN, Catalogue, Kind, Model, Need
 
 LONGEST_ECHO = 200
 """Characters of what a client sent that an error repeats."""
@@ -93,13 +93,19 @@ def object_of(data: Any) -> dict[str, Any]:
     return data
 
 
-def model_of(given: Mapping[str, Any], catalogue: Catalogue) -> Model:
-    """Return the model of that exact name. Raises `ValidationError` or `ModelNotFoundError`."""
+def model_of(given: Mapping[str, Any], catalogue: Catalogue, kind: Kind = "chat") -> Model:
+    """Return the model of that exact name. Raises `ValidationError`, also where the model does something else than what
+    is asked for, or `ModelNotFoundError`."""
     name = given.get("model")
     if not isinstance(name, str):
         complaint = "This field is required." if name is None else "This must be a string."
         raise complaints({"model": [complaint]})
-    return catalogue.get(name)
+    if kind == "chat" and name in catalogue.embedders:
+        raise complaints({"model": [f"{name} does not chat; it makes embeddings (POST /v1/embeddings)."]})
+    if kind == "embedding" and name in catalogue.models:
+        able = ", ".join(sorted(catalogue.embedders)) or "none"
+        raise complaints({"model": [f"{name} makes no embeddings; on offer for that: {able}."]})
+    return catalogue.get(name, kind)
 
 
 def read(kind: type[B], given: Mapping[str, Any], model: Model) -> B:

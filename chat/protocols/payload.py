@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from chat.types import ChatRequest, FinishReason, Usage
 
+LARGEST_REPLY = 10 * 1024 * 1024
+"""Bytes of a chat's answer, after decompression."""
 MOST_TOKENS = 10_000_000
 """No model has so long a context; a larger count is nonsense."""
 

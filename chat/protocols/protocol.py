@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols.errors import Failure
@@ -14,7 +14,6 @@ from chat.types import (
     ChatRequest,
     Delta,
     FinishReason,
-    Model,
     Piece,
     Reply,
     Start,
@@ -76,8 +75,12 @@ class Protocol(Face, typing.Protocol):
     """The host of the format's own vendor."""
     PATH: str
     """Where a server is asked for a chat."""
+    COUNT_PATH: str
+    """Where a server counts the tokens of a prompt for free, "" where it does not."""
     MODELS_PATH: str
     """Where a server lists its models, all of them in one answer."""
+    LARGEST_REPLY: int
+    """Bytes of a whole answer; a longer one is none."""
     TERMINATOR: bytes | None
     """The data of the event that is the last, where that is no JSON."""
     MAY_OMIT_TERMINATOR: bool
@@ -86,14 +89,6 @@ class Protocol(Face, typing.Protocol):
     FINISH_REASONS: Mapping[str, FinishReason]
     CARRIES: frozenset[str]
     """The kinds of `Need` that a request of another protocol may have, and that this one has words for."""
-
-    def write_model(self, model: Model) -> dict[str, Any]:
-        """Return one model on offer."""
-        ...
-
-    def write_models(self, models: Iterable[Model]) -> dict[str, Any]:
-        """Return the list of the models on offer."""
-        ...
 
     def root(self, base_url: str) -> str:
         """Return the URL that the paths follow."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chat.protocols import anthropic, openai, responses
+from chat.protocols import anthropic, embeddings, openai, responses
 from chat.protocols.protocol import Protocol
 
-PROTOCOLS: Mapping[str, Protocol] = {"openai": openai, "responses": responses, "anthropic": anthropic}
+PROTOCOLS: Mapping[str, Protocol] = {protocol.NAME: protocol for protocol in (openai, responses, anthropic, embeddings)}

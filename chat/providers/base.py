@@ -25,6 +25,11 @@ class Provider(Protocol):
         service is stopped alone, and not our key with everybody's chats."""
         ...
 
+    def count_tokens(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> int | None:
+        """Return the tokens that `upstream` counts for the prompt, within `timeout` seconds and for free; None where it
+        counts none. Raises a `ProviderError`."""
+        ...
+
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """Answer `request` with the model `upstream`, within `timeout` seconds of wall clock to the last byte.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols import fields
-from chat.protocols.payload import UnusableReply
+from chat.protocols.payload import UnusableReply, count
 from chat.protocols.protocol import Protocol
 from chat.providers.reading import Reading
 from chat.providers.stream import HTTPStream, OnePieceStream
@@ -60,7 +60,8 @@ class Client:
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
         incoming, ends = self._ask(request, upstream, timeout)
-        return self._reading(request).whole(incoming.whole(ends - time.monotonic()))
+        response = incoming.whole(ends - time.monotonic(), self.protocol.LARGEST_REPLY)
+        return self._reading(request).whole(response)
 
     def stream(
         self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float
@@ -89,6 +90,23 @@ class Client:
         if not isinstance(listed, list):
             raise reading.unusable(response, UnusableReply("no list of models"))
         return [item["id"] for item in listed if isinstance(item, dict) and isinstance(item.get("id"), str)]
+
+    def count_tokens(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> int | None:
+        """See `Provider.count_tokens`. A translation would be another prompt than the one that is meant."""
+        if not (self.protocol.COUNT_PATH and request.raw and request.is_verbatim(self.protocol.NAME)):
+            return None
+        endpoint = Endpoint(self.key, self._base_url, self.protocol.COUNT_PATH, self._headers)
+        body, headers = {**request.raw.body, "model": upstream.model}, self.protocol.request_headers(request)
+        timeout = min(timeout, self.timeout)
+        ends = time.monotonic() + timeout
+        incoming = self.transport.send(
+            endpoint, encoded(body), headers=headers, timeout=timeout, connect_timeout=self.connect_timeout
+        )
+        response, reading = incoming.whole(ends - time.monotonic()), self._reading(request)
+        counted = count(reading.object(response).get("input_tokens"))
+        if counted is None:
+            raise reading.unusable(response, UnusableReply("no count of tokens"))
+        return counted
 
     def _reading(self, request: ChatRequest) -> Reading:
         return Reading(self.protocol, self.key, request, self._secrets)

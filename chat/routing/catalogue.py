@@ -60,7 +60,9 @@ def check_models_file(**kwargs: Any) -> list[checks.CheckMessage]:
         checks.Warning(f"The model {name} is not offered: {reason}.", id="chat.W010")
         for name, reason in catalogue.unavailable.items()
     ]
-    if simulated := [name for name, model in catalogue.models.items() if model.simulated]:
+    if simulated := [
+        model.name for model in (*catalogue.models.values(), *catalogue.embedders.values()) if model.simulated
+    ]:
         missing = dict.fromkeys(entry.missing for entry in catalogue.providers.values() if entry.missing)
         hint = f"To reach the real ones: {'; '.join(missing)}."
         found.append(checks.Info(f"Answered by the simulator: {', '.join(simulated)}.", hint=hint, id="chat.I011"))
@@ -75,7 +77,7 @@ def check_models_file(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
     return found + [
         checks.Warning(f"The model {model.name} has the route {route}: {news}.", hint=hint, id="chat.W012")
-        for model in catalogue.models.values()
+        for model in catalogue.all_models
         for route in model.routes
         for news, hint in retirement(route.upstream_model)
     ]

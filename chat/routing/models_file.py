@@ -9,8 +9,9 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from chat.protocols import embeddings
 from chat.routing import tables
-from chat.routing.tables import How, ModelTable, ProviderTable, RouteTable, T
+from chat.routing.tables import EmbeddingTable, How, ModelTable, ProviderTable, RouteTable, T
 from chat.routing.toml_lines import line_of
 from chat.types import SAMPLING, SIMULATOR, Catalogue, Model, ProviderEntry, Route, Upstream
 
@@ -29,6 +30,8 @@ OUR_NAMES = {
     "tool_choice": "choice",
 }
 """The vendors' names of the fields that all of them have, each in its own word."""
+CHAT_API = {"chat": "", "responses": "responses"}
+"""The wire formats of OpenAI's two APIs for chats, where they are not the provider's first."""
 
 
 class Reader:
@@ -44,14 +47,16 @@ class Reader:
                 raise self.error("unknown section; there are [providers.KEY] and [models.NAME]", section)
         entries = dict(self.tables(data, "providers"))
         providers = {key: self.provider(key, table) for key, table in entries.items()}
-        models, unavailable = {}, {}
+        models: dict[str, Model] = {}
+        embedders: dict[str, Model] = {}
+        unavailable = {}
         for name, table in self.tables(data, "models"):
             model, routes = self.model(name, table, providers, entries)
             if model.routes:
-                models[name] = model
+                (embedders if table.get("kind") == "embedding" else models)[name] = model
             else:
                 unavailable[name] = ", and ".join(dict.fromkeys(route.provider.missing for route in routes))
-        return Catalogue(models, providers, unavailable)
+        return Catalogue(models, providers, unavailable, embedders)
 
     def provider(self, key: str, table: dict[str, Any]) -> ProviderEntry:
         here = ("providers", key)
@@ -96,25 +101,36 @@ class Reader:
         here = ("models", name)
         if not NAME.fullmatch(name):
             raise self.error(f"{name!r} cannot name a model", *here)
-        said = self.read(ModelTable, table, here)
-        most = said.max_output_tokens
-        if said.default_output_tokens > most:
+        embeds = table.get("kind") == "embedding"
+        said = self.read(EmbeddingTable, table, here) if embeds else self.read(ModelTable, table, here)
+        most, default = (said.max_output_tokens, said.default_output_tokens) if isinstance(said, ModelTable) else (0, 0)
+        if default > most:
             raise self.error("default_output_tokens is above max_output_tokens", *here, "default_output_tokens")
         routes = [self.route(here, route, said, providers, entries) for route in said.routes]
         if not routes:
             raise self.error("routes must name at least one provider and model", *here, "routes")
-        if all((route.upstream.max_output_tokens or most) < most for route in routes):
+        if most and all((route.upstream.max_output_tokens or most) < most for route in routes):
             raise self.error("max_output_tokens is above the limit of every route", *here, "max_output_tokens")
+        if embeds:
+            self.check_embedder(routes, *here, "routes")
         live = [route for route in routes if not route.provider.missing]
         if not live and self.simulate:
             live = [Route(ProviderEntry(SIMULATOR, SIMULATOR, "The simulator"), route.upstream) for route in routes]
-        return Model(name, tuple(live), most, said.default_output_tokens), routes
+        return Model(name, tuple(live), most, default), routes
+
+    def check_embedder(self, routes: list[Route], *here: str) -> None:
+        """Raise `ImproperlyConfigured` where a model that makes vectors has two upstream models, or a provider that
+        makes none."""
+        if any(route.provider.protocol != "openai" for route in routes):
+            raise self.error("embeddings are made by the protocol openai alone; Anthropic has none", *here)
+        if len({route.upstream_model for route in routes}) > 1:
+            raise self.error("the vectors of two models do not compare, so all routes must name the same one", *here)
 
     def route(
         self,
         here: tuple[str, str],
         route: object,
-        model: ModelTable,
+        model: ModelTable | EmbeddingTable,
         providers: Mapping[str, ProviderEntry],
         entries: Mapping[str, dict[str, Any]],
     ) -> Route:
@@ -138,7 +154,7 @@ class Reader:
                 max_output_tokens=how.get("max_output_tokens"),
                 pseudonyms=how.get("pseudonyms"),
                 allow_stored=how.get("allow_stored", False),
-                api="responses" if how.get("api") == "responses" else "",
+                api=embeddings.NAME if isinstance(model, EmbeddingTable) else CHAT_API[how.get("api", "chat")],
                 price=said.price.price() if said.price else None,
             ),
         )

@@ -14,7 +14,7 @@ def provider_states() -> dict[str, dict[str, Any]]:
     A provider is at rest where all of its routes are.
     """
     current = catalogue.current()
-    routes = {route for model in current.models.values() for route in model.routes}
+    routes = {route for model in current.all_models for route in model.routes}
     states: dict[str, dict[str, Any]] = {}
     for entry in current.providers.values():
         if entry.missing:

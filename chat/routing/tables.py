@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from chat.types import Price, Rates
+from chat.types import Kind, Price, Rates
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Names = list[Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]{0,99}$")]]
@@ -96,10 +96,18 @@ class RouteTable(How):
 
 
 class ModelTable(Table):
+    kind: Kind = "chat"
     routes: list[Any]
     max_output_tokens: Tokens
     default_output_tokens: Tokens
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+
+
+class EmbeddingTable(Table):
+    """A model that makes vectors."""
+
+    kind: Kind
+    routes: list[Any]
 
 
 T = TypeVar("T", bound=Table)

@@ -12,6 +12,7 @@ from chat.types.money import Price as Price
 from chat.types.money import Rates as Rates
 from chat.types.offer import SIMULATOR as SIMULATOR
 from chat.types.offer import Catalogue as Catalogue
+from chat.types.offer import Kind as Kind
 from chat.types.offer import Model as Model
 from chat.types.offer import ProviderEntry as ProviderEntry
 from chat.types.offer import Route as Route

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from chat.exceptions import ModelNotFoundError
 from chat.types.money import Price
 
+Kind = Literal["chat", "embedding"]
+"""What a model does."""
 SIMULATOR = "simulator"
 """The key and the protocol of the built-in provider."""
 
@@ -88,7 +91,8 @@ class Route:
 
 @dataclass(frozen=True)
 class Model:
-    """One model on offer. `routes` are its live routes in order of preference; limits are in tokens."""
+    """One model on offer. `routes` are its live routes in order of preference; limits are in tokens, 0 where it makes
+    vectors."""
 
     name: str
     routes: tuple[Route, ...]
@@ -102,15 +106,23 @@ class Model:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The offer of models.toml in this process. `unavailable` gives the reason for each model that is not on offer."""
+    """The offer of models.toml in this process: `models` chat, `embedders` make vectors. `unavailable` gives the reason
+    for each model that is not on offer."""
 
     models: Mapping[str, Model]
     providers: Mapping[str, ProviderEntry]
     unavailable: Mapping[str, str]
+    embedders: Mapping[str, Model] = field(default_factory=dict)
 
-    def get(self, name: str) -> Model:
+    @property
+    def all_models(self) -> list[Model]:
+        """Return the models of both kinds, in the order of their names."""
+        return [model for _, model in sorted({**self.models, **self.embedders}.items())]
+
+    def get(self, name: str, kind: Kind = "chat") -> Model:
         """Return the model of that exact name. Raises `ModelNotFoundError`."""
+        models = self.models if kind == "chat" else self.embedders
         try:
-            return self.models[name]
+            return models[name]
         except KeyError:
-            raise ModelNotFoundError(name, sorted(self.models)) from None
+            raise ModelNotFoundError(name, sorted(models)) from None

@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`, as both APIs have them."""
+"""`GET /v1/models` and `GET /v1/models/{id}`: one object that the clients of both APIs read."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ VERSION = {"anthropic-version": "2023-06-01"}
 NAMES = ["alone", "pair", "twice"]
 
 
-def as_openai(name):
-    return {"id": name, "object": "model", "created": 0, "owned_by": "first"}
+def shown(name):
+    openais = {"id": name, "object": "model", "created": 0, "owned_by": "first"}
+    anthropics = {"type": "model", "display_name": name, "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"}
+    return openais | anthropics | {"max_tokens": 4096}
 
 
-def as_anthropic(name):
-    facts = {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
-    return facts | {"lifecycle": "active", "max_tokens": 4096}
+@pytest.mark.parametrize("version", [{}, VERSION], ids=repr)
+@pytest.mark.parametrize("rest", ["", "/", "?limit=1000"])
+def test_one_list_for_both(rig, rest, version):
+    page = {"object": "list", "has_more": False, "first_id": "alone", "last_id": "twice"}
+    listed = client_of(rig).get(f"/v1/models{rest}", headers=version)
+    assert listed.json() == page | {"data": [shown(name) for name in NAMES]}
+    assert client_of(rig).get(f"/v1/models/pair{rest}", headers=version).json() == shown("pair")
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_as_openai_lists_and_shows_them(rig, slash):
-    client = client_of(rig)
-    listed, shown = client.get(f"/v1/models{slash}"), client.get(f"/v1/models/pair{slash}")
-    assert listed.json() == {"object": "list", "data": [as_openai(name) for name in NAMES]}
-    assert shown.json() == as_openai("pair")
-    assert all("anthropic-version" in response["Vary"] for response in (listed, shown))
-
-
-def test_as_anthropic_does(rig):
-    client = client_of(rig)
-    page = {"has_more": False, "first_id": "alone", "last_id": "twice"}
-    assert client.get("/v1/models", headers=VERSION).json() == {"data": [as_anthropic(name) for name in NAMES]} | page
-    assert client.get("/v1/models/pair", headers=VERSION).json() == as_anthropic("pair")
+def test_one_that_embeds_has_no_output(client, token):
+    model = client.get("/v1/models/text-embedding-3-small", headers={"Authorization": f"Bearer {token}"}).json()
+    assert (model["id"], model["max_tokens"]) == ("text-embedding-3-small", None)
+    assert "text-embedding-3-small" not in client.get("/models").json()["models"]
+    assert client.get("/models/text-embedding-3-small").status_code == 404
 
 
 @pytest.mark.parametrize("address", ["/v1/models", "/v1/models/alone"])
@@ -51,3 +48,9 @@ def test_for_who_has_a_key(rig, address, headers, expected, version):
     if expected == 401:
         kind = "authentication_error" if version else "invalid_request_error"
         assert response.json()["error"]["type"] == kind
+
+
+def test_a_client_may_look_whether_somebody_is_there(client, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        response = client.head("/", headers={"Authorization": "Bearer whatever", "anthropic-version": "2023-06-01"})
+    assert (response.status_code, response.content) == (200, b"")

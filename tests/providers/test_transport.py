@@ -13,11 +13,10 @@ from email.utils import format_datetime
 import pytest
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError, ProviderUnavailableError
-from chat.protocols.payload import Response
+from chat.protocols.payload import LARGEST_REPLY, Response
 from chat.protocols.waits import retry_after
 from chat.providers.transport import addresses as where
 from chat.providers.transport.endpoint import Endpoint
-from chat.providers.transport.incoming import MAX_BODY
 from chat.providers.transport.pool import Transport
 from tests.support.loopback import Fault, LoopbackProvider, status
 from tests.support.rig import SLACK, eventually
@@ -237,7 +236,7 @@ class TestFaults:
         failure(transport, server.then("gzip_bomb").url)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 3 * MAX_BODY
+        assert peak < 3 * LARGEST_REPLY
 
     def test_an_error_status_survives_a_broken_body(self, transport, server):
         server.then(status(429, {"content-length": "5000"}, "{"))

@@ -74,7 +74,8 @@ class Command(BaseCommand):
         """Write one line a model: which providers answer for it, or what is missing for that."""
         missing = catalogue.load(conf.CHAT_MODELS_FILE, False).unavailable
         lines = []
-        for name, model in catalogue.current().models.items():
+        for model in catalogue.current().all_models:
+            name = model.name
             providers = ", then ".join(dict.fromkeys(route.provider.name for route in model.routes))
             lines.append(f"    {name}: {f'simulated ({missing[name]})' if name in missing else providers}")
         return "\n".join(lines)

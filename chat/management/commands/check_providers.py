@@ -17,11 +17,13 @@ from django.utils import timezone
 from chat.billing import prices
 from chat.exceptions import ProviderError
 from chat.management import counted
+from chat.protocols import embeddings
 from chat.routing import attempts, catalogue
 from chat.types import ChatRequest, Message, Route
 
 SMALLEST = ChatRequest((Message.of("user", "Hi"),), 16, request_id="check_providers")
 """The least that every provider takes: OpenAI's models that think refuse a limit below 16."""
+EMBEDDING = embeddings.asking({"input": "Hi"}, ["Hi"])
 
 ADVICE = {
     "key": "Check the provider's API key, and what it may be used for.",
@@ -76,7 +78,7 @@ class Command(BaseCommand):
 
     def handle(self, *, list: bool, **options: Any) -> None:
         current = catalogue.current()
-        models = [model for model in current.models.values() if not model.simulated]
+        models = [model for model in current.all_models if not model.simulated]
         if not models:
             missing = dict.fromkeys(entry.missing for entry in current.providers.values() if entry.missing)
             raise CommandError(f"There is no live route: {'; '.join(missing)}.")
@@ -97,7 +99,8 @@ def asked(route: Route) -> Row:
     """Ask the route's model, and return how that went."""
     began = time.monotonic()
     try:
-        attempts.provider(route).complete(SMALLEST, upstream=route.upstream, timeout=route.provider.timeout)
+        smallest = EMBEDDING if route.protocol == embeddings.NAME else SMALLEST
+        attempts.provider(route).complete(smallest, upstream=route.upstream, timeout=route.provider.timeout)
     except ProviderError as exc:
         return failed(route, exc, began)
     return Row(route, "ok", since(began))

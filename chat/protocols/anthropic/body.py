@@ -82,6 +82,12 @@ def request_schema() -> dict[str, Any]:
     return schemas.nullable(schemas.schema_of(Messages))
 
 
+def count_schema() -> dict[str, Any]:
+    """Return the schema of a request to count the tokens of a prompt: that of a chat, which needs no limit."""
+    schema = request_schema()
+    return schema | {"required": [name for name in schema["required"] if name != "max_tokens"]}
+
+
 # --- answers, which may have further fields of the vendor's -----------------------------------------------------------
 class Block(TypedDict):
     type: Annotated[str, Field(description="text, tool_use or thinking, or another of the vendor's.")]
@@ -109,3 +115,12 @@ class WholeMessage(Noted):
 
 
 REPLY = WholeMessage
+
+
+class Counted(TypedDict):
+    """The tokens of a prompt."""
+
+    input_tokens: Count
+
+
+COUNT = Counted

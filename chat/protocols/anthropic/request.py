@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from chat.exceptions import UnsupportedParameter
@@ -69,6 +70,17 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
         usage_in_stream=True,
         spelling=SPELLING | {"effort": field},
     )
+
+
+NOT_COUNTED = ("max_tokens", "stream", "thread", "metadata")
+"""Fields that say nothing of the prompt."""
+
+
+def read_count(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) -> Wish:
+    """Return the chat whose prompt is to be counted, which needs no limit. Raises as `read_request` does."""
+    body = {name: value for name, value in bodies.object_of(data).items() if name not in NOT_COUNTED}
+    wish = read_request({**body, "max_tokens": 1}, catalogue, headers)
+    return replace(wish, request=replace(wish.request, raw=Raw(NAME, body, _travelling(headers))))
 
 
 def _travelling(headers: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from chat.protocols.openai.body import REPLY, request_schema
 from chat.protocols.openai.errors import read_error, write_error
 from chat.protocols.openai.events import EventWriter, write_reply
-from chat.protocols.openai.models import write_model, write_models
 from chat.protocols.openai.reply import FINISH_REASONS, read_event, read_reply
 from chat.protocols.openai.request import (
     CARRIES,
@@ -22,9 +21,11 @@ from chat.protocols.openai.request import (
     without_thoughts,
     write_request,
 )
+from chat.protocols.payload import LARGEST_REPLY
 
 VENDOR = "api.openai.com"
 PATH = "/chat/completions"
+COUNT_PATH = ""
 MODELS_PATH = "/models"
 TERMINATOR: bytes | None = b"[DONE]"
 # The API's own clients do not ask for [DONE], so servers exist that never send it. The finish reason says that the

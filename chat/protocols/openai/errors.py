@@ -123,7 +123,7 @@ TYPES: dict[int | str, str] = {
 
 def write_error(error: Told, request_id: str) -> dict[str, Any]:
     """See `Face.write_error`. There are exactly four keys: the facts that have none stand in the message."""
-    if (vendor := error.vendor) and vendor.protocol in ("openai", "responses"):
+    if (vendor := error.vendor) and vendor.protocol in ("openai", "responses", "embeddings"):
         told = {
             "message": vendor.message,
             "type": vendor.type,

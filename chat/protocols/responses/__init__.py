@@ -5,7 +5,8 @@ Source: platform.openai.com/docs/api-reference/responses and /responses-streamin
 
 from __future__ import annotations
 
-from chat.protocols.openai import headers, request_headers, root, write_error, write_model, write_models
+from chat.protocols.openai import headers, request_headers, root, write_error
+from chat.protocols.payload import LARGEST_REPLY
 from chat.protocols.responses.answer import write_reply
 from chat.protocols.responses.body import REPLY, request_schema
 from chat.protocols.responses.errors import read_error
@@ -23,6 +24,7 @@ from chat.protocols.responses.request import (
 
 VENDOR = "api.openai.com"
 PATH = "/responses"
+COUNT_PATH = ""
 MODELS_PATH = "/models"
 TERMINATOR: bytes | None = None
 MAY_OMIT_TERMINATOR = False

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
-from chat.protocols import fields, openai
+from chat.protocols import embeddings, fields, openai
 from chat.protocols.payload import Response, UnusableReply
 from chat.providers.reading import Reading
-from chat.providers.simulator.answers import answer_to, broken_off, media_tokens
+from chat.providers.simulator.answers import answer_to, broken_off, media_tokens, prompt_tokens
 from chat.providers.simulator.commands import ERRORS, FAULTS, TRUNCATED, Command, command_of
+from chat.providers.simulator.vectors import embedded
 from chat.types import CONTENT, SIMULATOR, ChatRequest, Delta, FinishReason, Piece, Reply, Tick, Upstream, Usage
 
 RANDOM_FAULTS = ("outage", "timeout", "rate_limit")
@@ -44,6 +45,8 @@ class SimulatorProvider:
 
     def prompt_tokens(self, request: ChatRequest, upstream: Upstream, words: int) -> int:
         """See `Provider.prompt_tokens`."""
+        if request.is_verbatim(embeddings.NAME):
+            return embeddings.prompt_tokens(request, upstream, words)
         return words + media_tokens(request)
 
     def tells_users_apart(self, upstream: Upstream) -> bool:
@@ -54,13 +57,17 @@ class SimulatorProvider:
         """See `Provider.models`. It answers under any name, and has none of its own."""
         return []
 
+    def count_tokens(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> int | None:
+        """See `Provider.count_tokens`."""
+        return prompt_tokens(request)
+
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """See `Provider.complete`. Also raises `RuntimeError`, a bug of our own, for `/fault crash`."""
         self._wait(self.latency, timeout)
         command = command_of(request)
         if fault := self._fault(command):
             raise fault
-        return answer_to(request, command)[1]
+        return embedded(request) if request.is_verbatim(embeddings.NAME) else answer_to(request, command)[1]
 
     def stream(
         self, request: ChatRequest, *, upstream: Upstream, timeout: float, idle_timeout: float, handover: float

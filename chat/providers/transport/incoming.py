@@ -15,15 +15,13 @@ from urllib3.util.wait import wait_for_read
 
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError, ProviderUnavailableError
 from chat.observability.redaction import mask_secrets
-from chat.protocols.payload import Response
+from chat.protocols.payload import LARGEST_REPLY, Response
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.framing import Framing
 from chat.providers.transport.sockets import call
 
 T = TypeVar("T")
 
-MAX_BODY = 10 * 1024 * 1024
-"""Bytes of an answer, after decompression."""
 MAX_ERROR_BODY = 1024 * 1024
 CHUNK = 64 * 1024
 LONGEST_DRAIN = 0.2
@@ -47,10 +45,15 @@ class Incoming:
         raw: Any = self._response.raw
         return Framing(chunked=raw.chunked, length=raw.length_remaining)
 
-    def whole(self, seconds: float) -> Response:
-        """Return all of it, decoded. Of an error's body, as much as arrives: its status alone says what to do."""
+    def whole(self, seconds: float, most: int = LARGEST_REPLY) -> Response:
+        """Return all of it, decoded, `most` bytes. Of an error's body, as much as arrives: its status alone says what
+        to do."""
+
+        def read() -> Response:
+            return Response(self.status, self.headers, self._all(seconds, most))
+
         try:
-            return guarded(self._endpoint, self._began, lambda: Response(self.status, self.headers, self._all(seconds)))
+            return guarded(self._endpoint, self._began, read)
         finally:
             self._response.close()
 
@@ -74,14 +77,14 @@ class Incoming:
         self._closed = True
         self._response.close()
 
-    def _all(self, seconds: float) -> bytes:
+    def _all(self, seconds: float, most: int) -> bytes:
         failed = self.status >= 400
         body = bytearray()
         try:
             with call.within(seconds, seconds, connected=True):
                 while chunk := self._response.raw.read1(CHUNK, decode_content=True):
                     body += chunk
-                    if len(body) > (MAX_ERROR_BODY if failed else MAX_BODY):
+                    if len(body) > (MAX_ERROR_BODY if failed else most):
                         break
                     if time.monotonic() > call.ends:
                         raise TimeoutError("the deadline has passed")
@@ -89,7 +92,7 @@ class Incoming:
             if failed:
                 return bytes(body)
             raise self._broken(exc) from None
-        self._check_size(len(body))
+        self._check_size(len(body), most)
         return bytes(body)
 
     def _read(self, seconds: float) -> bytes | None:
@@ -105,7 +108,7 @@ class Incoming:
                 else:
                     body = self.framing.take(piece)
                     self._received += len(piece)
-                    self._check_size(self._received)
+                    self._check_size(self._received, LARGEST_REPLY)
         except (OSError, ValueError) as exc:
             raise self._broken(exc) from None
         if not body:
@@ -142,9 +145,9 @@ class Incoming:
         reason = f"the answer of {self._endpoint.host} broke off or cannot be decoded ({type(exc).__name__})"
         return InvalidProviderResponseError(self._endpoint.provider, self.status, reason)
 
-    def _check_size(self, length: int) -> None:
-        if length > MAX_BODY:
-            reason = f"the answer of {self._endpoint.host} is longer than {MAX_BODY} bytes"
+    def _check_size(self, length: int, most: int) -> None:
+        if length > most:
+            reason = f"the answer of {self._endpoint.host} is longer than {most} bytes"
             raise InvalidProviderResponseError(self._endpoint.provider, self.status, reason)
 
 
