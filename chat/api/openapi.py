@@ -172,7 +172,8 @@ class AutoSchema(SpectacularAutoSchema):
             if any(describe(problem.example).retry_after for problem in BY_CODE.values() if problem.status == status):
                 names.append("Retry-After")
         if ChatRateThrottle in self.view.throttle_classes and self.method == "POST" and status != 401:
-            names += [*RATE_LIMITS, "Idempotent-Replayed", "X-Cached"] if status == 200 else RATE_LIMITS
+            names += RATE_LIMITS
+            names += ["Idempotent-Replayed", "X-Cached"] if status == 200 and self._own("parameters") else []
         return names
 
     def _component(self, kind: str, name: str, schema: Any) -> dict[str, Any]:

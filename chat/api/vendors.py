@@ -17,7 +17,7 @@ from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
 from chat.completion.asked import Chat
 from chat.completion.counting import count_tokens
 from chat.exceptions import ValidationError
-from chat.problems.envelopes import ANTHROPIC, OPENAI
+from chat.problems.envelopes import ANTHROPIC, EMBEDDINGS, OPENAI
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Where
 from chat.protocols import anthropic, embeddings, models, openai, responses
@@ -89,6 +89,7 @@ class CountTokensView(MessagesView):
     asks: a provider counts where one does so for free, else it is our own estimate.
     """
 
+    where = {"POST": Where.MESSAGES | Where.MODEL | Where.LIMITED}
     parameters = {}
     answers = {"POST": {200: schema_of(anthropic.COUNT)}}
 
@@ -113,7 +114,7 @@ class EmbeddingsView(ChatEndpoint):
 
     face = "embeddings"
     format: ClassVar[Face] = embeddings
-    envelope = OPENAI
+    envelope = EMBEDDINGS
     where = {"POST": Where.CHAT}
     answers = {"POST": {200: schema_of(embeddings.REPLY)}}
 

@@ -14,7 +14,7 @@ from chat.conf import is_vendors
 from chat.problems.facts import FACTS, TEXT
 from chat.problems.negotiation import PROBLEM_JSON
 from chat.problems.table import Description, Problem, describe
-from chat.protocols import anthropic, native, openai
+from chat.protocols import anthropic, embeddings, native, openai
 from chat.protocols.protocol import Face
 from chat.types import Told
 
@@ -67,6 +67,12 @@ class OpenAIEnvelope(Envelope):
         return closed({"error": closed({"message": TEXT, "param": {"type": ["string", "null"]}} | fixed)})
 
 
+class EmbeddingsEnvelope(OpenAIEnvelope):
+    """OpenAI's, where what a chat has as messages is an input."""
+
+    format: ClassVar[Face] = embeddings
+
+
 class AnthropicEnvelope(Envelope):
     """Anthropic's: our code and its facts are the `details`."""
 
@@ -80,8 +86,8 @@ class AnthropicEnvelope(Envelope):
         return closed({"type": {"const": "error"}, "error": error, "request_id": TEXT})
 
 
-NATIVE, OPENAI, ANTHROPIC = Envelope(), OpenAIEnvelope(), AnthropicEnvelope()
-BY_NAME = {"chat": OPENAI, "responses": OPENAI, "embeddings": OPENAI, "messages": ANTHROPIC}
+NATIVE, OPENAI, EMBEDDINGS, ANTHROPIC = Envelope(), OpenAIEnvelope(), EmbeddingsEnvelope(), AnthropicEnvelope()
+BY_NAME = {"chat": OPENAI, "responses": OPENAI, "embeddings": EMBEDDINGS, "messages": ANTHROPIC}
 """The envelopes of the vendors' endpoints, by the first word of a path after /v1."""
 
 

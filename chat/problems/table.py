@@ -34,6 +34,7 @@ class Where(Flag):
     SESSION = auto()  # a browser's session may write
     BODY = auto()
     CHAT = auto()
+    MESSAGES = auto()  # the body has messages, which are not answered
     MODEL = auto()  # the address names a model
     OBJECT = auto()  # the address names some other object, or a page
     LIMITED = auto()  # a rate of its own, and a slot
@@ -155,7 +156,7 @@ PROBLEMS = [
         status=400,
         code="invalid_message_format",
         level="info",
-        where=Where.CHAT,
+        where=Where.CHAT | Where.MESSAGES,
         example=tree.InvalidMessageFormatError("The content is blank.", field="messages[0].content", received='""'),
         meaning="`messages` is not a list of well-formed messages.",
         what_to_do="Send at least one message, each with a role and a content, and at least one of them from the user.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -137,7 +138,8 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
     given = bodies.object_of(data)
     model = bodies.model_of(given, catalogue, "embedding")
     body = bodies.read(Embeddings, given, model)
-    return Wish(model=model, request=asking(given, inputs_of(body.input)))
+    request = asking(given, inputs_of(body.input))
+    return Wish(model=model, request=replace(request, needs=tuple(bodies.needs_of(Embeddings, given))))
 
 
 def asking(body: Mapping[str, Any], inputs: Sequence[str | list[int]]) -> ChatRequest:

@@ -84,7 +84,9 @@ def test_every_endpoint_of_the_contract_is_there_and_no_other(schema):
         "POST /chat",
         "POST /conversations",
         "POST /v1/chat/completions",
+        "POST /v1/embeddings",
         "POST /v1/messages",
+        "POST /v1/messages/count_tokens",
         "POST /v1/responses",
     ]
     assert schema["openapi"] == "3.1.0"
@@ -94,7 +96,7 @@ def test_keys_in_either_scheme_or_the_session_open_what_is_closed(schema):
     for name, operation in operations(schema).items():
         closed = any(path in name for path in ("/chat", "/conversations", "/keys", "/usage", "/v1/"))
         assert ({} in operation["security"]) == (not closed), name
-        theirs = ["x_api_key"] if name.endswith("/v1/messages") or "/v1/models" in name else []
+        theirs = ["x_api_key"] if "/v1/messages" in name or "/v1/models" in name else []
         either = [{scheme: []} for scheme in ["key", "token", *theirs, "session"]]
         assert not closed or operation["security"] == either, name
     schemes = schema["components"]["securitySchemes"]
@@ -148,7 +150,10 @@ NEVER = {"method_not_allowed", "permission_denied", "budget_exceeded"}
 """No operation answers with these: another method than its own, a right that none asks for, a budget that none has."""
 CHAT = TABLE.keys() - NEVER
 FOREIGN = TABLE.keys() - NEVER - {"not_found"}
-CHATS = ("POST /chat", "POST /v1/chat/completions", "POST /v1/messages", "POST /v1/responses")
+CHATS = (
+    *("POST /chat", "POST /v1/chat/completions", "POST /v1/embeddings"),
+    *("POST /v1/messages", "POST /v1/messages/count_tokens", "POST /v1/responses"),
+)
 EXPECTED = {
     "GET /": COMMON,
     "GET /conversations": KEYED | {"not_found"},
@@ -165,7 +170,11 @@ EXPECTED = {
     "GET /v1/models/{name}": KEYED | {"model_not_found"},
     "POST /chat": CHAT,
     "POST /v1/chat/completions": FOREIGN,
+    "POST /v1/embeddings": FOREIGN,
     "POST /v1/messages": FOREIGN,
+    "POST /v1/messages/count_tokens": KEYED
+    | BODY
+    | {"model_not_found", "invalid_message_format", "too_many_concurrent_requests", "overloaded"},
     "POST /v1/responses": FOREIGN,
 }
 

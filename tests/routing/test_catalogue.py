@@ -192,7 +192,7 @@ MISTAKES = {
     "a count of zero": (model(default_output_tokens="0"), 7, "default_output_tokens must be from 1"),
     "too large a count": (model(max_output_tokens="10000001"), 6, "max_output_tokens must be from 1"),
     "default above the most": (model(default_output_tokens="21"), 7, "above max_output_tokens"),
-    "unknown field": (model(top_p="1"), 8, "unknown field 'top_p'; known are routes"),
+    "unknown field": (model(top_p="1"), 8, "unknown field 'top_p'; known are kind, routes"),
     "a temperature out of range": (model(temperature="2.1"), 8, "temperature must be from 0 to 2"),
     "a temperature that is none": (model(temperature="true"), 8, "temperature has the wrong type (bool)"),
     "a route table without a model": (model(routes='[{provider = "a"}]'), 5, "routes: model is missing"),
@@ -295,3 +295,43 @@ def test_names_of_every_real_kind_are_taken(load, name):
 def test_what_is_left_out_has_its_default(load):
     entry = load(PROVIDER + MODEL).providers["a"]
     assert (entry.name, entry.timeout, entry.connect_timeout, entry.status_page) == ("a", 30.0, 5.0, None)
+
+
+# --- models that make vectors -----------------------------------------------------------------------------------------
+def embedder(routes: str = '["a:x"]', more: str = "") -> str:
+    return f'{PROVIDER}[models.e]\nkind = "embedding"\nroutes = {routes}\n{more}'
+
+
+def test_a_model_that_makes_vectors(load):
+    entry = 'api = "responses"\nprotocol'
+    found = load(
+        embedder('["a:x", {provider = "a", model = "x", price = {input = 0.02, output = 0}}]').replace(
+            "protocol", entry, 1
+        )
+    )
+    (first, second) = found.embedders["e"].routes
+    assert (found.models, first.protocol, second.protocol) == ({}, "embeddings", "embeddings")
+    assert [model.name for model in found.all_models] == ["e"]
+    with pytest.raises(ModelNotFoundError):
+        found.get("e")
+    assert found.get("e", "embedding").max_output_tokens == 0
+
+
+ANTHROPIC = '[providers.b]\nprotocol = "anthropic"\nbase_url = "http://b"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (embedder('["a:x", "a:y"]'), "the vectors of two models do not compare"),
+        (embedder('["b:x"]', ANTHROPIC), "Anthropic has none"),
+        (embedder(more="max_output_tokens = 7"), "unknown field 'max_output_tokens'; known are kind, routes"),
+        (embedder("[]"), "routes must name at least one"),
+        (embedder().replace('"embedding"', '"image"'), 'kind must be "chat" or "embedding", not \'image\''),
+    ],
+    ids=lambda value: str(value)[-40:],
+)
+def test_a_mistake_in_one_stops_the_start(load, text, reason):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        load(text)
+    assert reason in str(caught.value)
