@@ -146,6 +146,7 @@ def request_of(chat: Chat) -> ChatRequest:
         chat.request_id,
         chat.top_p,
         chat.stop,
+        has_left=chat.has_left,
     )
 
 

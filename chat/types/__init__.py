@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -56,7 +56,8 @@ class Wish:
 class ChatRequest:
     """One chat, free of any provider's wire format. `max_tokens` bounds the output; `request_id` is our own, passed
     on where the provider has a header for it. `temperature`, `top_p` and `stop` (texts that end the answer) are the
-    client's own: none of them has a default. `pseudonym` tells a vendor which requests are one user's, not whose."""
+    client's own: none of them has a default. `pseudonym` tells a vendor which requests are one user's, not whose.
+    `has_left` says whether the client has, and is asked about once a second; None where nobody can tell."""
 
     messages: tuple[Message, ...]
     max_tokens: int
@@ -65,6 +66,7 @@ class ChatRequest:
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     pseudonym: str = ""
+    has_left: Callable[[], bool] | None = None
 
     def optional(self) -> dict[str, Any]:
         """Return the fields that the client sent and that a provider's model may be unable to take."""
