@@ -19,12 +19,12 @@ from rest_framework.views import APIView
 from chat.api import idempotency
 from chat.api.admission import admitted
 from chat.api.openapi import IDEMPOTENCY_KEY
-from chat.api.streaming import ClientLeft, error_in_band, written
+from chat.api.streaming import error_in_band, has_left, written
 from chat.billing import budgets
 from chat.completion import conversations
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
-from chat.exceptions import GenAIException, InvalidJSON
+from chat.exceptions import ClientLeft, GenAIException, InvalidJSON
 from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.protocols.protocol import EventWriter, Face
 from chat.routing import catalogue
@@ -133,7 +133,8 @@ class ChatEndpoint(APIView):
             budgets.release_connection()
             yield last
         except ClientLeft:
-            return
+            if writer is None:
+                raise
         except Exception as exc:
             if writer is None:
                 raise
@@ -151,6 +152,7 @@ class ChatEndpoint(APIView):
         conversation = None if asked_for is None else conversations.owned(request.user, asked_for)
         # The browsable page shows an answer when it is whole; a browser would take events for a file to be saved.
         stream = wish.stream and request.accepted_renderer.format != "api"
+        key = idempotency.key_of(request)
         chat = Chat(
             **vars(wish),
             user=request.user,
@@ -159,8 +161,9 @@ class ChatEndpoint(APIView):
             api_key=key_used(request),
             conversation=conversation,
             max_attempts=attempts_allowed(request),
+            # Not where the client can come again for a whole answer.
+            has_left=None if key and not stream else partial(has_left, request.META.get("gunicorn.socket")),
         )
-        key = idempotency.key_of(request)
         if not key:
             yield chat, stream, None
             return

@@ -11,15 +11,12 @@ from django.core.signals import got_request_exception
 from django.http import HttpRequest
 
 from chat.conf import conf
+from chat.exceptions import ClientLeft
 from chat.handlers import report
 from chat.problems.envelopes import told
 from chat.problems.table import describe
 from chat.protocols.protocol import EventWriter
 from chat.types import Answer, Delta, Start, Tick
-
-
-class ClientLeft(Exception):
-    """Nobody is there any more to hear the answer."""
 
 
 def written(
@@ -34,7 +31,7 @@ def written(
         if isinstance(item, Answer):
             end = writer.write_event(item)
             continue
-        if has_left(request):
+        if has_left(request.META.get("gunicorn.socket")):
             raise ClientLeft
         if isinstance(item, Tick) and time.monotonic() - heard_at < conf.CHAT_KEEP_ALIVE:
             continue
@@ -53,11 +50,10 @@ def error_in_band(exc: Exception, writer: EventWriter, request: HttpRequest) -> 
     return writer.write_error(told(description))
 
 
-def has_left(request: HttpRequest) -> bool:
+def has_left(sock: socket.socket | None) -> bool:
     """Return whether the client has closed its connection, where the server tells us which that is. A write would
     notice only the second time. A client that has closed only its own side has left too, as it has for nginx: nothing
     tells the two apart, and neither browsers nor curl nor the SDKs do the latter."""
-    sock = request.META.get("gunicorn.socket")
     if sock is None:
         return False
     poll = select.poll()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from chat.types import (
 class Chat(Wish):
     """A wish of `user`, by the API `face`, with the key whose details have the id `api_key`. `max_attempts` is the most
     provider calls that it may cost, None for CHAT_MAX_ATTEMPTS. `claim` is that of its Idempotency-Key, with which its
-    answer is kept."""
+    answer is kept. `has_left` is as in `ChatRequest`."""
 
     user: Any
     request_id: str
@@ -40,6 +41,7 @@ class Chat(Wish):
     conversation: Conversation | None = None
     max_attempts: int | None = None
     claim: Claim | None = None
+    has_left: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
     │   ├── ProviderRateLimitError         the provider limits us
     │   ├── ProviderTimeoutError           the provider was too slow
     │   │   └── StreamTooLong              the answer went on for too long
+    │   ├── ClientLeft                     nobody is there to hear the answer
     │   ├── InvalidProviderResponseError   the provider answered garbage
     │   └── ProviderRequestRejectedError   the provider refused this very input
     ├── BudgetError
@@ -111,6 +112,13 @@ class ProviderTimeoutError(ProviderError):
 
 class StreamTooLong(ProviderTimeoutError):
     """A stream was not over after CHAT_STREAM_MAX. Its client may have been the slow one."""
+
+
+class ClientLeft(ProviderError):
+    """Nobody is there any more to hear the answer, so that the provider was asked no further: no fault of its own."""
+
+    def __init__(self, provider: str = "") -> None:
+        super().__init__(provider, None, "the client has left")
 
 
 class InvalidProviderResponseError(ProviderError):

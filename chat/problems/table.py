@@ -441,6 +441,14 @@ PROBLEMS = [
         ),
     ),
     Problem(
+        status=400,
+        code="bad_request",
+        level="info",
+        example=tree.ClientLeft(),
+        meaning="The client closed its connection before there was an answer, and nothing is charged.",
+        what_to_do="Nobody reads this.",
+    ),
+    Problem(
         status=502,
         code="invalid_provider_response",
         level="error",

@@ -78,6 +78,7 @@ class Client:
             return OnePieceStream(reading.whole(incoming.whole(ends - time.monotonic())))
         stream = HTTPStream(reading, incoming, idle_timeout=idle_timeout)
         stream.begin(ends, began + handover)
+        incoming.watch.has_left = None  # whoever reads the stream looks for the client, too
         return stream
 
     def models(self, timeout: float) -> list[str]:
@@ -124,6 +125,7 @@ class Client:
             headers=self.protocol.request_headers(request),
             timeout=timeout,
             connect_timeout=self.connect_timeout,
+            has_left=request.has_left,
         )
         return incoming, ends
 

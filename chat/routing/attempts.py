@@ -10,7 +10,7 @@ import structlog
 from django.utils.crypto import salted_hmac
 
 from chat.conf import conf
-from chat.exceptions import ProviderError, ProviderTimeoutError
+from chat.exceptions import ClientLeft, ProviderError, ProviderTimeoutError
 from chat.protocols.registry import PROTOCOLS
 from chat.providers.base import Provider
 from chat.providers.client import Client
@@ -100,7 +100,7 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
     milliseconds = round((time.monotonic() - started) * 1000, 1)
     if reply:
         learn(route, user, None, begun=not isinstance(reply, Reply))
-    elif failure and not _cut_short(failure, route.provider, seconds):
+    elif failure and not (isinstance(failure, ClientLeft) or _cut_short(failure, route.provider, seconds)):
         failure = learn(route, user, failure)
     return Result(route, user, number, reply, failure, crash, milliseconds, started)
 

@@ -14,6 +14,7 @@ import structlog
 from chat.conf import conf
 from chat.exceptions import (
     ALL_PROVIDERS,
+    ClientLeft,
     InvalidProviderResponseError,
     ProviderError,
     ProviderRateLimitError,
@@ -36,6 +37,7 @@ SHORTEST_ATTEMPT = 0.05
 RETRY, NEXT, END, ANSWERED = "retry", "next_route", "end", "answered"
 DECISIONS: list[tuple[type[ProviderError], Callable[[Any], Any], str]] = [
     # What a failure leads to; the first row that fits holds.
+    (ClientLeft, lambda exc: True, END),
     # This upstream model, or our rate there, does not take it; another may.
     (ProviderRequestRejectedError, lambda exc: exc.param or exc.reason == "too_large", NEXT),
     (ProviderRequestRejectedError, lambda exc: True, END),
@@ -46,6 +48,7 @@ DECISIONS: list[tuple[type[ProviderError], Callable[[Any], Any], str]] = [
 ]
 TELLS_MOST = [
     # Of several failures, the client hears of the first kind in this list.
+    ClientLeft,
     ProviderRequestRejectedError,
     ProviderRateLimitError,
     ProviderTimeoutError,

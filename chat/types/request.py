@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -99,6 +99,7 @@ class ChatRequest:
 
     `raw` is the request as it came, which goes on to a provider of the same protocol; `needs` are what another one may
     be unable to do. `thinker` names the route that has signed the thoughts in the messages: no other gets them.
+    `has_left` says whether the client has, and is asked about once a second; None where nobody can tell.
     """
 
     messages: tuple[Message, ...] = ()
@@ -116,6 +117,7 @@ class ChatRequest:
     needs: tuple[Need, ...] = ()
     raw: Raw | None = None
     thinker: str = ""
+    has_left: Callable[[], bool] | None = None
 
     def optional(self) -> dict[str, Any]:
         """Return the fields that the client sent and that a provider's model may be unable to take."""

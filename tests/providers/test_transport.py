@@ -12,10 +12,17 @@ from email.utils import format_datetime
 
 import pytest
 
-from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError, ProviderUnavailableError
+from chat.exceptions import (
+    ClientLeft,
+    InvalidProviderResponseError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
 from chat.protocols.payload import LARGEST_REPLY, Response
 from chat.protocols.waits import retry_after
 from chat.providers.transport import addresses as where
+from chat.providers.transport import sockets
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.pool import Transport
 from tests.support.loopback import Fault, LoopbackProvider, status
@@ -54,10 +61,10 @@ def addresses(*ports):
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
 
 
-def post(transport: Transport, url: str, timeout: float = 5.0, connect_timeout: float = 5.0, headers=None) -> Response:
+def post(transport: Transport, url: str, timeout: float = 5.0, connect_timeout: float = 5.0, **options) -> Response:
     endpoint = Endpoint("acme", url, "/v1/chat/completions", {"Authorization": "Bearer sk-secret-1234"})
     ends = time.monotonic() + timeout
-    incoming = transport.send(endpoint, b"{}", timeout=timeout, connect_timeout=connect_timeout, headers=headers)
+    incoming = transport.send(endpoint, b"{}", timeout=timeout, connect_timeout=connect_timeout, **options)
     return incoming.whole(ends - time.monotonic())
 
 
@@ -69,6 +76,35 @@ def failure(transport: Transport, url: str, **kwargs) -> ProviderError:
     assert "sk-secret" not in str(error)
     assert error.__suppress_context__ or error.__context__ is None
     return error
+
+
+class TestWatch:
+    FAULTS = [Fault("slow", seconds=0.2), Fault("drip_headers", seconds=0.002), Fault("drip_body", seconds=0.002)]
+
+    @pytest.fixture(autouse=True)
+    def often(self, monkeypatch):
+        monkeypatch.setattr(sockets, "LOOK", 0.02)
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+    def test_a_client_that_stays_is_looked_for_and_gets_the_answer(self, transport, either, fault):
+        either.then(fault)
+        looks = []
+        response = post(transport, either.url, has_left=lambda: bool(looks.append(1)))
+        assert (response.status, b"hello" in response.body, len(looks) > 2) == (200, True, True)
+
+    @pytest.mark.parametrize("fault", ["hang", "hang_after_headers", *FAULTS], ids=str)
+    def test_one_that_has_left_ends_the_call_and_its_connection(self, transport, either, fault):
+        either.then("ok", fault)
+        assert post(transport, either.url, has_left=lambda: False).status == 200
+        assert type(failure(transport, either.url, has_left=lambda: True)) is ClientLeft
+        assert post(transport, either.url).status == 200
+        assert either.connections == 2
+
+    def test_a_deadline_is_no_later_for_it(self, transport, either):
+        either.then("hang")
+        began = time.monotonic()
+        assert type(failure(transport, either.url, timeout=TOTAL, has_left=lambda: False)) is ProviderTimeoutError
+        assert TOTAL <= time.monotonic() - began < TOTAL + SLACK
 
 
 class TestDeadline:

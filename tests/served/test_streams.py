@@ -53,6 +53,39 @@ def test_the_provider_is_left_soon_after_the_client_has_left(fleet_over, postgre
     assert list(fleet.periods().values_list("reserved", flat=True)) == [0]
 
 
+SILENT = [
+    (True, Fault("slow", seconds=20)),
+    (True, Fault("stream_slow_first", seconds=20)),
+    (True, Fault("stream_pings_only", seconds=0.3)),
+    (False, Fault("hang")),
+    (False, Fault("hang_after_headers")),
+    (False, Fault("drip_body", seconds=0.3)),
+]
+
+
+def test_the_provider_is_left_as_soon_where_there_is_no_answer_yet_and_nothing_is_charged(
+    fleet_over, postgres_url, redis_url
+):
+    fleet = fleet_over(postgres_url, redis_url)
+    key, url = fleet.new_user("ada"), fleet.serve()
+    records = fleet.records().exclude(state=State.RESERVED)
+    for stream, fault in SILENT:
+        request_id = f"{fault.name}-{stream}"
+        fleet.provider.then(fault).arrived.clear()
+        listener = Listener(url, key, request_id, stream=stream)
+        assert fleet.provider.arrived.wait(10)
+        listener.leave()
+        record = eventually(records.filter(request_id=request_id).first, 3)
+        assert (record.state, record.error, record.tokens_used) == (State.RELEASED, "ClientLeft", 0), request_id
+    assert len(fleet.provider.requests) == len(SILENT), "nobody else was asked"
+    fleet.provider.then(Fault("slow", seconds=2.5)).arrived.clear()
+    listener = Listener(url, key, "comes-again", stream=False, idempotency_key="k")
+    assert fleet.provider.arrived.wait(10)
+    listener.leave()
+    assert eventually(records.filter(request_id="comes-again").first, 10).state == State.SETTLED
+    fleet.assert_sums_agree()
+
+
 def test_a_worker_killed_in_a_stream_leaves_no_token_behind_and_one_told_to_stop_ends_it(
     fleet_over, postgres_url, redis_url
 ):

@@ -10,13 +10,21 @@ from urllib.parse import urlsplit
 
 
 class Listener:
-    """Asks for a stream at once; `buffer` bounds what the kernel receives for a client that does not read."""
+    """Asks for a stream at once, or for a whole answer; `buffer` bounds what the kernel receives for a client that does
+    not read."""
 
     def __init__(
-        self, url: str, key: str, request_id: str = "listener", *, idempotency_key: str = "", buffer: int = 0
+        self,
+        url: str,
+        key: str,
+        request_id: str = "listener",
+        *,
+        idempotency_key: str = "",
+        buffer: int = 0,
+        stream: bool = True,
     ) -> None:
         address = urlsplit(url)
-        body = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 30, "stream": True}
+        body = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 30, "stream": stream}
         content = json.dumps(body).encode()
         head = f"POST /chat HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Token {key}\r\n"
         head += f"X-Request-ID: {request_id}\r\nIdempotency-Key: {idempotency_key}\r\n"

@@ -18,7 +18,7 @@ from chat.observability.redaction import mask_secrets
 from chat.protocols.payload import LARGEST_REPLY, Response
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.framing import Framing
-from chat.providers.transport.sockets import call
+from chat.providers.transport.sockets import LOOK, Watch, call
 
 T = TypeVar("T")
 
@@ -32,10 +32,11 @@ class Incoming:
     """An answer whose headers have come. Used by one thread at a time, not always the same one. What goes wrong is
     raised as a `ProviderError`."""
 
-    def __init__(self, response: requests.Response, endpoint: Endpoint, began: float) -> None:
+    def __init__(self, response: requests.Response, endpoint: Endpoint, began: float, watch: Watch) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self._response, self._endpoint, self._began = response, endpoint, began
+        self.watch = watch
         self._received = 0
         self._closed = False
 
@@ -62,6 +63,7 @@ class Incoming:
         body."""
         if self._closed:
             raise InvalidProviderResponseError(self._endpoint.provider, None, "the stream was closed")
+        self.watch.look()
         return guarded(self._endpoint, self._began, lambda: self._read(seconds))
 
     def finish(self) -> None:
@@ -81,7 +83,7 @@ class Incoming:
         failed = self.status >= 400
         body = bytearray()
         try:
-            with call.within(seconds, seconds, connected=True):
+            with call.within(seconds, seconds, self.watch, connected=True):
                 while chunk := self._response.raw.read1(CHUNK, decode_content=True):
                     body += chunk
                     if len(body) > (MAX_ERROR_BODY if failed else most):
@@ -126,7 +128,9 @@ class Incoming:
         with call.glancing():
             try:
                 while not (piece := original.fp.read1(CHUNK)):
-                    if not wait_for_read(original.fp, max(ends - time.monotonic(), 0)):
+                    self.watch.look()
+                    left = max(ends - time.monotonic(), 0)
+                    if not wait_for_read(original.fp, min(left, LOOK)) and left <= LOOK:
                         break
             except EOFError:
                 return None

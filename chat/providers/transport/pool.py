@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 
 import requests
@@ -12,7 +12,7 @@ from urllib3.util import Timeout
 from chat.exceptions import ProviderTimeoutError, ProviderUnavailableError
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.incoming import Incoming, guarded
-from chat.providers.transport.sockets import DeadlineAdapter, call
+from chat.providers.transport.sockets import DeadlineAdapter, Watch, call
 
 
 class Transport:
@@ -38,22 +38,24 @@ class Transport:
         timeout: float,
         connect_timeout: float,
         headers: Mapping[str, str] | None = None,
+        has_left: Callable[[], bool] | None = None,
     ) -> Incoming:
         """Send `body` and return the answer, whatever its status, when its headers have come.
 
         `timeout` is seconds from now until then; `connect_timeout` is the part of them that the name, TCP, a proxy and
-        TLS may take together. Raises `ProviderTimeoutError`, `ProviderUnavailableError` (no connection, or it broke
+        TLS may take together. `has_left` says whether the client has, and is asked each second from then on and within
+        the answer. Raises `ClientLeft`, `ProviderTimeoutError`, `ProviderUnavailableError` (no connection, or it broke
         before the answer began) or `InvalidProviderResponseError` (what came is no HTTP response).
         """
         if timeout <= 0:
             raise ProviderTimeoutError(endpoint.provider, None, "no time left to ask", unsent=True)
         began = time.monotonic()
-        request = prepared(endpoint, body, headers or {})
+        request, watch = prepared(endpoint, body, headers or {}), Watch(endpoint.provider, has_left)
 
         def once(*, afresh: bool = False) -> Incoming:
             left = timeout - (time.monotonic() - began)
-            with call.within(left, min(connect_timeout, left), afresh=afresh):
-                return Incoming(self._send(request, endpoint, left), endpoint, began)
+            with call.within(left, min(connect_timeout, left), watch, afresh=afresh):
+                return Incoming(self._send(request, endpoint, left), endpoint, began, watch)
 
         try:
             return guarded(endpoint, began, once)

@@ -25,6 +25,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from chat.exceptions import ClientLeft
 from chat.providers.transport.addresses import NEVER, connect
 
 T = TypeVar("T")
@@ -32,6 +33,26 @@ T = TypeVar("T")
 SLACK = 0.005
 """Seconds by which a socket may miss its deadline."""
 POOLS_KEPT = 32
+LOOK = 1.0
+"""Seconds between two looks at whether the client is still there."""
+
+
+class Watch:
+    """Looks now and then whether the client is still there that an answer of `provider` is for."""
+
+    def __init__(self, provider: str = "", has_left: Callable[[], bool] | None = None) -> None:
+        self.provider, self.has_left = provider, has_left
+        self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """Look, unless it is too early. Raises `ClientLeft`."""
+        if self.has_left and time.monotonic() - self.looked >= LOOK:
+            self.looked = time.monotonic()
+            if self.has_left():
+                raise ClientLeft(self.provider)
+
+
+UNWATCHED = Watch()
 
 
 class Call(threading.local):
@@ -48,19 +69,21 @@ class Call(threading.local):
     """Whether the request went out on a connection that had served another before."""
     afresh: bool = False
     glances: bool = False
+    watch: Watch = UNWATCHED
 
     @contextmanager
     def within(
-        self, timeout: float, connect_timeout: float, *, connected: bool = False, afresh: bool = False
+        self, timeout: float, connect_timeout: float, watch: Watch, *, connected: bool = False, afresh: bool = False
     ) -> Iterator[None]:
         """Bound everything this thread does on our sockets to `timeout` seconds from now. `afresh` is to take no
-        connection that has served before."""
-        self.kept, self.afresh = False, afresh
+        connection that has served before. `watch` is looked at while an answer is waited for."""
+        self.watch, self.kept, self.afresh = watch, False, afresh
         self.ends, self.connect_timeout, self.connected = time.monotonic() + timeout, connect_timeout, connected
         try:
             yield
         finally:
             self.ends = self.connect_timeout = NEVER
+            self.watch = UNWATCHED
 
     @contextmanager
     def glancing(self) -> Iterator[None]:
@@ -91,14 +114,14 @@ class DeadlineMixin:
         ends = min(self._ends, call.ends)
         return None if ends == NEVER else max(ends - time.monotonic(), 0.001)
 
-    def _rearm(self) -> None:
+    def _rearm(self, most: float = NEVER) -> None:
         ends = min(self._ends, call.ends)
         if ends == NEVER:
             return
         left = ends - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
-        self._arm(left)
+        self._arm(min(left, most))
 
     def _arm(self, seconds: float | None) -> None:
         """To set a time-out is a call of the system, at which other threads cut in: not for a few milliseconds."""
@@ -108,9 +131,14 @@ class DeadlineMixin:
             self._armed = seconds
 
     def _receive(self, receive: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        if not call.glances:
-            self._rearm()
-            return receive(*args, **kwargs)
+        while not call.glances:
+            call.watch.look()
+            self._rearm(LOOK if call.watch.has_left else NEVER)
+            try:
+                return receive(*args, **kwargs)
+            except TimeoutError:
+                if not call.watch.has_left:
+                    raise
         self._arm(0.0)
         try:
             received = receive(*args, **kwargs)
