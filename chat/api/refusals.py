@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from django.core.cache import cache
 from django.db import Error
 
 from chat.billing import budgets
@@ -15,8 +14,6 @@ from chat.throttling import counted
 
 MOST = "60/m"
 """The refusals of one user that are written, each with a row of its own; further ones are counted."""
-COUNTED_EVERY = 1
-"""Seconds between two looks at the count of those: their number may be so old."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +37,7 @@ def note(view: Any, exc: BaseException, status: int) -> None:
                 model=view.model_asked_for(),
                 error=next(cls.__name__ for cls in type(exc).__mro__ if cls in BY_CLASS),
             )
-        elif cache.add(f"refusals-counted:{user.pk}", 1, COUNTED_EVERY):
+        elif is_round(further):
             budgets.refused_again(user, further)
     except Error as failure:
         log.warning("refusal_not_stored", reason=type(failure).__name__)
@@ -48,9 +45,15 @@ def note(view: Any, exc: BaseException, status: int) -> None:
         budgets.release_connection()
 
 
+def is_round(count: int) -> bool:
+    """Return whether a count is one of those that are stored: all below 100, then those with zeros after their second
+    digit, so that a flood costs few writes and the last one stored is short by a tenth at most."""
+    return count % 10 ** max(0, len(str(count)) - 2) == 0
+
+
 def is_refusal(exc: BaseException, status: int) -> bool:
-    """Return whether the request was turned away before anything was reserved for it: neither a provider's failure nor a
-    fault of ours, which have their records, or could have none."""
+    """Return whether the request was turned away before anything was reserved for it. A provider's failure has its
+    record, and a fault of ours has that or could have none."""
     if isinstance(exc, ProviderError) or isinstance(exc.__cause__, ProviderError):
         return False
     return status < 500 or isinstance(exc, Overloaded)
