@@ -165,7 +165,7 @@ class UsageRecord(models.Model):
     `api_key` is the id of the key's details, null for a browser's session. `cached`: an earlier answer stood in for the
     one that failed. `first_token_ms` is null but for streams. `attempts` are the calls to providers in
     their order, each an object with what `Attempt` has, as far as it is not empty. `repeats` are the further refusals
-    of the same minute, which were counted only.
+    of the same minute, which were counted only; above 100 they are rounded down to two digits.
     """
 
     class State(models.TextChoices):

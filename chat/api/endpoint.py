@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from chat.api import idempotency
+from chat.api import idempotency, refusals
 from chat.api.admission import admitted
 from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import error_in_band, has_left, written
@@ -75,6 +75,16 @@ class ChatEndpoint(APIView):
         sent = self.sent if isinstance(self.sent, dict) else {}
         return self.unreadable or json.dumps(sent or self.example(), indent=4, ensure_ascii=False)
 
+    def key_used(self) -> Any:
+        """Return the id of the details of the key that the request carries; None for a browser's session."""
+        details = getattr(self.request.auth, "details", None)
+        return details.pk if details else None
+
+    def model_asked_for(self) -> str:
+        """Return the model that the body names, as far as it has been read; "" for none."""
+        name = self.sent.get("model") if isinstance(self.sent, dict) else None
+        return name if isinstance(name, str) else ""
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """DRF's checks, but who asks comes before what they accept."""
         try:
@@ -89,6 +99,7 @@ class ChatEndpoint(APIView):
         if isinstance(exc, InvalidJSON):
             self.unreadable = exc.received
         response = super().handle_exception(exc)
+        refusals.note(self, exc, response.status_code)
         exc.__traceback__ = None  # it is in the log by now, and its frames hold the request, body and all
         return response
 
@@ -158,7 +169,7 @@ class ChatEndpoint(APIView):
             user=request.user,
             request_id=request._request.request_id,  # type: ignore[attr-defined]
             face=self.face,
-            api_key=key_used(request),
+            api_key=self.key_used(),
             conversation=conversation,
             max_attempts=attempts_allowed(request),
             # Not where the client can come again for a whole answer.
@@ -198,12 +209,6 @@ def left_out(answer: Answer | Start) -> dict[str, str]:
     part of the answer that the budget has no tokens for. Of a stream, that is known before it is needed."""
     ignored = {"X-Ignored-Parameters": ", ".join(answer.ignored)} if answer.ignored else {}
     return ignored | ({"X-Budget-Limited": str(answer.budget_limit)} if answer.budget_limit else {})
-
-
-def key_used(request: Request) -> Any:
-    """Return the id of the details of the key that the request carries; None for a browser's session."""
-    details = getattr(request.auth, "details", None)
-    return details.pk if details else None
 
 
 def attempts_allowed(request: Request) -> int | None:

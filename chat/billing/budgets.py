@@ -158,6 +158,35 @@ def release_connection() -> None:
         database.close()
 
 
+# --- refuse -----------------------------------------------------------------------------------------------------------
+def refuse(user: Any, *, request_id: str, face: str, api_key: Any, model: str, error: str) -> None:
+    """Store a record of a request that was refused before anything was reserved for it. Raises `django.db.Error`."""
+    budget, now = allowance(user), timezone.now()
+    UsageRecord.objects.create(
+        user_id=user.pk,
+        period=budget.period,
+        period_start=period_start(budget.period, now),
+        request_id=request_id,
+        face=face,
+        api_key=api_key,
+        model=model[: UsageRecord._meta.get_field("model").max_length],
+        state=State.REFUSED,
+        error=error,
+        reserved=0,
+        cost=0,
+        created_at=now,
+        expires_at=now,
+        finished_at=now,
+    )
+
+
+def refused_again(user: Any, count: int) -> None:
+    """Store in the user's last refusal that so many followed it, which have no records of their own."""
+    refusals = UsageRecord.objects.filter(user_id=user.pk, state=State.REFUSED).order_by("-created_at")
+    if last := refusals.only("pk").first():
+        UsageRecord.objects.filter(pk=last.pk).update(repeats=count)
+
+
 # --- settle -----------------------------------------------------------------------------------------------------------
 def settle(settlement: Settlement) -> None:
     """Charge what the chat cost, in full even above the reservation (recorded as overrun), and give back the rest.

@@ -1,6 +1,35 @@
 """What the commands have in common."""
 
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import NoReturn
+
+from django.core.management.base import CommandError
+from tqdm import tqdm
+
+MOST_DAYS = 36_500
+"""The oldest age that may be asked for."""
+
 
 def counted(count: int, noun: str) -> str:
     """Return the count and its noun, which is in the plural but for one."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def progress(total: int | None, noun: str) -> tqdm[NoReturn]:
+    """Return the progress bar of a long command, on standard error where that is a terminal and elsewhere nowhere.
+    Without a total, it counts."""
+    return tqdm(total=total, unit=f" {noun}", unit_scale=(total or 0) > 99_999, disable=None)
+
+
+def age(text: str, fewest: int, why: str) -> timedelta:
+    """Return the time that `400d` is. Raises `CommandError` where it is none, or below `fewest` days: `why` says why
+    those are too few."""
+    match = re.fullmatch(r"([0-9]{1,6})d", text)
+    if not match:
+        raise CommandError(f"--older-than is a number of days such as 400d, not {text!r}.")
+    if not fewest <= int(match[1]) <= MOST_DAYS:
+        raise CommandError(f"--older-than must be from {fewest}d to {MOST_DAYS}d, not {text}{why and f': {why}'}.")
+    return timedelta(days=int(match[1]))

@@ -18,7 +18,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat.billing import budgets, ledger
-from chat.management.commands.prune_records import Progress
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.types import Reservation, Settlement, Usage
 from tests.management.test_commands import run
@@ -358,30 +357,21 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_a_bar_with_share_count_and_rate(user, monkeypatch):
     monkeypatch.setattr(ledger, "BATCH", 2)
     live(user, "2026-01-10 10:00 +0000")
-    err = Terminal()
+    monkeypatch.setattr("sys.stderr", err := Terminal())
 
-    with time_machine.travel(NOW):
-        call_command("prune_records", "--older-than", "60d", stdout=io.StringIO(), stderr=err)
+    assert prune().endswith(": 4 records, 1 period.\n")
 
-    half, whole = err.getvalue().removeprefix("\r").removesuffix("\n").split("\r")
-    assert half.startswith(f"[{'#' * 15}{' ' * 15}]  50%  2 of 4 records, ")
-    assert whole.startswith(f"[{'#' * 30}] 100%  4 of 4 records, ")
-    assert whole.endswith("/s")
+    last = err.getvalue().split("\r")[-1]
+    assert last.startswith("100%|")
+    assert "| 4/4 [" in last
+    assert " records/s]" in last
 
 
-def test_elsewhere_there_is_a_line_now_and_then(monkeypatch):
-    from django.core.management.base import OutputWrapper
-
-    out = io.StringIO()
-    progress = Progress(OutputWrapper(out), 4)
-    progress.add(1)
-    assert out.getvalue() == ""
-    progress.written -= 11
-    progress.add(2)
-    progress.add(1)
-    progress.end()
-    assert out.getvalue().startswith(" 75%  3 of 4 records, ")
-    assert out.getvalue().count("\n") == 1
+def test_elsewhere_there_is_none(user, monkeypatch):
+    live(user, "2026-01-10 10:00 +0000")
+    monkeypatch.setattr("sys.stderr", err := io.StringIO())
+    prune()
+    assert err.getvalue() == ""
 
 
 def test_the_use_that_users_see_stays(auth_client, user):

@@ -137,7 +137,7 @@ def send(client: Any, body: bytes | str, content_type: str = "application/json",
 
 def ledger() -> tuple[list[Any], list[Any]]:
     """Everything that budgets have written."""
-    return list(BudgetPeriod.objects.values()), list(UsageRecord.objects.values())
+    return list(BudgetPeriod.objects.values()), list(UsageRecord.objects.exclude(state="refused").values())
 
 
 @contextmanager

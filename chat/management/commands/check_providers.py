@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chat.billing import prices
 from chat.exceptions import ProviderError
-from chat.management import counted
+from chat.management import counted, progress
 from chat.protocols import embeddings
 from chat.routing import attempts, catalogue
 from chat.types import ChatRequest, Message, Route
@@ -83,8 +83,11 @@ class Command(BaseCommand):
             missing = dict.fromkeys(entry.missing for entry in current.providers.values() if entry.missing)
             raise CommandError(f"There is no live route: {'; '.join(missing)}.")
         routes = {route.label: route for model in models for route in model.routes}
-        with ThreadPoolExecutor(len(routes)) as pool:
-            rows = dict(zip(routes, pool.map(listed if list else asked, routes.values()), strict=True))
+        rows = {}
+        with ThreadPoolExecutor(len(routes)) as pool, progress(len(routes), "routes") as bar:
+            for name, row in zip(routes, pool.map(listed if list else asked, routes.values()), strict=True):
+                rows[name] = row
+                bar.update()
         self.stdout.write(table(rows.values()))
         for model in models:
             self.stdout.write(f"{model.name}: {', then '.join(route.label for route in model.routes)}")

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 
 from chat.accounts import deletion
-from chat.management import counted
+from chat.management import counted, progress
 from chat.management.commands.issue_key import find_user
 
 
@@ -26,8 +26,10 @@ class Command(BaseCommand):
     def handle(self, *, username: str, **options: Any) -> None:
         user, done = find_user(username), Counter[str]()
         try:
-            for batch in deletion.delete(user, by="manage.py delete_user"):
-                done += batch
+            with progress(sum(rows.count() for rows in deletion.of_user(user).values()), "rows") as bar:
+                for batch in deletion.delete(user, by="manage.py delete_user"):
+                    done += batch
+                    bar.update(batch.total())
         except IntegrityError as exc:
             raise CommandError(f"A chat of {username} was still being written. Run this again.") from exc
         kept = done.pop("usage record", 0)

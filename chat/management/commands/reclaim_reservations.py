@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from chat.billing import budgets
+from chat.management import progress
 from chat.models import IdempotentRequest
 
 
@@ -20,8 +21,10 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         total = 0
-        while count := budgets.reclaim():
-            total += count
+        with progress(None, "reservations") as bar:
+            while count := budgets.reclaim():
+                total += count
+                bar.update(count)
         answers, _ = IdempotentRequest.objects.filter(expires_at__lte=timezone.now()).delete()
         if answers:
             self.stdout.write(f"Stored answers deleted: {answers}")
