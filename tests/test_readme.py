@@ -23,7 +23,15 @@ LINK = re.compile(r"\[[^\]]*\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)")
 BLOCK = re.compile(r"(?:<!-- ([^\n]+) -->\n)?```console\n(.*?)```", re.DOTALL)
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 PRINTED = re.compile(r"print\(.*\)  # (.*)$", re.MULTILINE)
-BY_OPERATORS = ("issue_key", "set_budget", "delete_user", "audit_budgets", "reclaim_reservations", "prune_records")
+BY_OPERATORS = (
+    "issue_key",
+    "set_budget",
+    "delete_user",
+    "audit_budgets",
+    "reclaim_reservations",
+    "prune_records",
+    "prune_conversations",
+)
 OPERATORS = re.compile(rf"python manage\.py ((?:{'|'.join(BY_OPERATORS)})(?: (?!demo)[^`\n#)]*)?)(?=[`\n])")
 LOGGED = re.compile(r"""\blog\.(?:debug|info|warning|error|critical)\(\s*"(\w+)\"""")
 PLACES = (ROOT, ROOT / "chat", ROOT / "chat" / "protocols")

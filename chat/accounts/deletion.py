@@ -1,15 +1,18 @@
-"""Deleting a user: all that is theirs goes, and the bill stays without the person."""
+"""Deleting a user: all that is theirs goes, and the bill stays without the person. And deleting conversations that
+nobody uses any more."""
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import connection
-from django.db.models import QuerySet
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from chat.accounts import keys
 from chat.completion import conversations, reply_cache
@@ -17,6 +20,8 @@ from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Key, Mess
 
 BATCH = 2_000
 """Rows that one transaction deletes or changes: 0.2 s or less, since on SQLite no chat can write meanwhile."""
+PAGE = 100
+"""Conversations that are looked at, and deleted with their messages, in one transaction."""
 
 
 def of_user(user: Any) -> dict[str, QuerySet[Any]]:
@@ -55,7 +60,30 @@ def _delete(rows: QuerySet[Any], by: str) -> None:
     elif rows.model is UsageRecord:
         rows.update(user=None, api_key=None)
     elif rows.model is Conversation:
-        for conversation in rows:
-            conversations.delete(conversation)
+        conversations.delete(*rows)
     else:
         rows.delete()
+
+
+def prune_conversations(before: datetime) -> Iterator[tuple[int, int]]:
+    """Delete the conversations in which nothing was written since `before`, page by page; yields of each how many went
+    of how many. A chat that ends at this very moment finds its conversation gone, as after any deletion."""
+    reached, begun = uuid.UUID(int=0), Conversation.objects.filter(created_at__lt=before)
+    # By their ids, or the database would look through all messages for each page.
+    while page := list(begun.filter(pk__gt=reached).order_by("pk")[:PAGE]):
+        began, reached = time.monotonic(), page[-1].pk
+        yield _delete_unused([conversation.pk for conversation in page], before), len(page)
+        if not connection.in_atomic_block:
+            time.sleep(time.monotonic() - began)  # half of the time is the chats'
+
+
+def _delete_unused(page: Sequence[Any], before: datetime) -> int:
+    used = Message.objects.filter(conversation=OuterRef("pk"), created_at__gte=before)
+    try:
+        with transaction.atomic():
+            unused = list(Conversation.objects.filter(~Exists(used), pk__in=page))
+            if unused:
+                conversations.delete(*unused)
+            return len(unused)
+    except IntegrityError:  # a chat has just written to one of them
+        return 0

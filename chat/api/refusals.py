@@ -48,7 +48,7 @@ def note(view: Any, exc: BaseException, status: int) -> None:
 def is_round(count: int) -> bool:
     """Return whether a count is one of those that are stored: all below 100, then those with zeros after their second
     digit, so that a flood costs few writes and the last one stored is short by a tenth at most."""
-    return not count % int(10 ** max(0, len(str(count)) - 2))
+    return not str(count)[2:].strip("0")
 
 
 def is_refusal(exc: BaseException, status: int) -> bool:

@@ -55,12 +55,11 @@ def name(conversation: Conversation | None) -> str:
     return str(conversation.pk) if conversation else ""
 
 
-def delete(conversation: Conversation) -> None:
-    """Delete a conversation with all that is kept of it: its messages, the answers of its Idempotency-Keys, and those
-    that would stand in during an outage."""
-    conversation_id = name(conversation)
-    conversation.delete()
-    reply_cache.forget(conversation_id)
+def delete(*gone: Conversation) -> None:
+    """Delete conversations with all that is kept of them: their messages, the answers of their Idempotency-Keys, and
+    those that would stand in during an outage."""
+    Conversation.objects.filter(pk__in=[conversation.pk for conversation in gone]).delete()
+    reply_cache.forget(*map(name, gone))
 
 
 def store(conversation: Conversation | None, messages: Sequence[Message], answer: Answer) -> None:

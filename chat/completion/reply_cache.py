@@ -102,13 +102,14 @@ def flush() -> None:
             log.error("reply_not_cached", reason=type(exc).__name__)
 
 
-def forget(conversation_id: str) -> None:
-    """Delete the answers that were given in a conversation."""
+def forget(*conversation_ids: str) -> None:
+    """Delete the answers that were given in these conversations."""
     flush()
-    counter = _counter(conversation_id)
-    entries = [f"{counter}:{number}" for number in range(1, (cache.get(counter) or 0) + 1)]
-    caches["replies"].delete_many(cache.get_many(entries).values())
-    cache.delete_many([counter, *entries])
+    counters = cache.get_many(map(_counter, conversation_ids))
+    entries = [f"{counter}:{number}" for counter, last in counters.items() for number in range(1, last + 1)]
+    if counters:
+        caches["replies"].delete_many(cache.get_many(entries).values())
+        cache.delete_many([*counters, *entries])
 
 
 def forget_user(user_id: Any) -> None:

@@ -24,7 +24,7 @@ def progress(total: int | None, noun: str) -> tqdm[NoReturn]:
     return tqdm(total=total, unit=f" {noun}", unit_scale=(total or 0) > 99_999, disable=None)
 
 
-def age(text: str, fewest: int, why: str) -> timedelta:
+def age(text: str, fewest: int, why: str = "") -> timedelta:
     """Return the time that `400d` is. Raises `CommandError` where it is none, or below `fewest` days: `why` says why
     those are too few."""
     match = re.fullmatch(r"([0-9]{1,6})d", text)

@@ -70,9 +70,15 @@ def answer_to(request: ChatRequest, command: Command) -> tuple[list[Piece], Repl
     reasoning = sum(isinstance(piece.part, Thinking) for piece in said)
     usage = Usage(prompt_tokens(request), len(said), reasoning_tokens=reasoning)
     if len(said) < len(pieces):
+        said[-1:] = [_without_space(piece) for piece in said[-1:]]
         return said, Reply(joined(said), "length", usage)
     ended: FinishReason = "tool_calls" if any(isinstance(part, Call) for part in parts) else "stop"
     return said, Reply(joined(said), ended, usage, stop)
+
+
+def _without_space(piece: Piece) -> Piece:
+    """Return the piece at which an answer is cut without the space that parts it from the next word."""
+    return piece._replace(part=Text(piece.part.text.rstrip())) if isinstance(piece.part, Text) else piece
 
 
 def broken_off(pieces: list[Piece], command: Command) -> list[Piece]:
