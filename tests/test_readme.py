@@ -31,6 +31,7 @@ BY_OPERATORS = (
     "reclaim_reservations",
     "prune_records",
     "prune_conversations",
+    "export_user",
 )
 OPERATORS = re.compile(rf"python manage\.py ((?:{'|'.join(BY_OPERATORS)})(?: (?!demo)[^`\n#)]*)?)(?=[`\n])")
 LOGGED = re.compile(r"""\blog\.(?:debug|info|warning|error|critical)\(\s*"(\w+)\"""")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -110,6 +110,13 @@ def forget(*conversation_ids: str) -> None:
     if counters:
         caches["replies"].delete_many(cache.get_many(entries).values())
         cache.delete_many([*counters, *entries])
+
+
+def of_user(user_id: Any) -> Iterator[dict[str, Any]]:
+    """Yield a user's answers that are in Redis, going through all that is in it."""
+    if "redis" in caches.settings:
+        redis: Any = caches["redis"]
+        yield from filter(None, map(redis.get, redis.iter_keys(f"reply:{user_id}:*")))
 
 
 def forget_user(user_id: Any) -> None:

@@ -18,10 +18,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def progress(total: int | None, noun: str) -> tqdm[NoReturn]:
+def progress(total: int | None, noun: str, *, hidden: bool = False) -> tqdm[NoReturn]:
     """Return the progress bar of a long command, on standard error where that is a terminal and elsewhere nowhere.
-    Without a total, it counts."""
-    return tqdm(total=total, unit=f" {noun}", unit_scale=(total or 0) > 99_999, disable=None)
+    Without a total, it counts. It is hidden from a terminal that gets the command's output already."""
+    return tqdm(total=total, unit=f" {noun}", unit_scale=(total or 0) > 99_999, disable=hidden or None)
 
 
 def age(text: str, fewest: int, why: str = "") -> timedelta:
