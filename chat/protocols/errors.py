@@ -92,10 +92,20 @@ STATUS_OF_WORD = {
 
 
 CODES = ("unsupported_value", "unsupported_parameter")
-OUR_NAMES = {"stop_sequences": "stop"}
+OUR_NAMES = {
+    "stop_sequences": "stop",
+    "reasoning_effort": "effort",
+    "reasoning": "effort",
+    "thinking": "effort",
+    "output_config": "effort",
+    "response_format": "format",
+    "tool_choice": "choice",
+}
+"""Our words for the fields of the formats."""
 FIELDS = (
     *("temperature", "top_p", "stop", "stop_sequences", "name"),
-    *("max_tokens", "max_completion_tokens", "reasoning_effort", "thinking", "output_config"),
+    *("max_tokens", "max_completion_tokens", "reasoning_effort", "reasoning", "thinking", "output_config"),
+    *("response_format", "tool_choice"),
 )
 """The fields that we may send beside the model and the messages."""
 _NAME = rf"[`'\"]?(?P<{{}}>{'|'.join(FIELDS)})[`'\"]?"

@@ -11,11 +11,14 @@ from django.core.cache import cache
 
 from chat.exceptions import ProviderError, UnsupportedParameter
 from chat.routing.attempts import provider
-from chat.types import ChatRequest, Route
+from chat.types import SAMPLING, ChatRequest, Route
 
 REMEMBERED = 86_400
 """Seconds for which a field that an upstream model refused is not sent to it again."""
 
+OF_THE_MODEL = (*SAMPLING, "stop", "name")
+"""The fields that a model takes or does not, whatever their value. What one client asked of the others may suit the
+next."""
 ON_RESPONSES = 'This model takes tools where it thinks only on Responses: write api = "responses" in its route.'
 
 log = structlog.get_logger(__name__)
@@ -72,7 +75,7 @@ def left_out(request: ChatRequest, route: Route) -> tuple[str, ...]:
 def remember_refusal(route: Route, failure: ProviderError) -> None:
     """Remember the field that the route's upstream model has just refused, if it has."""
     name = failure.details.get("param")
-    if name and route.upstream.takes.get(name) is not False:
+    if name in OF_THE_MODEL and route.upstream.takes.get(name) is not False:
         cache.set(_key(route, name), True, REMEMBERED)
         log.warning("field_refused", provider=route.provider.key, upstream_model=route.upstream_model, param=name)
 

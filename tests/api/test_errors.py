@@ -274,6 +274,16 @@ def test_an_agent_hears_the_vendors_own_words_of_its_own_request(rig):
     assert rig.tokens() == (0, 0)
 
 
+def test_a_field_that_the_vendor_refuses_is_the_clients_matter_and_no_fault_of_ours(rig):
+    told = {"message": "Unsupported value: 'reasoning_effort' does not support 'max' with this model."}
+    told |= {"type": "invalid_request_error", "param": "reasoning_effort", "code": "unsupported_value"}
+    rig.first.always = status(400, body={"error": told})
+    response = post(rig, OPENAI, reasoning_effort="max")
+    assert (response.status_code, response.json()) == (400, {"error": told})
+    rig.first.always = "ok"
+    assert post(rig, OPENAI, reasoning_effort="low").status_code == 200  # what one asked in vain is no bar to the next
+
+
 def test_nobody_else_hears_them(rig):
     told = {"message": "Bad tool.", "type": "invalid_request_error", "param": "tools", "code": "invalid"}
     rig.first.always = status(400, body={"error": told})
