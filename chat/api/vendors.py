@@ -95,7 +95,9 @@ class CountTokensView(MessagesView):
 
     def request_schema(self) -> dict[str, Any]:
         """See `ChatEndpoint.request_schema`."""
-        return super().request_schema() | {"required": anthropic.count_schema()["required"]}
+        schema, whole = anthropic.count_schema(), super().request_schema()
+        schema["properties"]["model"] = whole["properties"]["model"]
+        return whole | schema
 
     def post(self, request: Request) -> Response:
         """Return the count."""

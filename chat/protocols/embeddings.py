@@ -27,9 +27,21 @@ from chat.protocols.openai import root as root
 from chat.protocols.openai import without_thoughts as without_thoughts
 from chat.protocols.payload import UnusableReply, as_object, count, usage_of
 from chat.protocols.replies import Count
-from chat.types import Answer, Catalogue, ChatRequest, FinishReason, Message, Raw, Reply, Told, Upstream, Wish
+from chat.types import (
+    EMBEDDINGS,
+    Answer,
+    Catalogue,
+    ChatRequest,
+    FinishReason,
+    Message,
+    Raw,
+    Reply,
+    Told,
+    Upstream,
+    Wish,
+)
 
-NAME = "embeddings"
+NAME = EMBEDDINGS
 VENDOR = "api.openai.com"
 PATH = "/embeddings"
 COUNT_PATH = ""

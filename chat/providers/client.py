@@ -84,8 +84,7 @@ class Client:
     def models(self, timeout: float) -> list[str]:
         """See `Provider.models`."""
         endpoint = Endpoint(self.key, self._base_url, self.protocol.MODELS_PATH, self._headers, method="GET")
-        ends = time.monotonic() + timeout
-        incoming = self.transport.send(endpoint, b"", timeout=timeout, connect_timeout=self.connect_timeout)
+        incoming, ends = self._send(endpoint, b"", ChatRequest(), timeout)
         response, reading = incoming.whole(ends - time.monotonic()), self._reading(ChatRequest())
         listed = reading.object(response).get("data")
         if not isinstance(listed, list):
@@ -97,12 +96,8 @@ class Client:
         if not (self.protocol.COUNT_PATH and request.raw and request.is_verbatim(self.protocol.NAME)):
             return None
         endpoint = Endpoint(self.key, self._base_url, self.protocol.COUNT_PATH, self._headers)
-        body, headers = {**request.raw.body, "model": upstream.model}, self.protocol.request_headers(request)
-        timeout = min(timeout, self.timeout)
-        ends = time.monotonic() + timeout
-        incoming = self.transport.send(
-            endpoint, encoded(body), headers=headers, timeout=timeout, connect_timeout=self.connect_timeout
-        )
+        body = encoded({**request.raw.body, "model": upstream.model})
+        incoming, ends = self._send(endpoint, body, request, timeout)
         response, reading = incoming.whole(ends - time.monotonic()), self._reading(request)
         counted = count(reading.object(response).get("input_tokens"))
         if counted is None:
@@ -115,13 +110,16 @@ class Client:
     def _ask(
         self, request: ChatRequest, upstream: Upstream, timeout: float, *, stream: bool = False
     ) -> tuple[Incoming, float]:
+        body = self.protocol.write_request(request, upstream, host=self.endpoint.host, stream=stream)
+        return self._send(self.endpoint, encoded(body), request, timeout)
+
+    def _send(self, endpoint: Endpoint, body: bytes, request: ChatRequest, timeout: float) -> tuple[Incoming, float]:
         """Return the answer that begins, and when it must be there, on `time.monotonic()`'s scale."""
         timeout = min(timeout, self.timeout)
         ends = time.monotonic() + timeout
-        body = self.protocol.write_request(request, upstream, host=self.endpoint.host, stream=stream)
         incoming = self.transport.send(
-            self.endpoint,
-            encoded(body),
+            endpoint,
+            body,
             headers=self.protocol.request_headers(request),
             timeout=timeout,
             connect_timeout=self.connect_timeout,

@@ -9,11 +9,10 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from chat.protocols import embeddings
 from chat.routing import tables
 from chat.routing.tables import EmbeddingTable, How, ModelTable, ProviderTable, RouteTable, T
 from chat.routing.toml_lines import line_of
-from chat.types import SAMPLING, SIMULATOR, Catalogue, Model, ProviderEntry, Route, Upstream
+from chat.types import EMBEDDINGS, SAMPLING, SIMULATOR, Catalogue, Model, ProviderEntry, Route, Upstream
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
@@ -154,7 +153,7 @@ class Reader:
                 max_output_tokens=how.get("max_output_tokens"),
                 pseudonyms=how.get("pseudonyms"),
                 allow_stored=how.get("allow_stored", False),
-                api=embeddings.NAME if isinstance(model, EmbeddingTable) else CHAT_API[how.get("api", "chat")],
+                api=EMBEDDINGS if isinstance(model, EmbeddingTable) else CHAT_API[how.get("api", "chat")],
                 price=said.price.price() if said.price else None,
             ),
         )

@@ -11,6 +11,8 @@ from chat.types.money import Price
 
 Kind = Literal["chat", "embedding"]
 """What a model does."""
+EMBEDDINGS = "embeddings"
+"""The wire format in which models make vectors."""
 SIMULATOR = "simulator"
 """The key and the protocol of the built-in provider."""
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
@@ -17,13 +17,12 @@ from django.utils import timezone
 from chat.billing import prices
 from chat.exceptions import ProviderError
 from chat.management import counted, progress
-from chat.protocols import embeddings
 from chat.routing import attempts, catalogue
-from chat.types import ChatRequest, Message, Route
+from chat.types import EMBEDDINGS, ChatRequest, Message, Raw, Route
 
 SMALLEST = ChatRequest((Message.of("user", "Hi"),), 16, request_id="check_providers")
 """The least that every provider takes: OpenAI's models that think refuse a limit below 16."""
-EMBEDDING = embeddings.asking({"input": "Hi"}, ["Hi"])
+EMBEDDING = replace(SMALLEST, raw=Raw(EMBEDDINGS, {"input": "Hi"}))
 
 ADVICE = {
     "key": "Check the provider's API key, and what it may be used for.",
@@ -102,7 +101,7 @@ def asked(route: Route) -> Row:
     """Ask the route's model, and return how that went."""
     began = time.monotonic()
     try:
-        smallest = EMBEDDING if route.protocol == embeddings.NAME else SMALLEST
+        smallest = EMBEDDING if route.protocol == EMBEDDINGS else SMALLEST
         attempts.provider(route).complete(smallest, upstream=route.upstream, timeout=route.provider.timeout)
     except ProviderError as exc:
         return failed(route, exc, began)

@@ -15,6 +15,8 @@ from chat.types import LISTED, UNKNOWN
 ROLES = ("user", "assistant", "system")
 MOST_SEQUENCES = 256
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
+NOT_COUNTED = ("max_tokens", "stream", "thread", "metadata")
+"""Fields that say nothing of the prompt."""
 SYSTEM = {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "object"}}]}
 
 AnObject = Annotated[dict[str, Any], Says("This must be an object.")]
@@ -83,9 +85,10 @@ def request_schema() -> dict[str, Any]:
 
 
 def count_schema() -> dict[str, Any]:
-    """Return the schema of a request to count the tokens of a prompt: that of a chat, which needs no limit."""
+    """Return the schema of a request to count the tokens of a prompt: that of a chat, without what is not read."""
     schema = request_schema()
-    return schema | {"required": [name for name in schema["required"] if name != "max_tokens"]}
+    read = {name: value for name, value in schema["properties"].items() if name not in NOT_COUNTED}
+    return schema | {"properties": read, "required": [name for name in schema["required"] if name in read]}
 
 
 # --- answers, which may have further fields of the vendor's -----------------------------------------------------------

@@ -11,7 +11,7 @@ from chat.exceptions import UnsupportedParameter
 from chat.protocols import bodies, fields, turns
 from chat.protocols.anthropic import content, tools, translate
 from chat.protocols.anthropic.abilities import NAME, THINKS, takes, version_of
-from chat.protocols.anthropic.body import Messages, Metadata, OutputConfig
+from chat.protocols.anthropic.body import NOT_COUNTED, Messages, Metadata, OutputConfig
 from chat.protocols.payload import as_object
 from chat.types import UNKNOWN, Catalogue, ChatRequest, Message, Need, Raw, Upstream, Wish
 
@@ -70,10 +70,6 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
         usage_in_stream=True,
         spelling=SPELLING | {"effort": field},
     )
-
-
-NOT_COUNTED = ("max_tokens", "stream", "thread", "metadata")
-"""Fields that say nothing of the prompt."""
 
 
 def read_count(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) -> Wish:
