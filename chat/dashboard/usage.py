@@ -48,6 +48,7 @@ class UsageView(APIView):
         days = bars(use, {row["model"]: row["colour"] for row in models}, timezone.now().date())
         return {
             "models": models,
+            "daily": [day | {"cost": in_words(day["cost"])} for day in data["daily"]],
             "bars": days,
             "highest": max(bar["tokens_used"] for bar in days),
             "days": DAYS,
@@ -63,6 +64,10 @@ COSTS = {"limit", "used", "reserved", "remaining", "cost"}
 
 def in_dollars(nano: int | None) -> str | None:
     return None if nano is None else exact(nano)
+
+
+def in_words(dollars: str | None) -> str:
+    return "unknown" if dollars is None else shown(nano_dollars(Decimal(dollars)))
 
 
 def left(use: dict[str, Any]) -> dict[str, Any]:

@@ -85,10 +85,10 @@ def test_the_figures_by_day_and_model_are_the_books(client, user, django_user_mo
     models = [["gpt", "3", "1,800", "$0.0000002"], ["claude", "2", "500", "unknown"]]
     assert rows(page, "By model, 30 days") == models
     days = [["2026-10-28", "1", "100", "unknown"], ["2026-11-23", "1", "1,300", "unknown"]]
-    days.append(["2026-11-26", "3", "900", "$0.000000200"])
+    days.append(["2026-11-26", "3", "900", "$0.0000002"])
     assert rows(page, "The numbers") == days
     told = client.get("/usage").json()["daily"]
-    costs = [f"${day['cost']}" if day["cost"] else "unknown" for day in told]
+    costs = [f"${day['cost'].rstrip('0')}" if day["cost"] else "unknown" for day in told]
     counts = [[day["date"], str(day["requests"]), f"{day['tokens_used']:,}"] for day in told]
     assert [[*day, cost] for day, cost in zip(counts, costs, strict=True)] == days
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from playwright.sync_api import Page, Route, expect
 
 from chat.billing.allowance import period_start
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from chat.types.money import nano_dollars, shown
 from tests.support.browser import DESKTOP, PHONE, browsing, log_in
 from tests.support.contract import chat_body
 from tests.support.rig import eventually
@@ -36,7 +38,8 @@ def books(user) -> None:
     for ago, model, tokens in [(0, "gpt-4", 900), (0, "claude-3", 300), (4, "gpt-4", 1_800), (29, "llama-2", 450)]:
         at = now - timedelta(days=ago)
         facts = {"period": "month", "period_start": period_start("month", at), "created_at": at, "expires_at": at}
-        records.append(UsageRecord(user=user, model=model, tokens_used=tokens, reserved=0, state="settled", **facts))
+        facts |= {"tokens_used": tokens, "cost": tokens * 1_000}
+        records.append(UsageRecord(user=user, model=model, reserved=0, state="settled", **facts))
     UsageRecord.objects.bulk_create(records)
     used = sum(record.tokens_used for record in records if record.period_start == period_start("month", now))
     BudgetPeriod.objects.create(user=user, period="month", start=period_start("month", now), used=used)
@@ -65,6 +68,10 @@ def number(text: str) -> int:
     return int(re.sub(r"\D", "", text))
 
 
+def dollars(day: dict[str, Any]) -> str:
+    return shown(nano_dollars(Decimal(str(day["cost"]))))
+
+
 def say(page: Page, text: str) -> None:
     expect(page.locator("#code")).not_to_be_empty()  # the script is at work
     page.get_by_label("Message").fill(text)
@@ -81,15 +88,16 @@ def test_the_figures_of_usage_are_the_books(page, live_server, token):
 
     page.get_by_text("The numbers").press("Enter")
     cells = page.locator("details tbody tr").evaluate_all("rows => rows.map((row) => row.innerText.split('\\t'))")
-    days = [(day.strip(), number(chats), number(tokens)) for day, chats, tokens in cells]
-    assert days == [(day["date"], day["requests"], day["tokens_used"]) for day in body["daily"]]
+    days = [(day.strip(), number(chats), number(tokens), cost.strip()) for day, chats, tokens, cost in cells]
+    assert days == [(day["date"], day["requests"], day["tokens_used"], dollars(day)) for day in body["daily"]]
 
     models = (
         page.locator("section")
         .last.locator("tbody tr")
         .evaluate_all("rows => rows.map((row) => row.innerText.split('\\t'))")
     )
-    sums = [(name.strip(), number(chats), number(tokens)) for name, chats, tokens in models]
+    sums = [(name.strip(), number(chats), number(tokens)) for name, chats, tokens, _ in models]
+    assert [cost.strip() for *_, cost in models] == ["$0.0027", "$0.00045", "$0.0003"]
     assert sums == [("gpt-4", 2, 2_700), ("llama-2", 1, 450), ("claude-3", 1, 300)]
 
     drawn = page.locator(".plot g").evaluate_all(
