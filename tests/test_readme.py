@@ -110,9 +110,8 @@ def test_every_answer_in_the_manual_is_what_the_server_says(shell: Any, settings
 
 @pytest.mark.served
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("package", ["openai", "anthropic"])
-def test_the_official_packages_print_what_the_readme_says(live_server: Any, token: str, package: str) -> None:
-    (code,) = [code for code in SNIPPET.findall(README) if f"import {package}\n" in code]
+@pytest.mark.parametrize("code", SNIPPET.findall(README), ids=["openai", "anthropic", "tools"])
+def test_the_official_packages_print_what_the_readme_says(live_server: Any, token: str, code: str) -> None:
     code = code.replace("http://127.0.0.1:8000", live_server.url).replace("<key>", token)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stderr == ""

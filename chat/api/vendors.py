@@ -89,6 +89,7 @@ class CountTokensView(MessagesView):
     asks: a provider counts where one does so for free, else it is our own estimate.
     """
 
+    face = "count_tokens"
     where = {"POST": Where.MESSAGES | Where.MODEL | Where.LIMITED}
     parameters = {}
     answers = {"POST": {200: schema_of(anthropic.COUNT)}}

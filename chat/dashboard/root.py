@@ -17,6 +17,7 @@ ENDPOINTS = {
     "chat": "POST: one chat completion, whole or streamed",
     "openai-chat": "POST: the same, as OpenAI's clients send it",
     "anthropic-messages": "POST: the same, as Anthropic's clients send it",
+    "openai-embeddings": "POST: vectors of texts, as OpenAI's clients ask for them",
     "vendor-models": "The models, as both list them",
     "models": "The models on offer",
     "conversations": "Your conversations, to go on with",
@@ -30,7 +31,7 @@ ENDPOINTS = {
 """What the page for people says of the addresses for programs."""
 NAMES = (
     *("chat", "models", "conversations", "usage", "keys", "errors", "health", "ready", "schema", "docs", "playground"),
-    *("openai-chat", "anthropic-messages", "vendor-models"),
+    *("openai-chat", "anthropic-messages", "openai-embeddings", "vendor-models"),
 )
 
 

@@ -26,7 +26,8 @@ class SimulatorProvider:
     would. The same conversation gets the same answer."""
 
     NAME = SIMULATOR
-    CARRIES = frozenset(CONTENT)
+    CARRIES = frozenset((*CONTENT, "verbosity", "client_tool", "custom_tool"))
+    """What it can be asked with; tools that are no functions it never calls."""
     sleep: Callable[[float], None] = staticmethod(time.sleep)
     random = random.Random()
 
@@ -37,7 +38,8 @@ class SimulatorProvider:
 
     def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
         """See `Provider.refuses`. It takes what all vendors have, and nothing that is one vendor's own."""
-        return fields.refused(request, upstream, self)
+        forced = next((need.path for need in request.needs if need.path.startswith("tool_choice")), "")
+        return fields.refused(request, upstream, self) or forced
 
     def takes(self, name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
         """See `Protocol.takes`."""
