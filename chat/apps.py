@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import CheckMessage, register
+from django.core.exceptions import ImproperlyConfigured
 
 
 class ChatConfig(AppConfig):
@@ -17,3 +20,17 @@ class ChatConfig(AppConfig):
 
         register(checks.check_settings)
         register(catalogue.check_models_file)
+        register(check_prices)
+
+
+def check_prices(**kwargs: Any) -> list[CheckMessage]:
+    """System check: the models on offer have a price where a budget is in money (chat.W014)."""
+    from chat.billing import budgets, prices
+    from chat.routing import catalogue
+
+    try:
+        return prices.unpriced(catalogue.current())
+    except ImproperlyConfigured:  # as `check_models_file` says
+        return []
+    finally:
+        budgets.release_connection()

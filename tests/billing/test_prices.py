@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
+from django.db import ProgrammingError, connection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat.apps import check_prices
 from chat.billing import prices
 from chat.billing.prices import ceiling, cost, price_of, source
+from chat.models import TokenBudget
 from chat.routing import catalogue
 from chat.types import Price, ProviderEntry, Rates, Route, Upstream, Usage
 from chat.types.money import exact, shown
@@ -136,7 +139,7 @@ def test_a_price_is_looked_up_without_a_network(monkeypatch):
 
 
 def test_the_date_of_the_list_is_that_of_the_pinned_version():
-    pinned = re.search(r"^genai-prices==(\S+)", (Path(settings.BASE_DIR) / "requirements.txt").read_text(), re.M)
+    pinned = re.search(r"^genai-prices==(\S+)", (Path(django_settings.BASE_DIR) / "requirements.txt").read_text(), re.M)
     assert pinned[1] == prices.LIST[0]
     assert source() == f"genai-prices {pinned[1]}, prices of {prices.LIST[1]}"
 
@@ -151,3 +154,37 @@ def test_money_is_shown_exactly():
         "$1,234.50",
         "$1,234.00",
     ]
+
+
+# --- the check --------------------------------------------------------------------------------------------------------
+def warnings():
+    return [message for message in check_prices() if message.id == "chat.W014"]
+
+
+@pytest.mark.django_db
+def test_a_model_without_a_price_is_warned_of_where_a_budget_is_in_money(user, upstream):
+    assert warnings() == []
+    budget = TokenBudget.objects.create(user=user, limit=5)
+    assert warnings() == []
+    budget.limit, budget.cost_limit = None, 5
+    budget.save()
+    assert [message.msg.partition(",")[0] for message in warnings()] == [
+        "The model claude has the route claude:c-1",
+        "The model gpt has the route gpt:g-1",
+        "The model both has the route claude:c-1",
+    ]
+
+
+@pytest.mark.django_db
+def test_a_check_before_there_are_tables_says_nothing(upstream):
+    def none_yet(execute, sql, params, many, context):
+        raise ProgrammingError("no such table")
+
+    with connection.execute_wrapper(none_yet):
+        assert warnings() == []
+
+
+@pytest.mark.django_db
+def test_a_broken_models_file_is_told_of_by_its_own_check(settings, tmp_path):
+    settings.CHAT_MODELS_FILE = str(tmp_path / "none.toml")
+    assert warnings() == []
