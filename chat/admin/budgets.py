@@ -178,7 +178,7 @@ class UsageRecordAdmin(HistoryAdmin):
 
     @admin.display(description="cost", ordering="cost")
     def paid(self, record: UsageRecord) -> str:
-        """In dollars; of a chat that is running nothing is known yet."""
+        """Return dollars. Of a chat that is running nothing is known yet."""
         if record.cost is None:
             return "-" if record.state == UsageRecord.State.RESERVED else "unknown"
         return shown(record.cost)
