@@ -11,6 +11,7 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 
 from tests import conftest
@@ -163,6 +164,7 @@ def names_replaced(path):
             yield from theirs & set(names_made(node))
 
 
+@pytest.mark.django_db  # the server's module runs the system checks
 def test_a_private_name_is_used_where_it_is_made():
     found = {}
     for path, tree in TREES.items():

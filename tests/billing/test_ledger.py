@@ -30,8 +30,15 @@ NOW = "2026-06-15 12:30 +0000"
 
 
 def reserve(user) -> Reservation:
-    facts = {"request_id": "r", "model": "m", "routes": [priced_route()]}
-    return budgets.reserve(user, prompt_tokens=4, max_tokens=10, default_tokens=10, **facts)
+    return budgets.reserve(
+        user,
+        request_id="r",
+        model="m",
+        prompt_tokens=4,
+        max_tokens=10,
+        default_tokens=10,
+        routes=[priced_route()],
+    )
 
 
 def live(user, when: str = NOW) -> None:
