@@ -111,9 +111,11 @@ def cost(route: Route | None, usage: Usage, at: datetime) -> int | None:
     if price is None:
         return None
     rates, prompt = price.at(usage.prompt_tokens), usage.prompt_tokens
-    written = min(getattr(usage, "cache_write_tokens", 0), prompt)
-    cached = min(getattr(usage, "cached_tokens", 0), prompt - written)
-    pico = (prompt - written - cached) * rates.input + written * rates.written + cached * rates.cached
+    written = min(usage.cache_write_tokens, prompt)
+    kept = min(usage.long_write_tokens, written)
+    cached = min(usage.cached_tokens, prompt - written)
+    pico = (prompt - written - cached) * rates.input + cached * rates.cached
+    pico += (written - kept) * rates.written + kept * rates.written_long
     return _whole_nano(pico + usage.completion_tokens * rates.output)
 
 

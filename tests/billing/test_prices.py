@@ -94,6 +94,9 @@ RATES = Rates(input=2_000_000, output=10_000_000, cached=200_000, written=2_500_
         ((1, 0), 2_000),
         ((1000, 500), 1000 * 2_000 + 500 * 10_000),
         ((0, 0), 0),
+        # Of a prompt of 1000, 600 read from the cache, 100 written for minutes and 50 for an hour.
+        ((1000, 500, 600, 150, 400, 50), 250 * 2_000 + 600 * 200 + 100 * 2_500 + 50 * 4_000 + 500 * 10_000),
+        ((10, 0, 100, 100, 0, 100), 10 * 4_000),  # a report that cannot be: no more than there was
     ],
 )
 def test_a_chat_costs_its_tokens(usage, nano):
@@ -117,7 +120,8 @@ priced = st.builds(
 def test_no_answer_that_is_as_long_as_allowed_costs_more_than_is_reserved(offers, prompt, output, data):
     routes = [route("m", price=offer) for offer in offers]
     costs = ceiling(routes, prompt, NOW)
-    usage = Usage(data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output)))
+    details = data.draw(st.tuples(*[st.integers(0, 3_000)] * 4))
+    usage = Usage(data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output)), *details)
     assert cost(data.draw(st.sampled_from(routes)), usage, NOW) <= costs.cost(output)
 
 
