@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import CheckMessage, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 
 
 class ChatConfig(AppConfig):
@@ -17,3 +20,15 @@ class ChatConfig(AppConfig):
 
         register(checks.check_settings)
         register(catalogue.check_models_file)
+        register(check_prices, Tags.database)
+
+
+def check_prices(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """System check of the database: where a budget is in money, the models on offer have a price (chat.W014)."""
+    from chat.billing import prices
+    from chat.routing import catalogue
+
+    try:
+        return prices.unpriced(catalogue.current()) if databases else []
+    except ImproperlyConfigured:  # as `check_models_file` says
+        return []

@@ -40,6 +40,9 @@ PLACES = (ROOT, ROOT / "chat", ROOT / "chat" / "protocols")
 CHANGING = {
     "tokens_used",
     "tokens_remaining",
+    "tokens_limit",
+    "cost_used",
+    "cost_remaining",
     "request_id",
     "id",
     "created_at",

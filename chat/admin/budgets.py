@@ -26,18 +26,24 @@ from chat.admin.lists import (
     StartFilter,
     UsernameFilter,
 )
+from chat.billing import prices
 from chat.billing.allowance import allowance, period_start
 from chat.conf import conf
 from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
 from chat.problems.table import BY_CLASS
 from chat.routing import catalogue
 from chat.routing.states import provider_states
+from chat.types.money import shown
 
 admin.site.site_header = admin.site.site_title = "Chat administration"
 admin.site.index_title = "Budgets, usage and keys"
 admin.site.enable_nav_sidebar = False  # the lists are wide
 
 CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
+SEARCHABLE = 8
+"""Characters of a request id that are enough to look for it."""
+MOST_FOUND = 1_000
+"""Ids that a search goes through."""
 TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
 
 
@@ -58,7 +64,8 @@ class TokenBudgetAdmin(LargeTableAdmin):
         for period in Period.values:
             current |= Q(period=period, start=period_start(period, now))
         rows = BudgetPeriod.objects.filter(current, user=OuterRef("user"), period=OuterRef("period"))
-        counts = {f"{name}_now": Coalesce(Subquery(rows.values(name)), 0) for name in ("used", "reserved")}
+        names = ("used", "reserved", "cost_used", "cost_reserved")
+        counts = {f"{name}_now": Coalesce(Subquery(rows.values(name)), 0) for name in names}
         return super().get_queryset(request).annotate(**counts)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
@@ -93,6 +100,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
         context = {
             "default": TokenBudget(limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD),
             "has_default": get_user_model().objects.filter(username=searched, token_budget=None).first(),
+            "prices": prices.source(),
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -100,20 +108,30 @@ class TokenBudgetAdmin(LargeTableAdmin):
     def used(self, budget: Any) -> str:
         """Leads to the user's chats."""
         url = reverse("admin:chat_usagerecord_changelist", query={"username": budget.user.get_username()})
-        return format_html('<a href="{}">{}</a>', url, f"{budget.used_now:,}")
+        return format_html('<a href="{}">{}</a>', url, self.in_unit(budget, self.now(budget)[0]))
 
     @admin.display(ordering="reserved_now")
     def reserved(self, budget: Any) -> str:
-        return f"{budget.reserved_now:,}"
+        return self.in_unit(budget, self.now(budget)[1])
 
     def remaining(self, budget: Any) -> str:
-        return f"{max(0, budget.limit - budget.used_now - budget.reserved_now):,}"
+        used, reserved, limit = self.now(budget)
+        return self.in_unit(budget, max(0, limit - used - reserved))
+
+    def now(self, budget: Any) -> tuple[int, int, int]:
+        """Return what is used and reserved in this period, and the limit, in the budget's unit."""
+        if budget.cost_limit is None:
+            return budget.used_now, budget.reserved_now, budget.limit
+        return budget.cost_used_now, budget.cost_reserved_now, budget.cost_limit
+
+    def in_unit(self, budget: Any, amount: int) -> str:
+        return f"{amount:,}" if budget.cost_limit is None else shown(amount)
 
     @admin.display(description="share of limit")
     def share(self, budget: Any) -> str:
         """Return a bar that the browser draws itself: it needs no style for a content security policy to refuse."""
-        taken = budget.used_now + budget.reserved_now
-        percent = 100 * taken // budget.limit if budget.limit else 100
+        used, reserved, limit = self.now(budget)
+        percent = 100 * (used + reserved) // limit if limit else 100
         bar = '<meter max="100" low="75" high="90" optimum="0" value="{}" aria-label="{}"></meter> {} %'
         return format_html(bar, min(percent, 100), f"Used or reserved by {budget.user}", percent)
 
@@ -122,9 +140,16 @@ class TokenBudgetAdmin(LargeTableAdmin):
 class BudgetPeriodAdmin(HistoryAdmin):
     """What each user used in each period."""
 
-    list_display = ["user", "period", "start", "used", "reserved"]
+    list_display = ["user", "period", "start", "used", "reserved", "money_used", "money_reserved"]
     sortable_by = ["start"]
     list_filter = [UsernameFilter, StartFilter, "period"]
+
+    def money_used(self, row: BudgetPeriod) -> str:
+        """Only of chats whose price is known."""
+        return shown(row.cost_used)
+
+    def money_reserved(self, row: BudgetPeriod) -> str:
+        return shown(row.cost_reserved)
 
 
 @admin.register(UsageRecord)
@@ -132,20 +157,38 @@ class UsageRecordAdmin(HistoryAdmin):
     """What became of each chat, and above the list how the providers are."""
 
     list_display = ["created", "whole_request_id", "user", "model", "provider", "upstream_model", "state", "code"]
-    list_display += ["tokens_used", "overrun", "uncharged_tokens", "error"]
+    list_display += ["tokens_used", "paid", "overrun", "uncharged_tokens", "duration_ms", "error"]
     ordering = ["-created_at"]
     sortable_by = ["created"]
     list_filter = [UsernameFilter, DayFilter, "state", ModelFilter, ProviderFilter]
     list_filter += [("error", admin.EmptyFieldListFilter)]
-    search_fields = ["request_id__exact"]
-    search_help_text = "A whole request id."
-    readonly_fields = ["code"]
+    search_fields = ["request_id"]
+    search_help_text = f"A request id, or {SEARCHABLE} characters of one or more."
+    readonly_fields = ["code", "paid"]
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Return the records of an id, or of ids with these characters. The index of the ids is read from end to end
+        for the latter, once, and no row beside it."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        ids = UsageRecord.objects.order_by().values_list("request_id", flat=True)
+        found = ids.filter(request_id__contains=term) if len(term) >= SEARCHABLE else [term]
+        return queryset.filter(request_id__in=list(found[:MOST_FOUND])), False
+
+    @admin.display(description="cost", ordering="cost")
+    def paid(self, record: UsageRecord) -> str:
+        """Return dollars. Of a chat that is running nothing is known yet."""
+        if record.cost is None:
+            return "-" if record.state == UsageRecord.State.RESERVED else "unknown"
+        return shown(record.cost)
 
     @admin.display(description="error's code")
     def code(self, record: UsageRecord) -> str | None:
         """Return the code that the client was told, unless an earlier answer stood in. An exception without a row is a
         bug of ours."""
-        return None if record.error in TOLD_TO_NOBODY else CODES.get(record.error, "internal_error")
+        untold = record.cached or record.error in TOLD_TO_NOBODY
+        return None if untold else CODES.get(record.error, "internal_error")
 
     @admin.display(description="request id")
     def whole_request_id(self, record: UsageRecord) -> str:
@@ -163,4 +206,5 @@ class UsageRecordAdmin(HistoryAdmin):
             name = {"name": entries[key].name}
             routes = state.get("routes", {})
             rows += [name | {"model": model} | route for model, route in routes.items()] or [name | state]
-        return super().changelist_view(request, {"providers": rows} | (extra_context or {}))
+        context = {"providers": rows, "prices": prices.source()}
+        return super().changelist_view(request, context | (extra_context or {}))

@@ -11,8 +11,11 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from chat.models import NO_LIMIT
-from chat.types import SIMULATOR, Price, Rates, Route, Usage
+from django.core import checks
+from django.db import Error
+
+from chat.models import NO_LIMIT, TokenBudget
+from chat.types import SIMULATOR, Catalogue, Price, Rates, Route, Usage
 from chat.types.money import PICO_IN_NANO
 
 LIST = ("0.2.3", "November 2026")
@@ -78,15 +81,41 @@ def _rates(columns: Sequence[Any], start: int) -> Rates:
     return Rates(*(round(cost * 10**6) for cost in costs))
 
 
+def unpriced(catalogue: Catalogue) -> list[checks.CheckMessage]:
+    """Return a warning for each model with a route whose price nobody knows (W014), where a budget is in money."""
+    now = datetime.now(UTC)
+    found = {
+        name: [str(route) for route in model.routes if not price_of(route, now)]
+        for name, model in catalogue.models.items()
+    }
+    try:
+        if not any(found.values()) or not TokenBudget.objects.filter(cost_limit__isnull=False).exists():
+            return []
+    except Error:  # there are no tables yet, or no database
+        return []
+    return [
+        checks.Warning(
+            f"The model {name} has the route {', '.join(routes)}, whose price is not known: a budget in money does not "
+            "pay for it.",
+            hint="Give the route a `price` in models.toml; one's own server may cost 0.",
+            id="chat.W014",
+        )
+        for name, routes in found.items()
+        if routes
+    ]
+
+
 def cost(route: Route | None, usage: Usage, at: datetime) -> int | None:
     """Return the nano-dollars of a chat, of which a part counts as a whole; None where the price is not known."""
     price = price_of(route, at) if route else None
     if price is None:
         return None
     rates, prompt = price.at(usage.prompt_tokens), usage.prompt_tokens
-    written = min(getattr(usage, "cache_write_tokens", 0), prompt)
-    cached = min(getattr(usage, "cached_tokens", 0), prompt - written)
-    pico = (prompt - written - cached) * rates.input + written * rates.written + cached * rates.cached
+    written = min(usage.cache_write_tokens, prompt)
+    kept = min(usage.long_write_tokens, written)
+    cached = min(usage.cached_tokens, prompt - written)
+    pico = (prompt - written - cached) * rates.input + cached * rates.cached
+    pico += (written - kept) * rates.written + kept * rates.written_long
     return _whole_nano(pico + usage.completion_tokens * rates.output)
 
 

@@ -188,13 +188,15 @@ def texts_of(parts: Iterable[Part]) -> Iterable[str]:
 
 class Usage(NamedTuple):
     """What a call cost, in tokens, as the provider reported it. Of the prompt, `cached_tokens` were read from the
-    vendor's cache and `cache_write_tokens` written to it; `reasoning_tokens` are a part of the completion."""
+    vendor's cache and `cache_write_tokens` written to it, of these `long_write_tokens` for an hour and not for minutes;
+    `reasoning_tokens` are a part of the completion."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    long_write_tokens: int = 0
 
     @property
     def total(self) -> int:

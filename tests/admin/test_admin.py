@@ -233,6 +233,66 @@ def test_an_end_that_no_client_was_told_of_has_no_code(admin_client, user):
     assert cells(page(admin_client, RECORDS), "code") == ["-"] * 4
 
 
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("one-0123-4567-89ab", ["one-0123-4567-89ab"]),
+        ("23-4567-", ["one-0123-4567-89ab"]),
+        (" 4567-89ab ", ["two-0000-4567-89ab", "one-0123-4567-89ab"]),
+        ("4567-89", []),
+        ("short", ["short"]),
+        ("%_%_%_%_", []),
+    ],
+)
+def test_a_request_is_found_by_eight_characters_of_its_id(admin_client, user, typed, found):
+    for request_id in ("one-0123-4567-89ab", "two-0000-4567-89ab", "short"):
+        record(user, request_id=request_id)
+    assert cells(page(admin_client, RECORDS, q=typed), "whole_request_id") == found
+
+
+def test_a_record_shows_its_cost_by_which_prices(admin_client, user):
+    for state, cost in (("settled", 12_300), ("settled", None), ("released", 0), ("reserved", None)):
+        record(user, state=state, cost=cost)
+    html = page(admin_client, RECORDS)
+    assert cells(html, "paid") == ["-", "$0.00", "unknown", "$0.0000123"]
+    assert re.search(r"genai-prices \d\S*, prices of \w+ 20\d\d\.", html)
+
+
+def test_a_failure_in_whose_place_an_earlier_answer_stood_has_no_code(admin_client, user):
+    record(user, state="released", error="ProviderTimeoutError", cached=True)
+    assert cells(page(admin_client, RECORDS), "code") == ["-"]
+
+
+def test_a_budget_in_money_is_edited_and_shown_in_dollars(admin_client, auth_client, user):
+    TokenBudget.objects.create(user=user, limit=5)
+    assert edit(admin_client, limit="", cost_limit="20.5").status_code == 302
+    budget = TokenBudget.objects.get()
+    assert (budget.limit, budget.cost_limit) == (None, 20_500_000_000)
+    start = period_start("month", timezone.now())
+    BudgetPeriod.objects.create(
+        user=user, period="month", start=start, used=7, cost_used=5_000_000_000, cost_reserved=125_000_000
+    )
+    html = page(admin_client, BUDGETS)
+    assert 'value="20.5"' in html
+    figures = [cells(html, name) for name in ("used", "reserved", "remaining", "share")]
+    assert figures == [["$5.00"], ["$0.125"], ["$15.375"], ["25 %"]]
+    assert re.search(r"genai-prices \d\S*, prices of \w+ 20\d\d\.", html)
+    assert (cells(page(admin_client, PERIODS), "money_used"), cells(page(admin_client, PERIODS), "used")) == (
+        ["$5.00"],
+        ["7"],
+    )
+    assert edit(admin_client, limit="9", cost_limit="20.5").status_code == 200  # both
+    assert edit(admin_client, limit="9", cost_limit="").status_code == 302
+    assert TokenBudget.objects.get().cost_limit is None
+
+
+@pytest.mark.parametrize("dollars", ["-1", "1e3x", "0.0000000001", "1000000001"])
+def test_no_sum_that_is_none_is_taken(admin_client, user, dollars):
+    TokenBudget.objects.create(user=user, limit=5)
+    assert edit(admin_client, limit="", cost_limit=dollars).status_code == 200
+    assert TokenBudget.objects.get().limit == 5
+
+
 @pytest.mark.usefixtures("records")
 def test_a_name_that_nobody_has_finds_nothing(admin_client):
     assert cells(page(admin_client, RECORDS, username="ad"), "whole_request_id") == []

@@ -20,6 +20,7 @@ from django.utils import timezone
 from chat.billing import budgets, ledger
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.types import Reservation, Settlement, Usage
+from tests.billing.test_money import priced_route
 from tests.management.test_commands import run
 from tests.support.rig import eventually
 
@@ -29,14 +30,22 @@ NOW = "2026-06-15 12:30 +0000"
 
 
 def reserve(user) -> Reservation:
-    return budgets.reserve(user, request_id="r", model="m", prompt_tokens=4, max_tokens=10, default_tokens=10)
+    return budgets.reserve(
+        user,
+        request_id="r",
+        model="m",
+        prompt_tokens=4,
+        max_tokens=10,
+        default_tokens=10,
+        routes=[priced_route()],
+    )
 
 
 def live(user, when: str = NOW) -> None:
     """One chat of each end there is, at that time: 30 tokens charged."""
     with time_machine.travel(when):
-        budgets.settle(Settlement(reserve(user), "settled", Usage(3, 20), "p"))  # more than was reserved
-        budgets.settle(Settlement(reserve(user), "settled", Usage(3, 4), "p"))
+        budgets.settle(Settlement(reserve(user), "settled", Usage(3, 20), "p", cost=230))  # more than was reserved
+        budgets.settle(Settlement(reserve(user), "settled", Usage(3, 4), "p"))  # whose price nobody knew
         budgets.settle(Settlement(reserve(user), "released", error="ProviderTimeoutError"))
         reserve(user)
     with time_machine.travel(datetime.fromisoformat(when) + timedelta(minutes=2)):
@@ -78,19 +87,35 @@ DAMAGE = {
     "charged too little": (lambda: BudgetPeriod.objects.update(used=0), "30 0 14 14"),
     "reserved too much": (lambda: BudgetPeriod.objects.update(reserved=F("reserved") + 1), "30 30 14 15"),
     "reserved too little": (lambda: BudgetPeriod.objects.update(reserved=0), "30 30 14 0"),
-    "no row": (lambda: BudgetPeriod.objects.all().delete(), "30 0 14 0 the period has no row"),
-    "no record": (lambda: UsageRecord.objects.all().delete(), "0 30 0 14"),
+    "money charged too much": (
+        lambda: BudgetPeriod.objects.update(cost_used=F("cost_used") + 1),
+        "30 30 14 14 money used: recorded $0.00000023, stored $0.000000231",
+    ),
+    "money reserved too little": (
+        lambda: BudgetPeriod.objects.update(cost_reserved=0),
+        "30 30 14 14 money reserved: recorded $0.000000104, stored $0.00",
+    ),
+    "another cost": (of_record(cost=1), "30 30 14 14 money used: recorded $0.000000001, stored $0.00000023"),
+    "no row": (
+        lambda: BudgetPeriod.objects.all().delete(),
+        "30 0 14 0 the period has no row; money used: recorded $0.00000023, stored $0.00; money reserved: recorded "
+        "$0.000000104, stored $0.00",
+    ),
+    "no record": (
+        lambda: UsageRecord.objects.all().delete(),
+        "0 30 0 14 money used: recorded $0.00, stored $0.00000023; money reserved: recorded $0.00, stored $0.000000104",
+    ),
     "another charge": (of_record(tokens_used=1_023), "1,030 30 14 14"),
     "no time of its end": (
         of_record(finished_at=None),
         "30 30 14 14 1 record with an end that does not fit the state, the first is {first}",
     ),
     "open, yet ended": (
-        of_record(state=State.RESERVED, tokens_used=0, reserved=0),
+        of_record(state=State.RESERVED, tokens_used=0, reserved=0, cost_reserved=0),
         "7 30 14 14 1 record with an end that does not fit the state, the first is {first}",
     ),
     "open, yet charged": (
-        of_record(state=State.RESERVED, finished_at=None, reserved=0),
+        of_record(state=State.RESERVED, finished_at=None, reserved=0, cost_reserved=0),
         "30 30 14 14 1 record with an end that does not fit the state, the first is {first}",
     ),
 }

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
+from django.core.management import call_command
+from django.db import ProgrammingError, connection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat.apps import check_prices
 from chat.billing import prices
 from chat.billing.prices import ceiling, cost, price_of, source
+from chat.models import TokenBudget
 from chat.routing import catalogue
 from chat.types import Price, ProviderEntry, Rates, Route, Upstream, Usage
 from chat.types.money import exact, shown
@@ -89,6 +94,9 @@ RATES = Rates(input=2_000_000, output=10_000_000, cached=200_000, written=2_500_
         ((1, 0), 2_000),
         ((1000, 500), 1000 * 2_000 + 500 * 10_000),
         ((0, 0), 0),
+        # Of a prompt of 1000, 600 read from the cache, 100 written for minutes and 50 for an hour.
+        ((1000, 500, 600, 150, 400, 50), 250 * 2_000 + 600 * 200 + 100 * 2_500 + 50 * 4_000 + 500 * 10_000),
+        ((10, 0, 100, 100, 0, 100), 10 * 4_000),  # a report that cannot be: no more than there was
     ],
 )
 def test_a_chat_costs_its_tokens(usage, nano):
@@ -112,7 +120,8 @@ priced = st.builds(
 def test_no_answer_that_is_as_long_as_allowed_costs_more_than_is_reserved(offers, prompt, output, data):
     routes = [route("m", price=offer) for offer in offers]
     costs = ceiling(routes, prompt, NOW)
-    usage = Usage(data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output)))
+    details = data.draw(st.tuples(*[st.integers(0, 3_000)] * 4))
+    usage = Usage(data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output)), *details)
     assert cost(data.draw(st.sampled_from(routes)), usage, NOW) <= costs.cost(output)
 
 
@@ -136,7 +145,7 @@ def test_a_price_is_looked_up_without_a_network(monkeypatch):
 
 
 def test_the_date_of_the_list_is_that_of_the_pinned_version():
-    pinned = re.search(r"^genai-prices==(\S+)", (Path(settings.BASE_DIR) / "requirements.txt").read_text(), re.M)
+    pinned = re.search(r"^genai-prices==(\S+)", (Path(django_settings.BASE_DIR) / "requirements.txt").read_text(), re.M)
     assert pinned[1] == prices.LIST[0]
     assert source() == f"genai-prices {pinned[1]}, prices of {prices.LIST[1]}"
 
@@ -151,3 +160,39 @@ def test_money_is_shown_exactly():
         "$1,234.50",
         "$1,234.00",
     ]
+
+
+# --- the check --------------------------------------------------------------------------------------------------------
+def warnings():
+    err = io.StringIO()
+    call_command("check", stdout=io.StringIO(), stderr=err)
+    return re.findall(r"\(chat\.W014\) (.*?),", err.getvalue())
+
+
+@pytest.mark.django_db
+def test_a_model_without_a_price_is_warned_of_where_a_budget_is_in_money(user, upstream):
+    assert warnings() == []
+    budget = TokenBudget.objects.create(user=user, limit=5)
+    assert warnings() == []
+    budget.limit, budget.cost_limit = None, 5
+    budget.save()
+    assert warnings() == [
+        "The model both has the route claude:c-1",
+        "The model claude has the route claude:c-1",
+        "The model gpt has the route gpt:g-1",
+    ]
+
+
+@pytest.mark.django_db
+def test_a_check_before_there_are_tables_says_nothing(upstream):
+    def none_yet(execute, sql, params, many, context):
+        raise ProgrammingError("no such table")
+
+    with connection.execute_wrapper(none_yet):
+        assert warnings() == []
+
+
+@pytest.mark.django_db
+def test_a_broken_models_file_is_told_of_by_its_own_check(settings, tmp_path):
+    settings.CHAT_MODELS_FILE = str(tmp_path / "none.toml")
+    assert check_prices(databases=["default"]) == []

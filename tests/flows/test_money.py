@@ -7,6 +7,7 @@ import pytest
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from tests.support.asking import OPENAI, client_of, post
 from tests.support.contract import check_error
+from tests.support.loopback import status
 
 pytestmark = pytest.mark.django_db
 OFFER = """
@@ -16,6 +17,15 @@ base_url = "{first}/v1"
 [providers.second]
 protocol = "openai"
 base_url = "{second}/v1"
+[providers.claude]
+protocol = "anthropic"
+base_url = "{first}"
+[models.claude]
+routes = [
+    {{ provider="claude", model="m", price={{ input=1, output=10, cached=0.1, cache_write=1.25, cache_write_1h=2 }} }}
+]
+max_output_tokens = 4096
+default_output_tokens = 64
 [models.priced]
 routes = [{{ provider = "first", model = "m", price = {{ input = 1, output = 10, cached = 0.1 }} }}]
 max_output_tokens = 4096
@@ -88,6 +98,30 @@ def test_a_stream_that_breaks_off_costs_what_had_arrived(shop):
     assert record.state == "truncated"
     assert record.cost == record.prompt_tokens * 1_000 + record.completion_tokens * 10_000
     assert paid() == (record.cost, 0)
+
+
+def test_cached_tokens_cost_their_own_rate(shop):
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    usage["prompt_tokens_details"] = {"cached_tokens": 60}
+    usage["completion_tokens_details"] = {"reasoning_tokens": 4}
+    message = {"role": "assistant", "content": "Yes."}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+    shop.first.then(status(200, body=body))
+    assert shop.chat("priced").status_code == 200
+    record = shop.record()
+    assert (record.cached_tokens, record.reasoning_tokens, record.tokens_used) == (60, 4, 110)
+    assert record.cost == 40 * 1_000 + 60 * 100 + 10 * 10_000
+
+
+def test_what_is_written_to_the_cache_costs_by_how_long_it_stays(shop):
+    usage = {"input_tokens": 10, "output_tokens": 10, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 50}
+    usage["cache_creation"] = {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 20}
+    body = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Yes."}]}
+    shop.first.then(status(200, body=body | {"stop_reason": "end_turn", "usage": usage}))
+    assert shop.chat("claude").status_code == 200
+    record = shop.record()
+    assert (record.prompt_tokens, record.cached_tokens, record.cache_write_tokens) == (100, 40, 50)
+    assert record.cost == 10 * 1_000 + 40 * 100 + 30 * 1_250 + 20 * 2_000 + 10 * 10_000
 
 
 def test_a_failure_costs_nothing(shop):

@@ -194,6 +194,24 @@ def test_set_budget_prints_what_is_in_force(auth_client, user):
     assert auth_client.get("/usage").json()["limit"] == 50_000
 
 
+@time_machine.travel("2026-02-10 12:00 +0000", tick=False)
+def test_set_budget_in_money_and_back(auth_client, user, log):
+    TokenBudget.objects.create(user=user, limit=700, period="month")
+    start = "2026-02-01T00:00Z"
+    BudgetPeriod.objects.create(user=user, period="month", start=start, used=50, cost_used=10**8, cost_reserved=5)
+
+    assert run("set_budget", "ada", "--dollars", "1200.5") == (
+        "ada: $1,200.50 a month, $0.10 used, $0.000000005 reserved, $1,200.399999995 remaining until 2026-03-01 00:00 "
+        "UTC; 10/m (the default) chats.\n"
+    )
+    assert run("set_budget", "ada", "--limit", "90").startswith("ada: 90 tokens a month, 50 used, ")
+    assert TokenBudget.objects.values_list("limit", "cost_limit").get() == (90, None)
+    terms = [(line["old"], line["new"]) for line in log.events("budget_changed")]
+    in_tokens, in_money = ({"limit": 700}, {"cost_limit": 1_200_500_000_000})
+    rest = {"period": "month", "rate_limit": ""}
+    assert terms == [(in_tokens | rest, in_money | rest), (in_money | rest, {"limit": 90} | rest)]
+
+
 def test_set_budget_keeps_what_is_not_named(user):
     run("set_budget", "ada", "--limit", "1", "--period", "day", "--rate", "5/10s", "--note", "trial")
 
@@ -249,6 +267,11 @@ def test_set_budget_says_so_where_nothing_is_to_be_changed(user):
         (["--limit", "1", "--rate", "0/m"], "rate_limit: Write a rate as 10/m"),
         (["--limit", "1", "--period", "week"], "invalid choice: 'week' .*hour.*day.*month"),
         (["--limit", "1", "--note", "x" * 201], "note: .*at most 200"),
+        (["--dollars", "-1"], "dollars: .*greater than or equal to 0"),
+        (["--dollars", "0.0000000001"], "dollars: .*9 decimal places"),
+        (["--dollars", "NaN"], "dollars: Enter a number"),
+        (["--dollars", "1000000001"], "dollars: .*less than or equal to"),
+        (["--dollars", "1", "--limit", "1"], "not allowed with argument"),
         ([], "required: --limit"),
     ],
 )

@@ -230,8 +230,14 @@ def usage_in(data: Mapping[str, Any]) -> Usage | None:
         return None
     prompt, written, read, completion = (sum(found) for found in zip(*counts, strict=True))
     thought = count(as_object(usage.get("output_tokens_details")).get("thinking_tokens")) or 0
+    kept = count(as_object(usage.get("cache_creation")).get("ephemeral_1h_input_tokens")) or 0
     return usage_of(
-        prompt + written + read, completion, cached_tokens=read, cache_write_tokens=written, reasoning_tokens=thought
+        prompt + written + read,
+        completion,
+        cached_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=thought,
+        long_write_tokens=min(kept, written),
     )
 
 
