@@ -158,6 +158,8 @@ def read_error(
     name = _field_refused(status, says)
     if name in request.optional():
         verdict = NOT_ACCEPTED._replace(meaning=f"this upstream model does not take {name}", param=name)
+    elif name in _by_the_client(request):
+        verdict = NOT_ACCEPTED
     elif name:
         verdict = UNEXPECTED._replace(meaning=f"it does not take {name} as models.toml has it sent", param=name)
     else:
@@ -236,6 +238,11 @@ def _status_meant(says: ProviderSays, words: Mapping[str, Verdict]) -> int | Non
         if word in STATUS_OF_WORD:
             return STATUS_OF_WORD[word]
     return 400 if {*says.all_words} & words.keys() else None
+
+
+def _by_the_client(request: ChatRequest) -> set[str]:
+    """Return the fields that stand in the client's own body, by our names: it may ask for nothing by one of them."""
+    return {OUR_NAMES.get(name, name) for name in request.raw.body} if request.raw else set()
 
 
 def _field_refused(status: int, says: ProviderSays) -> str:

@@ -14,7 +14,7 @@ from chat.protocols.payload import Response, UnusableReply, as_object, cleaned, 
 from chat.protocols.protocol import Protocol
 from chat.protocols.waits import retry_after
 from chat.providers.pieces import shown, sound
-from chat.types import Call, ChatRequest, Reply, Usage, VendorError
+from chat.types import Call, ChatRequest, Reply, Usage, VendorError, compact
 
 UNFIT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 """Escapes in JSON of what UTF-8 or PostgreSQL may not be able to hold."""
@@ -98,7 +98,7 @@ class Reading:
             for_the_client(says.message, self.secrets),
             says.code or None,
             says.param or None,
-            as_object(error.get("details")) or None,
+            parse_object(for_the_client(compact(as_object(error.get("details"))), self.secrets).encode()) or None,
         )
 
 

@@ -24,6 +24,7 @@ OUR_NAMES = {
     "stop_sequences": "stop",
     "reasoning_effort": "effort",
     "reasoning": "effort",
+    "thinking": "effort",
     "response_format": "format",
     "text": "format",
     "tool_choice": "choice",

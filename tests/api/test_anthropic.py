@@ -141,6 +141,9 @@ def test_the_vendors_own_words_of_its_own_request(rig):
     response = ask(rig)
     assert (response.status_code, response["X-Should-Retry"]) == (400, "false")
     assert response.json() == {"type": "error", "error": told, "request_id": "r-1"}
+    details = {"error_code": "x", "workspace": "wrkspc_011CZkZaBF1tNoB5", "echo": ["sk-first-7Hq2mZ9xWc4T"]}
+    rig.first.always = status(400, body={"type": "error", "error": told | {"details": details}})
+    assert ask(rig).json()["error"]["details"] == {"error_code": "x", "workspace": "***", "echo": ["***"]}
     rig.first.always = status(400, body={"type": "error", "error": told | {"message": "`thinking` is not supported."}})
     assert ask(rig, thinking={"type": "adaptive"}).json()["error"]["message"] == "`thinking` is not supported."
 

@@ -7,7 +7,6 @@ from typing import Any
 import openai
 import pytest
 
-from chat.models import UsageRecord
 from tests.support import responses as api
 from tests.support.loopback import Fault, status
 from tests.support.responses import CALLS, HELLO, LOOK, TEXT, Vendor
@@ -103,7 +102,7 @@ def test_what_is_refused_is_named(auth_client, house, body, code, param):
     error = response.json()["error"]
     assert (error["code"], error["param"]) == (code, param)
     assert house.calls == (0, 0)
-    assert not UsageRecord.objects.exists()
+    assert house.tokens() == (0, 0)
 
 
 def test_a_field_is_refused_in_the_clients_own_words(auth_client, house):

@@ -99,6 +99,11 @@ def test_what_an_operator_drops_is_left_out_also_within():
     )
 
 
+def test_and_so_is_thinking_of_which_the_client_does_not_say_how_much():
+    adaptive = {"thinking": {"type": "adaptive"}}
+    assert "thinking" not in passed(upstream=Upstream("claude-haiku-5-5", drop=frozenset({"effort"})), **adaptive)
+
+
 def test_a_pseudonym_takes_the_place_of_the_clients_own_name():
     request = replace(read(metadata={"user_id": "me", "x": 1}), max_tokens=64, pseudonym="p")
     sent = anthropic.write_request(request, HAIKU, host="api.anthropic.com", stream=False)

@@ -18,7 +18,7 @@ from tests.support import messages as api
 BY_ITS_OWN_CLIENT = ChatRequest(max_tokens=100, raw=Raw("anthropic", {}))
 BY_ANOTHER = ChatRequest(max_tokens=100)
 UPSTREAM = Upstream("claude-haiku-5-5")
-COUNTED = Usage(36, 87, 12, 4, 64)
+
 ARGUMENTS = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=8) | st.none(), max_size=3)
 BLOCKS: Any = st.lists(
     st.one_of(
@@ -67,7 +67,7 @@ def test_what_an_answer_says():
     assert thought == Thinking("hm", "EqQB-proof")
     assert (hidden.text, "EmwK-data" in hidden.signature) == ("", True)
     assert rest == [Text("Good day."), Call("toolu_0001", "look", '{"at":"sky"}')]
-    assert (reply.finish_reason, reply.usage, reply.raw) == ("tool_calls", COUNTED, None)
+    assert (reply.finish_reason, reply.usage, reply.raw) == ("tool_calls", api.COUNTED, None)
 
 
 def test_a_client_of_the_same_api_gets_what_only_that_knows():
@@ -155,6 +155,12 @@ def test_the_last_count_holds():
     later = {"input_tokens": 25, "output_tokens": 90}
     heard, _ = events_read(start, *middle, last, last | {"usage": later}, stop)
     assert heard.usage == Usage(41, 90, 12, 4, 64)
+
+
+def test_the_count_in_the_first_event_is_no_count_of_the_answer():
+    start, *middle, last, stop = api.events(api.message(api.text("a")))
+    heard, _ = events_read(start, *middle, {name: value for name, value in last.items() if name != "usage"}, stop)
+    assert (heard.usage or ())[:2] == (36, 0)
 
 
 # --- in pieces --------------------------------------------------------------------------------------------------------

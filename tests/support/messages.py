@@ -1,4 +1,4 @@
-"""Anthropic's Messages API for tests: what its clients send, and what its servers answer, whole and as events."""
+"""Anthropic's Messages API for tests: what its clients send, and what its servers answer, and what goes out here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from anthropic.lib.streaming._messages import accumulate_event
+from anthropic.types import RawMessageStreamEvent
+from pydantic import TypeAdapter
+
 from chat.protocols import anthropic
-from chat.types import Catalogue, Model, Wish
+from chat.protocols.sse import EventReader
+from chat.types import Answer, Catalogue, ChatRequest, Delta, Model, Piece, Raw, Told, Usage, Wish
 
 # --- clients ----------------------------------------------------------------------------------------------------------
 CATALOGUE = Catalogue({"m": Model("m", (), 4096, 64)}, {}, {})
@@ -128,3 +133,42 @@ def stream(whole: dict[str, Any]) -> bytes:
     """The bytes of the events."""
     found = (f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events(whole))
     return "".join(found).encode()
+
+
+# --- what clients get -------------------------------------------------------------------------------------------------
+EVENT: Any = TypeAdapter(RawMessageStreamEvent)
+COUNTED = Usage(36, 87, 12, 4, 64)
+"""The tokens in `USAGE`."""
+BY_A_CLIENT = Wish(model=CATALOGUE.models["m"], request=ChatRequest(raw=Raw("anthropic", {})), stream=True)
+FAILED = Told("invalid_provider_response", 502, "The provider gave an unusable answer.", {})
+ENDED = ["message_delta", "message_stop"]
+
+
+def answer_of(*parts: Any, finish: Any = "stop", usage: Usage = COUNTED, **changes: Any) -> Answer:
+    return Answer(parts, usage, finish, "p", 123, "m", "r-1", 1_730_000_000, **changes)
+
+
+def deltas(*parts: tuple[Any, Any]) -> list[Delta]:
+    """The pieces of a stream, each with the key of its part."""
+    return [Delta((Piece(of, part),)) for of, part in parts]
+
+
+def written(*items: Any, error: Told | None = None) -> list[dict[str, Any]]:
+    """The data of the events that a client gets."""
+    writer = anthropic.EventWriter(BY_A_CLIENT, "r-1")
+    sent = "".join(map(writer.write_event, items)) + (writer.write_error(error) if error else "")
+    found = EventReader().feed(sent.encode())
+    data = [json.loads(event.data) for event in found]
+    assert [event.name for event in found] == [event["type"] for event in data]
+    return data
+
+
+def accumulated(found: list[dict[str, Any]]) -> Any:
+    """What Anthropic's package makes of the events."""
+    snapshot: Any = None
+    typed: dict[int, bytes] = {}
+    for event in found:
+        if event["type"] not in ("ping", "error"):
+            read = EVENT.validate_python(event)
+            snapshot = accumulate_event(event=read, current_snapshot=snapshot, json_bufs=typed)
+    return snapshot

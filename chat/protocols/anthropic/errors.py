@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chat.exceptions import ProviderError
 from chat.protocols import errors
 from chat.protocols.errors import (
     AGAINST_POLICY,
     CREDIT_SPENT,
     KEY_REFUSED,
-    NOT_ACCEPTED,
     TOO_LARGE,
     TOO_LONG,
     UNKNOWN_MODEL,
@@ -47,12 +45,7 @@ OUR_CODES: Mapping[tuple[str, Any], str] = {("unsupported_parameter", "thread"):
 
 def read_error(response: Response, request: ChatRequest) -> errors.Failure | None:
     """See `Protocol.read_error`."""
-    failure = errors.read_error(response, request, WORDS, PHRASES)
-    asked = request.raw.body if request.raw and request.raw.protocol == NAME else {}
-    if failure and failure.verdict.param in asked and failure.verdict.error is ProviderError:
-        # The client itself has sent the field, and not models.toml.
-        return failure._replace(verdict=NOT_ACCEPTED)
-    return failure
+    return errors.read_error(response, request, WORDS, PHRASES)
 
 
 TYPES: dict[int | str, str] = {

@@ -131,11 +131,12 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
 def _passed_on(request: ChatRequest, upstream: Upstream, sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return the client's own body, without what is not to be `sent`."""
     body = fields.passed_on(request, upstream, sent, SPELLING)
-    asked, config = request.optional(), dict(as_object(body.get("output_config")))
-    if "effort" in asked and "effort" not in sent:
+    config = dict(as_object(body.get("output_config")))
+    left_out = {*upstream.drop, *request.optional()} - sent.keys()
+    if "effort" in left_out:
         body.pop("thinking", None)
         config.pop("effort", None)
-    if "format" in asked and "format" not in sent:
+    if "format" in left_out:
         config.pop("format", None)
     if "output_config" in body and config != body["output_config"]:
         body["output_config"] = config
