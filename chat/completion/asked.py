@@ -99,7 +99,7 @@ class Asked:
 
     def claim(self, answer: Answer | None) -> Claim | None:
         """Return the claim of the Idempotency-Key with the answer to keep, if there are both."""
-        return replace(self.chat.claim, answer=answer._asdict()) if self.chat.claim and answer else None
+        return replace(self.chat.claim, answer=answer.kept()) if self.chat.claim and answer else None
 
     def settlement(self, state: Ending, **facts: Any) -> Settlement:
         outcome = self.outcome

@@ -171,7 +171,7 @@ def whole(asked: Asked, parts: tuple[Part, ...]) -> Answer:
     budgets.settle(asked.settlement("settled", usage=usage, estimated=estimated, claim=asked.claim(answer)))
     thoughts.remember(outcome.route, parts)
     if reply_cache.may_keep(answer):
-        reply_cache.put(asked.cache_key(), answer._replace(raw=None)._asdict(), conversations.name(chat.conversation))
+        reply_cache.put(asked.cache_key(), answer._replace(raw=None).kept(), conversations.name(chat.conversation))
     return completed(asked, answer)
 
 

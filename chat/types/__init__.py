@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -287,13 +288,18 @@ class Answer(NamedTuple):
         """Return the tokens that the budget was charged, which clients of other APIs read a usage as."""
         return Usage(0, 0) if self.cached else self.usage
 
+    def kept(self) -> dict[str, Any]:
+        """Return the fields to keep as JSON. The provider's body is a text, or PostgreSQL would sort its names."""
+        return self._asdict() | {"raw": None if self.raw is None else compact(self.raw)}
+
     @classmethod
     def restored(cls, kept: dict[str, Any], **changes: Any) -> Answer | None:
-        """From what `_asdict` made of one, wherever it was kept meanwhile. Another version of this class may have made
-        it: what is not known here is left out, and None is for one that lacks what is needed."""
+        """From what `kept` made of one, wherever it was kept meanwhile. Another version of this class may have made it:
+        what is not known here is left out, and None is for one that lacks what is needed."""
         known = {name: value for name, value in {**kept, **changes}.items() if name in cls._fields}
         try:
+            known["raw"] = json.loads(known["raw"]) if known.get("raw") else None
             parts = tuple(map(restored_part, kept["parts"])) if "parts" in kept else parts_of(kept["text"] + "")
             return cls(**known | {"parts": parts, "usage": Usage(*known["usage"])})
-        except (IndexError, KeyError, TypeError):
+        except (IndexError, KeyError, TypeError, ValueError):
             return None
