@@ -194,6 +194,14 @@ def test_a_truncated_stream_begins(max_tokens):
     assert streamed.finish_reason is streamed.usage is None
 
 
+def test_a_truncated_stream_ends_half_way():
+    streamed, heard = stream("/fault truncated", max_tokens=20), []
+    with pytest.raises(InvalidProviderResponseError):
+        while True:
+            heard.append(said(streamed, 1.0))
+    assert len(heard) == 10
+
+
 def test_a_closed_stream_goes_no_further():
     streamed = stream("hi")
     streamed.close()
