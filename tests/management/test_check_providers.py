@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from chat.routing import catalogue
+from tests.support import embeddings
 from tests.support.loopback import status
 from tests.support.loopback_faults import error
 from tests.support.vendors import vendor
@@ -57,6 +58,14 @@ def test_every_route_is_asked_once_with_the_smallest_chat(house):
     assert "m0: anthropic:claude-haiku-5-5, then openai:gpt-6-luna" in output
     assert rig.calls == (1, 1)
     assert not {"temperature", "top_p"} & rig.second.requests[0].json.keys()
+
+
+def test_a_model_that_makes_vectors_is_asked_for_one(house):
+    rig = house('["anthropic:claude-haiku-5-5"]', extra='[models.e]\nkind = "embedding"\nroutes = ["openai:x-small"]\n')
+    rig.second.always = embeddings.Vendor()
+    output, complaint = run()
+    assert (complaint, row_of(output, "openai:x-small").split()[:2]) == ("", ["(embeddings)", "ok"])
+    assert rig.second.requests[0].json == {"model": "x-small", "input": "Hi"}
 
 
 def test_a_retired_model_is_told_with_what_to_do_and_the_other_route_still_serves(house):

@@ -194,6 +194,13 @@ def test_a_truncated_stream_begins(max_tokens):
     assert streamed.finish_reason is streamed.usage is None
 
 
+def test_a_truncated_stream_ends_half_way():
+    streamed = stream("/fault truncated", max_tokens=20)
+    assert len([said(streamed, 1.0) for _ in range(10)]) == 10
+    with pytest.raises(InvalidProviderResponseError):
+        streamed.next(1.0)
+
+
 def test_a_closed_stream_goes_no_further():
     streamed = stream("hi")
     streamed.close()
