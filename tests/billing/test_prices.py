@@ -186,7 +186,9 @@ def test_a_model_without_a_price_is_warned_of_where_a_budget_is_in_money(user, u
 @pytest.mark.django_db
 def test_a_check_before_there_are_tables_says_nothing(upstream):
     def none_yet(execute, sql, params, many, context):
-        raise ProgrammingError("no such table")
+        if "chat_tokenbudget" in sql:
+            raise ProgrammingError("no such table")
+        return execute(sql, params, many, context)  # Django's own, which asks once what the database can do
 
     with connection.execute_wrapper(none_yet):
         assert warnings() == []
