@@ -182,7 +182,7 @@ def refuse(user: Any, *, request_id: str, face: str, api_key: Any, model: str, e
 
 def refused_again(user: Any, count: int) -> None:
     """Store in the user's last refusal that so many followed it, which have no records of their own."""
-    refusals = UsageRecord.objects.filter(user_id=user.pk, state=State.REFUSED).order_by("-created_at")
+    refusals = UsageRecord.objects.filter(user_id=user.pk, state=State.REFUSED).order_by("-created_at", "-pk")
     if last := refusals.only("pk").first():
         UsageRecord.objects.filter(pk=last.pk).update(repeats=count)
 
