@@ -1,16 +1,18 @@
 """The two writes of a chat, each of both its rows or neither: tokens taken, and what became of them.
 
-On PostgreSQL each is one statement, so one round trip and a commit of its own; elsewhere a short transaction. Only
-budgets.py calls this.
+On PostgreSQL each is one statement, so one round trip and a commit of its own; elsewhere two in a short transaction.
+Written out, since the ORM takes longer to compose them than the database to run them. Only budgets.py calls this.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
 from chat.backends.database import fetch
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
@@ -18,34 +20,42 @@ from chat.types import Reservation, Settlement
 
 State = UsageRecord.State
 
-TAKE = """
-    WITH taken AS (
-        UPDATE chat_budgetperiod
-        SET reserved = reserved + %(reserved)s, cost_reserved = cost_reserved + %(cost_reserved)s
-        WHERE user_id = %(user_id)s AND period = %(period)s AND start = %(period_start)s
-            AND used + reserved <= %(most_tokens)s - %(reserved)s
-            AND cost_used + cost_reserved <= %(most_cost)s - %(cost_reserved)s
-        RETURNING 1)
+ADMIT = """
+    UPDATE chat_budgetperiod
+    SET reserved = reserved + %(reserved)s, cost_reserved = cost_reserved + %(cost_reserved)s
+    WHERE user_id = %(user_id)s AND period = %(period)s AND start = %(period_start)s
+        AND used + reserved <= %(most_tokens)s - %(reserved)s
+        AND cost_used + cost_reserved <= %(most_cost)s - %(cost_reserved)s
+"""
+RECORD = """
     INSERT INTO chat_usagerecord (
         user_id, period, period_start, request_id, face, api_key, model, reserved, cost_reserved, created_at,
         expires_at, state, provider, error, prompt_tokens, completion_tokens, tokens_used, uncharged_tokens, overrun,
         estimated)
     SELECT %(user_id)s, %(period)s, %(period_start)s, %(request_id)s, %(face)s, %(api_key)s, %(model)s, %(reserved)s,
         %(cost_reserved)s, %(created_at)s, %(expires_at)s, 'reserved', '', '', 0, 0, 0, 0, 0, FALSE
-    FROM taken RETURNING id
 """
-END = """
-    WITH ended AS (
-        UPDATE chat_usagerecord SET state = %(state)s, finished_at = %(finished_at)s, provider = %(provider)s,
-            upstream_model = %(upstream_model)s,
-            error = %(error)s, prompt_tokens = %(prompt_tokens)s, completion_tokens = %(completion_tokens)s,
-            cached_tokens = %(cached_tokens)s, cache_write_tokens = %(cache_write_tokens)s,
-            reasoning_tokens = %(reasoning_tokens)s, tokens_used = %(tokens_used)s, overrun = %(overrun)s,
-            estimated = %(estimated)s, uncharged_tokens = uncharged_tokens + %(uncharged_tokens)s, cost = %(cost)s,
-            cached = %(cached)s, duration_ms = %(duration_ms)s, first_token_ms = %(first_token_ms)s,
-            attempts = %(attempts)s::jsonb
-        WHERE id = %(record_id)s AND state = 'reserved'
-        RETURNING user_id, period, period_start, reserved, cost_reserved)
+TAKE = f"WITH taken AS ({ADMIT} RETURNING 1) {RECORD} FROM taken RETURNING id"
+
+# The uncharged tokens are added: a hedged call that was abandoned may have written its own already.
+CLOSE = """
+    UPDATE chat_usagerecord SET state = %(state)s, finished_at = %(finished_at)s, provider = %(provider)s,
+        upstream_model = %(upstream_model)s,
+        error = %(error)s, prompt_tokens = %(prompt_tokens)s, completion_tokens = %(completion_tokens)s,
+        cached_tokens = %(cached_tokens)s, cache_write_tokens = %(cache_write_tokens)s,
+        reasoning_tokens = %(reasoning_tokens)s, tokens_used = %(tokens_used)s, overrun = %(overrun)s,
+        estimated = %(estimated)s, uncharged_tokens = uncharged_tokens + %(uncharged_tokens)s, cost = %(cost)s,
+        cached = %(cached)s, duration_ms = %(duration_ms)s, first_token_ms = %(first_token_ms)s,
+        attempts = %(attempts)s
+    WHERE id = %(record_id)s AND state = %(open_state)s
+"""
+CHARGE = """
+    UPDATE chat_budgetperiod SET used = used + %(tokens_used)s, reserved = reserved - %(reserved)s,
+        cost_used = cost_used + COALESCE(%(cost)s, 0), cost_reserved = cost_reserved - %(cost_reserved)s
+    WHERE user_id = %(user_id)s AND period = %(period)s AND start = %(period_start)s
+"""
+END = f"""
+    WITH ended AS ({CLOSE} RETURNING user_id, period, period_start, reserved, cost_reserved)
     UPDATE chat_budgetperiod AS row SET used = used + %(tokens_used)s, reserved = row.reserved - ended.reserved,
         cost_used = cost_used + COALESCE(%(cost)s, 0), cost_reserved = row.cost_reserved - ended.cost_reserved
     FROM ended WHERE row.user_id = ended.user_id AND row.period = ended.period AND row.start = ended.period_start
@@ -59,24 +69,18 @@ def take(wanted: Reservation, budget: TokenBudget, **facts: Any) -> int | None:
 
     Returns the record's id; None if it does not fit, or the period has no row yet.
     """
-    facts |= {
-        "user_id": wanted.user_id,
-        "period": wanted.period,
-        "period_start": wanted.period_start,
-        "reserved": wanted.tokens,
-        "cost_reserved": wanted.cost,
-    }
+    most = {"most_tokens": budget.most_tokens, "most_cost": budget.most_cost}
+    facts = {"face": "", "api_key": None} | facts | held_by(wanted) | most
     if connection.vendor == "postgresql":
-        most = {"most_tokens": budget.most_tokens, "most_cost": budget.most_cost}
-        rows = fetch(TAKE, {"face": "", "api_key": None} | facts | most)
+        rows = fetch(TAKE, facts)
         return rows[0][0] if rows else None
-    with transaction.atomic():
-        fits = rows_of(wanted).filter(
-            used__lte=budget.most_tokens - wanted.tokens - F("reserved"),
-            cost_used__lte=budget.most_cost - wanted.cost - F("cost_reserved"),
-        )
-        changes = {"reserved": F("reserved") + wanted.tokens, "cost_reserved": F("cost_reserved") + wanted.cost}
-        return int(UsageRecord.objects.create(**facts).pk) if fits.update(**changes) else None
+    values = adapted(facts)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(ADMIT, values)
+        if not cursor.rowcount:
+            return None
+        cursor.execute(RECORD, values)
+        return int(cursor.lastrowid)
 
 
 def end(settlement: Settlement) -> bool:
@@ -85,30 +89,48 @@ def end(settlement: Settlement) -> bool:
     Exactly once, however often it is called: False means that it was closed before. A charge stands even where the
     reservation was taken for dead and reclaimed, all of it an overrun then.
     """
-    reservation, facts = settlement.reservation, columns(settlement)
+    facts = columns(settlement)
+    facts |= held_by(settlement.reservation) | {"record_id": settlement.reservation.record_id, "open_state": "reserved"}
+    facts["attempts"] = json.dumps(facts["attempts"])
+    if fetch(END, facts) if connection.vendor == "postgresql" else _end_in_two(facts):
+        return True
+    reclaimed = {"open_state": "reclaimed", "reserved": 0, "cost_reserved": 0, "overrun": settlement.tokens_used}
+    return settlement.state != "released" and _end_in_two(facts | reclaimed)
+
+
+def _end_in_two(facts: dict[str, Any]) -> bool:
+    """Close the record that is in `open_state`, and charge its period. Return False where it is in another."""
+    values = adapted(facts)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(CLOSE, values)
+        closed = bool(cursor.rowcount)
+        if closed:
+            cursor.execute(CHARGE, values)
+    return closed
+
+
+def adapted(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the values as the database's driver takes them; SQLite's knows neither times with a zone nor UUIDs."""
     if connection.vendor == "postgresql":
-        on_postgresql = {"record_id": reservation.record_id, "attempts": json.dumps(facts["attempts"])}
-        if fetch(END, facts | on_postgresql):
-            return True
-    record = UsageRecord.objects.filter(pk=reservation.record_id)
-    # Added, since a hedged call that was abandoned may have written its own tokens already.
-    facts["uncharged_tokens"] += F("uncharged_tokens")
-    with transaction.atomic():
-        if record.filter(state=State.RESERVED).update(**facts):
-            tokens, cost = reservation.tokens, reservation.cost
-        elif settlement.state != "released" and record.filter(state=State.RECLAIMED).update(
-            **facts | {"overrun": settlement.tokens_used}
-        ):
-            tokens = cost = 0
-        else:
-            return False
-        rows_of(reservation).update(
-            used=F("used") + settlement.tokens_used,
-            reserved=F("reserved") - tokens,
-            cost_used=F("cost_used") + (settlement.cost_used or 0),
-            cost_reserved=F("cost_reserved") - cost,
-        )
-    return True
+        return facts
+    times = {
+        name: str(connection.ops.adapt_datetimefield_value(value))
+        for name, value in facts.items()
+        if isinstance(value, datetime)
+    }
+    ids = {name: value.hex for name, value in facts.items() if isinstance(value, UUID)}
+    return facts | times | ids
+
+
+def held_by(reservation: Reservation) -> dict[str, Any]:
+    """Return what a chat holds, and of which budget row, by the names of the columns."""
+    return {
+        "user_id": reservation.user_id,
+        "period": reservation.period,
+        "period_start": reservation.period_start,
+        "reserved": reservation.tokens,
+        "cost_reserved": reservation.cost,
+    }
 
 
 def columns(settlement: Settlement) -> dict[str, Any]:
