@@ -1,4 +1,4 @@
-"""The vendors' own packages: two turns of tools and an object of a schema, on a chat/completions that enforces."""
+"""The vendors' own packages, on a route of each API: two turns of tools, and an object of a schema."""
 
 from __future__ import annotations
 
@@ -8,29 +8,12 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from pydantic import BaseModel, ConfigDict
 
-from chat.models import UsageRecord
-from tests.support.completions import USAGE, vendor
+from tests.clients.weather import BILL, FUNCTION, QUESTION, REPORT, SAID, SCHEMA, WEATHER, Report, bills
 
 pytestmark = pytest.mark.django_db(transaction=True)
-QUESTION: list[Any] = [{"role": "user", "content": "How is the weather in Rome and in Oslo?"}]
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
-FUNCTION = {"name": "weather", "parameters": SCHEMA, "strict": True}
-WEATHER = {"Rome": "sunny", "Oslo": "snow"}
-SAID = "They say: sunny, snow"
+TURNS: list[Any] = [{"role": "user", "content": QUESTION}]
 LIMIT: dict[str, Any] = {"max_tokens": 64}
-
-
-class Report(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    city: str
-    degrees: int
 
 
 class Completions:
@@ -46,16 +29,16 @@ class Completions:
 
     def talk(self, stream: bool) -> str:
         tools = [{"type": "function", "function": FUNCTION}]
-        said = self.ask(stream, messages=QUESTION, tools=tools)
+        said = self.ask(stream, messages=TURNS, tools=tools)
         results = [
             {"role": "tool", "tool_call_id": call.id, "content": WEATHER[json.loads(call.function.arguments)["city"]]}
             for call in said.tool_calls
         ]
-        history = [*QUESTION, said.to_dict(), *results]
+        history = [*TURNS, said.to_dict(), *results]
         return self.ask(stream, messages=history, tools=tools).content
 
     def object(self, stream: bool) -> Any:
-        return self.ask(stream, messages=QUESTION, response_format=Report).parsed
+        return self.ask(stream, messages=TURNS, response_format=Report).parsed
 
 
 class Responses(Completions):
@@ -67,7 +50,7 @@ class Responses(Completions):
 
     def talk(self, stream: bool) -> str:
         tools = [{"type": "function", **FUNCTION}]
-        calls = self.ask(stream, input=QUESTION, tools=tools).output
+        calls = self.ask(stream, input=TURNS, tools=tools).output
         results = [
             {
                 "type": "function_call_output",
@@ -77,10 +60,10 @@ class Responses(Completions):
             for call in calls
         ]
         said = [{name: value for name, value in call.to_dict().items() if name != "parsed_arguments"} for call in calls]
-        return self.ask(stream, input=[*QUESTION, *said, *results], tools=tools).output_text
+        return self.ask(stream, input=[*TURNS, *said, *results], tools=tools).output_text
 
     def object(self, stream: bool) -> Any:
-        return self.ask(stream, input=QUESTION, text_format=Report).output_parsed
+        return self.ask(stream, input=TURNS, text_format=Report).output_parsed
 
 
 class Messages:
@@ -95,41 +78,32 @@ class Messages:
 
     def talk(self, stream: bool) -> str:
         tools = [{"name": "weather", "input_schema": SCHEMA}]
-        calls = self.ask(stream, messages=QUESTION, tools=tools).content
+        calls = self.ask(stream, messages=TURNS, tools=tools).content
         said = [{"type": "tool_use", "id": call.id, "name": call.name, "input": call.input} for call in calls]
         results = [
             {"type": "tool_result", "tool_use_id": call.id, "content": WEATHER[call.input["city"]]} for call in calls
         ]
-        history = [*QUESTION, {"role": "assistant", "content": said}, {"role": "user", "content": results}]
+        history = [*TURNS, {"role": "assistant", "content": said}, {"role": "user", "content": results}]
         return self.ask(stream, messages=history, tools=tools).content[0].text
 
     def object(self, stream: bool) -> Any:
-        return self.ask(stream, messages=QUESTION, output_format=Report).parsed_output
+        return self.ask(stream, messages=TURNS, output_format=Report).parsed_output
 
 
 @pytest.fixture(params=[Completions, Responses, Messages])
-def face(request, live_server, rig):
-    rig.first.always = vendor
-    face = request.param(live_server.url, rig.token)
+def face(request, served, rig):
+    face = request.param(served, rig.token)
     with face.client:
         yield face
 
 
-def bills() -> list[tuple[int, int, int, bool]]:
-    fields = ("prompt_tokens", "completion_tokens", "cached_tokens", "estimated")
-    return list(UsageRecord.objects.order_by("pk").values_list(*fields))
-
-
-REPORTED = (USAGE["prompt_tokens"], USAGE["completion_tokens"], 12, False)
-
-
 @pytest.mark.parametrize("stream", [False, True])
-def test_two_turns_of_parallel_calls(face, rig, stream):
+def test_two_turns_of_parallel_calls(face, stream):
     assert face.talk(stream) == SAID
-    assert bills() == [REPORTED] * 2
+    assert bills() == [BILL] * 2
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_object_of_a_schema(face, rig, stream):
-    assert face.object(stream) == Report(city="Rome", degrees=21)
-    assert bills() == [REPORTED]
+def test_an_object_of_a_schema(face, stream):
+    assert face.object(stream) == REPORT
+    assert bills() == [BILL]

@@ -37,14 +37,16 @@ class Rig:
         self.headers: dict[str, str] = {}
         self.configure()
 
-    def configure(self, protocol: str = "openai", *, timeout: float = 5.0, urls: dict[str, str] | None = None) -> Rig:
-        """Write the models file afresh."""
+    def configure(
+        self, protocol: str = "openai", *, more: str = "", timeout: float = 5.0, urls: dict[str, str] | None = None
+    ) -> Rig:
+        """Write the models file afresh, with `more` lines for each provider."""
         sections = []
         for key in KEYS:
             url = (urls or {}).get(key) or getattr(self, key).url + ("/v1" if protocol == "openai" else "")
             sections.append(
                 f'[providers.{key}]\nprotocol = "{protocol}"\nbase_url = "{url}"\napi_key_env = "{key.upper()}_API_KEY"'
-                f'\ntimeout = {timeout}\nconnect_timeout = {timeout}\nstatus_page = "https://status.example/{key}"'
+                f'\n{more}\ntimeout = {timeout}\nconnect_timeout = {timeout}\nstatus_page = "https://status.example/{key}"'
             )
         models = {"alone": ["first:m"], "pair": ["first:m", "second:m"], "twice": ["first:m", "first:m"]}
         sections += [

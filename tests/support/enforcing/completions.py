@@ -1,4 +1,4 @@
-"""OpenAI's chat/completions, for tests: a server that refuses what OpenAI's own refuses, and calls the tools it has."""
+"""OpenAI's chat/completions: a server that refuses what OpenAI's own refuses, and calls the tools it has."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chat.protocols.openai.strict import is_strict
+from tests.support.enforcing.model import answer
 from tests.support.loopback import Fault, Recorded, status
 from tests.support.messages import halves
 
@@ -26,7 +27,6 @@ USAGE = {
     "completion_tokens_details": {"reasoning_tokens": 0},
     "total_tokens": 123,
 }
-CITIES = re.compile(r"Rome|Oslo")
 
 
 def vendor(recorded: Recorded) -> Fault:
@@ -88,17 +88,17 @@ def _unanswered(messages: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 # --- what is answered -------------------------------------------------------------------------------------------------
 def _reply(sent: dict[str, Any]) -> dict[str, Any]:
-    last = sent["messages"][-1]
-    if sent.get("response_format"):
-        return {"content": json.dumps(_instance(sent["response_format"]["json_schema"]["schema"]))}
-    results = [_text(message) for message in sent["messages"] if message["role"] == "tool"]
-    if results:
-        return {"content": "They say: " + ", ".join(results)}
-    cities = CITIES.findall(_text(last)) if sent.get("tools") else []
-    if not cities:
-        return {"content": "Good day."}
-    name = sent["tools"][0]["function"]["name"]
-    told = [{"name": name, "arguments": json.dumps({"city": city})} for city in cities]
+    messages, form = sent["messages"], (sent.get("response_format") or {}).get("json_schema") or {}
+    functions = [tool["function"] for tool in sent.get("tools", [])]
+    said = answer(
+        _text(messages[-1]),
+        schema=form.get("schema"),
+        tools=[(function["name"], function["parameters"]) for function in functions],
+        results=[_text(message) for message in messages if message["role"] == "tool"],
+    )
+    if not said.calls:
+        return {"content": said.words if said.object is None else json.dumps(said.object)}
+    told = [{"name": said.tool, "arguments": json.dumps(given)} for given in said.calls]
     return {
         "tool_calls": [{"id": f"call_{n:04}", "type": "function", "function": one} for n, one in enumerate(told)],
     }
@@ -107,12 +107,6 @@ def _reply(sent: dict[str, Any]) -> dict[str, Any]:
 def _text(message: dict[str, Any]) -> str:
     content = message["content"]
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
-
-
-def _instance(schema: dict[str, Any]) -> Any:
-    if schema["type"] == "object":
-        return {name: _instance(inner) for name, inner in schema["properties"].items()}
-    return {"string": "Rome", "integer": 21}[schema["type"]]
 
 
 def _chunks(said: dict[str, Any], reason: str, wants_usage: bool | None) -> Iterator[dict[str, Any]]:
