@@ -44,10 +44,12 @@ def refused(request: ChatRequest, upstream: Upstream, protocol: Ability) -> str:
 def _unmet(request: ChatRequest, upstream: Upstream, protocol: Ability, verbatim: bool) -> str:
     """Return the path of the first need that `upstream` cannot meet, or ""."""
     for need in request.needs:
-        if upstream.takes.get(need.name) or (need.name in upstream.drop and _can_drop(need, verbatim)):
+        if need.name in upstream.drop and _can_drop(need, verbatim):
             continue
         if need.kind == STORED:
             met = upstream.allow_stored
+        elif upstream.takes.get(need.name):
+            met = True
         else:
             met = need.kind != LISTED and (verbatim or need.kind in protocol.CARRIES)
         if not met:

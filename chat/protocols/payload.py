@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from chat.types import ChatRequest, FinishReason, Usage
 
@@ -51,10 +53,28 @@ class Heard:
     request: ChatRequest = field(default_factory=ChatRequest)
 
 
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number(digits)
+
+
+HUGE = (re.compile(rb"e\+?\d{3}"), re.compile(rb"E\+?\d{3}"))
+"""The exponent of a number that may be infinite as a float, which no JSON can hold. One pattern of both letters would
+take as long as the parser."""
+DECODER = json.JSONDecoder(parse_constant=_no_number)
+WARY_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
+"""The same, several times as slow where there are many numbers."""
+
+
 def parse_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in `body`, or None if it holds anything else."""
+    """Return the JSON object in `body`, or None if it holds anything else. All in it can be written as JSON again."""
+    decoder = WARY_DECODER if any(pattern.search(body) for pattern in HUGE) else DECODER
     try:
-        data = json.loads(body)
+        data = decoder.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
@@ -63,6 +83,11 @@ def parse_object(body: bytes) -> dict[str, Any] | None:
 def as_object(value: Any) -> dict[str, Any]:
     """Return `value` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return `value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
 
 
 def as_text(value: Any) -> str:

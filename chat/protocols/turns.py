@@ -6,14 +6,19 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols.bodies import LONGEST_ECHO
-from chat.types import UNKNOWN, Call, Document, Image, Message, Need, Opaque, Part, Result
+from chat.protocols.payload import parse_object
+from chat.types import STORED, UNKNOWN, Call, Document, Image, Message, Need, Opaque, Part, Result
 
 MOST_MESSAGES = 2_000
+STORED_BY = ("file_id", "file_ids", "vector_store_ids", "container_id", "comparison_response_id")
+"""Names of what stands at the vendor under our key."""
+READ_APART = ("tools", "parameters", "schema", "input_schema", "output_schema")
+"""Names of tools, and of schemas that may give these names to anything."""
 DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII)
 
 Read = Callable[[Any, str, "list[Need]"], Message]
@@ -104,6 +109,23 @@ def opaque(protocol: str, part: Mapping[str, Any], place: str, needs: list[Need]
     return Opaque(protocol, part)
 
 
+def stored_in(value: Any, place: str = "") -> Iterator[Need]:
+    """Yield the needs in what is passed on unread: names of things that are kept at the vendor."""
+    waiting: list[tuple[Any, str]] = [(value, place)]
+    while waiting:
+        found, where = waiting.pop()
+        if isinstance(found, list):
+            waiting += [(inner, f"{where}[{number}]") for number, inner in enumerate(found)]
+        if not isinstance(found, dict):
+            continue
+        for name, inner in found.items():
+            path = f"{where}.{name}" if where else name
+            if inner and (name in STORED_BY or (name == "container" and isinstance(inner, str))):
+                yield Need(STORED, path[:LONGEST_ECHO], name)
+            elif name not in READ_APART:
+                waiting.append((inner, path))
+
+
 def image_of(url: str, detail: str, place: str, needs: list[Need]) -> Image:
     """Return the image at `url`, which may be a data URL, and note what it takes to carry it."""
     if url.startswith("data:"):
@@ -146,12 +168,12 @@ def _decoded(data: str, place: str) -> str:
 def arguments_of(value: Any, place: str) -> str:
     """Return the arguments of a call in the history as the text of a JSON object; an empty text is an empty object.
     Raises `InvalidMessageFormatError`."""
-    try:
-        found = json.loads(value) if isinstance(value, str) and value.strip() else {} if value in ("", None) else value
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict):
-        return value if isinstance(value, str) and value.strip() else json.dumps(found, ensure_ascii=False)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "{}"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and parse_object(value.encode("utf-8", "surrogatepass")) is not None:
+        return value
     complaint = "The arguments of a call must be a JSON object, as a string."
     raise InvalidMessageFormatError(complaint, field=place, received=echo(value))
 

@@ -282,6 +282,8 @@ def tool(**more):
         (HAIKU, {"response_format": JSON}, ""),
         (HAIKU, {"response_format": LOOSE}, "format"),
         (HAIKU, {"tools": [tool()], "tool_choice": "required", "parallel_tool_calls": False}, ""),
+        (OPUS, {"tools": [tool()], "tool_choice": "auto"}, ""),
+        (OPUS, {"tools": [tool()], "tool_choice": "required"}, "choice"),
         (HAIKU, {"tools": [tool(strict=True)]}, "tools"),
         (HAIKU, {"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]"),
         (HAIKU, {"messages": [{"role": "user", "name": "Ann", "content": "Hi"}]}, "name"),

@@ -38,6 +38,8 @@ def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: 
         return False  # models read names, so to leave one out would change the conversation
     if name == "effort":
         return _takes_effort(asked["effort"], upstream)
+    if name == "choice":  # a model that thinks cannot be forced
+        return asked["choice"].mode not in ("any", "tool") or not ALWAYS_THINKING.search(upstream.model)
     if name == "tools":
         return all(fits(tool.parameters) for tool in asked["tools"] if tool.strict)
     return name != "format" or (asked["format"].schema is not None and fits(asked["format"].schema))

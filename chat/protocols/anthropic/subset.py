@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from chat.protocols.payload import as_list, as_object
+
 REFUSED = frozenset(
     (
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
@@ -64,8 +66,8 @@ def _refs(schema: Any) -> list[str] | None:
         if "$ref" in found:
             refs.append(str(found["$ref"]))
         for name in ("anyOf", "allOf"):
-            waiting += found.get(name) or ()
-        waiting += (found.get("properties") or {}).values()
+            waiting += as_list(found.get(name))
+        waiting += as_object(found.get("properties")).values()
         if "items" in found:
             waiting.append(found["items"])
     return refs

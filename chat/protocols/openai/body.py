@@ -88,7 +88,13 @@ class ChatCompletion(VendorBody):
     moderation: Annotated[Any, Asks(LISTED)] = None
     service_tier: Annotated[Any, Asks(LISTED, "auto", "default")] = None
     store: Annotated[Any, Asks(STORED, False)] = None
+    previous_response_id: Annotated[Any, Asks(STORED)] = None
+    conversation: Annotated[Any, Asks(STORED)] = None
     web_search_options: Annotated[Any, Asks(LISTED)] = None
+    best_of: Annotated[Any, Asks(LISTED, 1)] = None
+    models: Annotated[Any, Asks(LISTED, [])] = None
+    plugins: Annotated[Any, Asks(LISTED, [])] = None
+    search_parameters: Annotated[Any, Asks(LISTED)] = None
 
 
 def request_schema() -> dict[str, Any]:

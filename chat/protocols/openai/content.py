@@ -8,8 +8,9 @@ from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import turns
-from chat.protocols.bodies import complaints
+from chat.protocols.bodies import LONGEST_ECHO, complaints
 from chat.protocols.openai.body import ROLES
+from chat.protocols.payload import as_list, as_object
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
     LISTED,
@@ -20,6 +21,7 @@ from chat.types import (
     Format,
     Message,
     Need,
+    Opaque,
     Part,
     Refusal,
     Result,
@@ -90,7 +92,7 @@ def _said(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Part,
 def _call(call: Any, place: str, needs: list[Need]) -> Part:
     call = object_at(call, place)
     if call.get("type") == "custom":
-        custom = call.get("custom") or {}
+        custom = as_object(call.get("custom"))
         needs.append(Need("custom_tool", place, "custom"))
         return Call(text_at(call, "id", place), str(custom.get("name", "")), compact(custom))
     function = object_at(call.get("function"), f"{place}.function")
@@ -127,12 +129,15 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if not isinstance(kind, str):
         complaint = 'A part is an object with a type, such as {"type": "text", "text": "..."}.'
         raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
-    return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
+    needs += turns.stored_in(part, place)
+    own = "audio" if kind == "input_audio" else UNKNOWN
+    return turns.opaque(PROTOCOL, part, f"{place}.{kind}"[:LONGEST_ECHO], needs, own)
 
 
 def _file(file: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     if file.get("file_id"):
-        return turns.opaque(PROTOCOL, file, f"{place}.file_id", needs, STORED)
+        needs.append(Need(STORED, f"{place}.file_id", "file_id"))
+        return Opaque(PROTOCOL, file)
     url, name = text_at(file, "file_data", place), file.get("filename")
     media_type, data = turns.split_data_url(url, f"{place}.file_data")
     return turns.document_of(media_type, data, name if isinstance(name, str) else "", f"{place}.file_data", needs)
@@ -175,12 +180,12 @@ def choice_of(choice: Any, parallel: bool | None, needs: list[Need]) -> Choice |
     if isinstance(choice, str) and choice in CHOICES:
         return Choice(CHOICES[choice], parallel=parallel)  # type: ignore[arg-type]
     kind = choice.get("type") if isinstance(choice, dict) else None
-    if kind == "function" and isinstance(name := (choice.get("function") or {}).get("name"), str):
+    if kind == "function" and isinstance(name := as_object(choice.get("function")).get("name"), str):
         return Choice("tool", name, parallel)
     if kind == "allowed_tools" and isinstance(allowed := choice.get("allowed_tools"), dict):
-        names = [(tool.get("function") or {}).get("name") for tool in allowed.get("tools") or []]
-        mode = CHOICES.get(allowed.get("mode") or "auto", "auto")
-        return Choice(mode, "", parallel, tuple(name for name in names if isinstance(name, str)))  # type: ignore[arg-type]
+        functions = [as_object(as_object(tool).get("function")) for tool in as_list(allowed.get("tools"))]
+        names = tuple(name for function in functions if isinstance(name := function.get("name"), str))
+        return Choice("any" if allowed.get("mode") == "required" else "auto", "", parallel, names)
     if isinstance(kind, str) and kind != "function":
         needs.append(Need("custom_tool" if kind == "custom" else UNKNOWN, "tool_choice"))
         return None

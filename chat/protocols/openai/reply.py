@@ -99,7 +99,7 @@ def read_event(data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
     choices = data.get("choices")
     pieces: list[Piece] = []
     for choice in map(as_object, choices if isinstance(choices, list) else ()):
-        number = choice.get("index") or 0
+        number = index if isinstance(index := choice.get("index"), int) else 0
         # A server that does not stream may answer the whole message as one event.
         delta, reason = as_object(choice.get("delta") or choice.get("message")), choice.get("finish_reason")
         if reason in ABORTED:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from chat.protocols.payload import as_list, as_object
+
 LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
 OBJECTS = ("properties", "$defs", "definitions")
 ONES = ("items", "not")
@@ -18,8 +20,9 @@ def is_strict(schema: Mapping[str, Any] | None) -> bool:
         if not isinstance(found, Mapping):
             continue
         if found.get("type") == "object" or "properties" in found:
-            properties = found.get("properties") or {}
-            if found.get("additionalProperties") is not False or set(properties) - set(found.get("required") or ()):
+            required = as_list(found.get("required"))
+            open_ended = found.get("additionalProperties") is not False
+            if open_ended or any(name not in required for name in as_object(found.get("properties"))):
                 return False
         waiting.extend(_within(found))
     return True
@@ -27,8 +30,8 @@ def is_strict(schema: Mapping[str, Any] | None) -> bool:
 
 def _within(schema: Mapping[str, Any]) -> Iterator[Any]:
     for name in LISTS:
-        yield from schema.get(name) or ()
+        yield from as_list(schema.get(name))
     for name in OBJECTS:
-        yield from (schema.get(name) or {}).values()
+        yield from as_object(schema.get(name)).values()
     for name in ONES:
         yield schema.get(name)

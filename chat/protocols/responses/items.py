@@ -8,7 +8,6 @@ from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import turns
-from chat.protocols.bodies import LONGEST_ECHO
 from chat.protocols.openai.body import ROLES
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
@@ -31,10 +30,6 @@ OF_A_MESSAGE = ("type", "role", "content", "id", "status", "phase")
 OF_A_CALL = ("type", "call_id", "name", "arguments", "input", "output", "id", "status")
 DIRECT = {"type": "direct"}
 """The `caller` of a call that no program of the model's makes."""
-STORED_BY = ("file_id", "file_ids", "vector_store_ids", "container_id", "comparison_response_id")
-"""Names of what stands at the vendor under our key."""
-READ_APART = ("tools", "parameters", "schema", "input_schema", "output_schema")
-"""Names of tools, and of schemas that may give these names to anything."""
 LONGEST_LABEL = 64
 
 
@@ -47,25 +42,8 @@ def read_item(item: Any, place: str, needs: list[Need]) -> Message:
     reader = READERS.get(kind) if isinstance(kind, str) else None
     if reader:
         return reader(item, place, needs)
-    needs += stored_in(item, place)
+    needs += turns.stored_in(item, place)
     return Message("assistant", (turns.opaque(PROTOCOL, item, f"{place}.type", needs),))
-
-
-def stored_in(value: Any, place: str = "") -> Iterator[Need]:
-    """Yield the needs in what is passed on unread: names of things that are kept at the vendor."""
-    waiting: list[tuple[Any, str]] = [(value, place)]
-    while waiting:
-        found, where = waiting.pop()
-        if isinstance(found, list):
-            waiting += [(inner, f"{where}[{number}]") for number, inner in enumerate(found)]
-        if not isinstance(found, dict):
-            continue
-        for name, inner in found.items():
-            path = f"{where}.{name}" if where else name
-            if inner and (name in STORED_BY or (name == "container" and isinstance(inner, str))):
-                yield Need(STORED, path[:LONGEST_ECHO], name)
-            elif name not in READ_APART:
-                waiting.append((inner, path))
 
 
 def _message(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
@@ -107,7 +85,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if not isinstance(kind, str):
         complaint = 'A part is an object with a type, such as {"type": "input_text", "text": "..."}.'
         raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
-    needs += stored_in(part, place)
+    needs += turns.stored_in(part, place)
     return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
 
 

@@ -62,7 +62,7 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
     needs += bodies.needs_of(Reasoning, given.get("reasoning") or {}, "reasoning.")
     needs += bodies.needs_of(TextConfig, given.get("text") or {}, "text.")
     unread = {name: given[name] for name in given if name not in Create.model_fields or name == "prompt_cache_options"}
-    needs += items.stored_in(unread)
+    needs += turns.stored_in(unread)
     prompt = (Message.of("system", body.instructions),) if body.instructions else ()
     request = ChatRequest(
         (*prompt, *messages),

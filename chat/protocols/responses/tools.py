@@ -7,7 +7,8 @@ from typing import Any
 
 from chat.protocols.bodies import LONGEST_ECHO, complaints
 from chat.protocols.openai.content import CHOICES, function_of
-from chat.protocols.responses.items import LONGEST_LABEL, stored_in
+from chat.protocols.responses.items import LONGEST_LABEL
+from chat.protocols.turns import stored_in
 from chat.types import LISTED, UNKNOWN, Choice, Format, Need, Tool
 
 OF_A_FUNCTION = ("type", "name", "description", "parameters", "strict", "output_schema")
