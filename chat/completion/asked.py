@@ -81,7 +81,7 @@ class Asked:
 
     def keep_private(self, answer: str) -> None:
         """Keep the words of the chat out of the log."""
-        keep_private((*self.request.texts(), answer))
+        keep_private((*self.request.texts(), *(text for _, text in self.request.unread()), answer))
 
     def counted(self, text: str) -> Usage:
         return tokens.counted(self.prompt_tokens, text, self.reservation.output_tokens)

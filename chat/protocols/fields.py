@@ -6,10 +6,16 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from chat.types import LISTED, STORED, ChatRequest, Need, Upstream
+from chat.types import HINT, LISTED, STORED, ChatRequest, Need, Upstream
 
 ASKS_FOR_NOTHING: Mapping[str, Any] = {"temperature": 1, "top_p": 1}
 """The vendors' own defaults. A field with this value may be left out where a model does not take the field."""
+
+
+HIDDEN = 4
+"""Characters that count as a token: about as many as of plain text."""
+HIDDEN_AUDIO = 256
+"""Characters of base64 that count as a token of audio: a second has ten tokens, and 5,000 characters at the least."""
 
 
 class Takes(typing.Protocol):
@@ -44,7 +50,7 @@ def refused(request: ChatRequest, upstream: Upstream, protocol: Ability) -> str:
 def _unmet(request: ChatRequest, upstream: Upstream, protocol: Ability, verbatim: bool) -> str:
     """Return the path of the first need that `upstream` cannot meet, or ""."""
     for need in request.needs:
-        if need.name in upstream.drop and _can_drop(need, verbatim):
+        if need.kind == HINT or (need.name in upstream.drop and _can_drop(need, verbatim)):
             continue
         if need.kind == STORED:
             met = upstream.allow_stored
@@ -55,6 +61,11 @@ def _unmet(request: ChatRequest, upstream: Upstream, protocol: Ability, verbatim
         if not met:
             return need.path
     return ""
+
+
+def hidden_tokens(request: ChatRequest) -> int:
+    """Return about the tokens of what goes on in the client's own body and nobody reads here."""
+    return sum(-(-len(text) // (HIDDEN_AUDIO if kind == "audio" else HIDDEN)) for kind, text in request.unread())
 
 
 def _can_drop(need: Need, verbatim: bool) -> bool:

@@ -105,7 +105,7 @@ def text_at(item: Mapping[str, Any], name: str, place: str) -> str:
 
 def opaque(protocol: str, part: Mapping[str, Any], place: str, needs: list[Need], kind: str = UNKNOWN) -> Opaque:
     """Return a part that only `protocol` knows, and note that a route must speak it."""
-    needs.append(Need(kind, place, str(part.get("type", kind))[:LONGEST_ECHO]))
+    needs.append(Need(kind, place, str(part.get("type", kind))[:LONGEST_ECHO], part))
     return Opaque(protocol, part)
 
 

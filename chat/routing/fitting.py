@@ -68,7 +68,10 @@ def _prompt_tokens(request: ChatRequest, route: Route, words: int) -> int:
 def left_out(request: ChatRequest, route: Route) -> tuple[str, ...]:
     """Return the fields of `request` that an operator's `drop` keeps from `route`."""
     dropped = route.upstream.drop
-    needs = (need.name for need in request.needs if need.name in dropped)
+    whole_fields = request.is_verbatim(route.protocol)  # within a body that goes on as it is, nothing can be left out
+    needs = (
+        need.name for need in request.needs if need.name in dropped and (need.path == need.name or not whole_fields)
+    )
     return tuple(dict.fromkeys((*(name for name in request.optional() if name in dropped), *needs))) if dropped else ()
 
 

@@ -42,6 +42,7 @@ from chat.types.parts import text_of as text_of
 from chat.types.parts import texts_of as texts_of
 from chat.types.parts import written_of as written_of
 from chat.types.request import CONTENT as CONTENT
+from chat.types.request import HINT as HINT
 from chat.types.request import LISTED as LISTED
 from chat.types.request import STORED as STORED
 from chat.types.request import UNKNOWN as UNKNOWN

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from chat.types.parts import Document, Image, Message, Result
+from chat.types.parts import Document, Image, Message, Result, Thinking
 
 
 class Tool(NamedTuple):
@@ -45,8 +45,8 @@ class Format(NamedTuple):
 class Need(NamedTuple):
     """A thing that not every route can do, at `path` of the client's body (`messages[0].content[1].image_url`).
 
-    `kind` is one of the words below, `name` the field or the type of tool that an operator may accept, `value` the
-    field's own where it stands at the top of the body.
+    `kind` is one of the words below, `name` the field or the type of tool that an operator may accept, `value` is there
+    where nobody else reads it: it costs tokens, too.
     """
 
     kind: str
@@ -55,6 +55,8 @@ class Need(NamedTuple):
     value: Any = None
 
 
+HINT = "hint"
+"""It changes nothing where it is left out."""
 UNKNOWN = "unknown"
 """A field that only the client's own protocol may know."""
 LISTED = "listed"
@@ -146,6 +148,16 @@ class ChatRequest:
                     yield part
                 elif isinstance(part, Result):
                     yield from (inner for inner in part.parts if isinstance(inner, Image | Document))
+
+    def unread(self) -> Iterator[tuple[str, str]]:
+        """Yield what goes on in the client's own body and nobody reads here, with the kind of the need that it is."""
+        for need in self.needs:
+            if need.value is not None:
+                yield need.kind, compact(need.value)
+        for message in self.messages:
+            for part in message.parts:
+                if isinstance(part, Thinking) and part.signature:
+                    yield HINT, part.signature
 
     def texts(self) -> Iterator[str]:
         """Yield all the words of the request, of its tools too."""

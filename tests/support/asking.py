@@ -8,12 +8,14 @@ from typing import Any
 from rest_framework.test import APIClient
 
 OPENAI, ANTHROPIC = "/v1/chat/completions", "/v1/messages"
+RESPONSES = "/v1/responses"
 PATHS = (OPENAI, ANTHROPIC)
 
 
 def body_for(path: str, **changes: Any) -> dict[str, Any]:
     """The least that a chat must say there, with `changes`."""
-    least: dict[str, Any] = {"model": "alone", "messages": [{"role": "user", "content": "Hello!"}]}
+    said = {"input": "Hello!"} if path == RESPONSES else {"messages": [{"role": "user", "content": "Hello!"}]}
+    least: dict[str, Any] = {"model": "alone", **said}
     return least | ({"max_tokens": 64} if path == ANTHROPIC else {}) | changes
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from chat.protocols import images
+from chat.protocols import fields, images
 from chat.protocols.anthropic.subset import fits
-from chat.types import SAMPLING, ChatRequest, Opaque, Part, Result, Thinking, Upstream, compact
+from chat.types import SAMPLING, ChatRequest, Upstream
 
 NAME = "anthropic"
 MODEL = re.compile(r"claude-(?:[a-z]+-)*(\d+)(?:[-.](\d{1,2})(?!\d))?")
@@ -22,8 +22,8 @@ ALWAYS_THINKING = re.compile(r"claude-opus-(?:5[-.][5-9](?!\d)|[6-9]|\d\d)(?!\d{
 LARGER = 1.35
 TOOLS_PROMPT = 850
 """Tokens of the prompt by which the API tells a model of tools, and about those of a tool whose definition it has."""
-HIDDEN = 4
-"""Characters of what nobody reads here that count as a token: about as many as of plain text."""
+OWN_TOOL = re.compile(r"tools\[\d+\]\.type")
+"""The place at which a tool says that its definition is the vendor's."""
 
 
 def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
@@ -73,29 +73,9 @@ def prompt_tokens(request: ChatRequest, upstream: Upstream, words: int) -> int:
     """See `Protocol.prompt_tokens`. Source: Anthropic's guides to vision, to PDFs, to tools and to Claude Opus 4.7."""
     newer = version_of(upstream) >= WITHOUT_SAMPLING
     counted = words + (TOOLS_PROMPT if request.tools else 0)
-    counted += _hidden(request) if request.is_verbatim(NAME) else 0
+    if request.is_verbatim(NAME):
+        own_tools = sum(OWN_TOOL.fullmatch(need.path) is not None for need in request.needs)
+        counted += fields.hidden_tokens(request) + own_tools * TOOLS_PROMPT
     return round(counted * (LARGER if newer else 1)) + sum(
         images.claude_tokens(part, larger=newer) for part in request.media()
     )
-
-
-def _hidden(request: ChatRequest) -> int:
-    """Return about the tokens of what nobody reads here: thoughts that are encrypted, the vendor's own blocks and
-    tools."""
-    length = 0
-    for part in _parts(request):
-        if isinstance(part, Thinking):
-            length += len(part.signature)
-        elif isinstance(part, Opaque):
-            length += len(compact(part.data))
-    listed = request.raw.body.get("tools") if request.raw else None
-    own = [tool for tool in listed or () if tool.get("type") not in (None, "custom")]
-    return (length + sum(len(compact(tool)) for tool in own)) // HIDDEN + len(own) * TOOLS_PROMPT
-
-
-def _parts(request: ChatRequest) -> Iterator[Part]:
-    for message in request.messages:
-        for part in message.parts:
-            yield part
-            if isinstance(part, Result):
-                yield from part.parts

@@ -166,7 +166,7 @@ def _further(block: Mapping[str, Any], place: str, known: tuple[str, ...]) -> It
     for name, value in block.items():
         if name in known or name == "cache_control" or value is None or value in HARMLESS.get(name, ()):
             continue
-        yield Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO])
+        yield Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value)
 
 
 OF_A_RESULT: Mapping[str, Reader] = {"text": _text, "image": _image, "document": _document}

@@ -9,12 +9,12 @@ from typing import Any
 from chat.protocols import bodies
 from chat.protocols.anthropic.body import EFFORTS, OutputConfig, Thinking
 from chat.protocols.bodies import LONGEST_ECHO, complaints
-from chat.types import LISTED, STORED, UNKNOWN, Choice, Format, Need, Tool
+from chat.types import HINT, LISTED, STORED, UNKNOWN, Choice, Format, Need, Tool
 
 CLIENTS = re.compile(r"(?:bash|text_editor|memory|computer|computer_toolset|browser_toolset)_\d{8}", re.ASCII)
 """The types of tools whose definitions the vendor has, and that the client carries out. All other types reach out."""
-OF_A_FUNCTION = ("type", "name", "description", "input_schema", "strict")
-HINTS = ("cache_control", "eager_input_streaming", "input_examples")
+OF_A_FUNCTION = ("type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming")
+HINTS = ("input_examples",)
 HARMLESS: Mapping[str, Any] = {"defer_loading": False, "allowed_callers": ["direct"]}
 """Further fields of a function, with the value of each that asks for nothing."""
 MODES = ("auto", "none", "any")
@@ -35,7 +35,9 @@ def tool_of(tool: Mapping[str, Any], place: str, needs: list[Need]) -> Tool | No
     if kind in (None, "custom"):
         return _function(tool, place, needs)
     known = isinstance(kind, str) and CLIENTS.fullmatch(kind)
-    needs.append(Need("client_tool" if known else LISTED, f"{place}.type"[:LONGEST_ECHO], str(kind)[:LONGEST_LABEL]))
+    needs.append(
+        Need("client_tool" if known else LISTED, f"{place}.type"[:LONGEST_ECHO], str(kind)[:LONGEST_LABEL], tool)
+    )
     return None
 
 
@@ -49,8 +51,9 @@ def _function(tool: Mapping[str, Any], place: str, needs: list[Need]) -> Tool:
     if strict is not None and not isinstance(strict, bool):
         raise complaints({f"{place}.strict": ["This must be true or false."]})
     for field, value in tool.items():
-        if value is not None and field not in (*OF_A_FUNCTION, *HINTS) and value != HARMLESS.get(field):
-            needs.append(Need(UNKNOWN, f"{place}.{field}"[:LONGEST_ECHO], field[:LONGEST_LABEL]))
+        if value is not None and field not in OF_A_FUNCTION and value != HARMLESS.get(field):
+            kind = HINT if field in HINTS else UNKNOWN
+            needs.append(Need(kind, f"{place}.{field}"[:LONGEST_ECHO], field[:LONGEST_LABEL], value))
     return Tool(name, words if isinstance(words, str) else "", schema, strict)
 
 
@@ -98,7 +101,7 @@ def context_needs(context: Mapping[str, Any] | None) -> Iterator[Need]:
     for name, value in (context or {}).items():
         edits = value if name == "edits" and isinstance(value, list) else []
         if name != "edits":
-            yield Need(UNKNOWN, f"context_management.{name}"[:LONGEST_ECHO])
+            yield Need(UNKNOWN, f"context_management.{name}"[:LONGEST_ECHO], value=value)
         for number, edit in enumerate(edits):
             kind = edit.get("type") if isinstance(edit, dict) else None
             if not (isinstance(kind, str) and kind.startswith("clear_")):

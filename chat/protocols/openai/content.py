@@ -13,6 +13,7 @@ from chat.protocols.openai.body import ROLES
 from chat.protocols.payload import as_list, as_object
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
+    HINT,
     LISTED,
     STORED,
     UNKNOWN,
@@ -54,10 +55,10 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
         complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
         raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
+    further = {field: value for field, value in item.items() if field not in OF_A_MESSAGE and value is not None}
     needs += [
-        Need(UNKNOWN, f"{place}.{field}")
-        for field, value in item.items()
-        if field not in OF_A_MESSAGE and field not in HARMLESS and value is not None
+        Need(HINT if field in HARMLESS else UNKNOWN, f"{place}.{field}"[:LONGEST_ECHO], value=value)
+        for field, value in further.items()
     ]
     parts = _content(item, place, needs)
     if role == "tool":
@@ -115,7 +116,11 @@ def _content(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Pa
 def _part(part: Any, place: str, needs: list[Need]) -> Part:
     part = object_at(part, place)
     kind = part.get("type")
-    needs += [Need(UNKNOWN, f"{place}.{name}") for name in part if name not in OF_A_PART and name != kind]
+    needs += [
+        Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value)
+        for name, value in part.items()
+        if name not in OF_A_PART and name != kind
+    ]
     if kind == "text":
         return Text(text_at(part, "text", place))
     if kind == "refusal":
@@ -152,9 +157,9 @@ def tools_of(tools: list[dict[str, Any]], needs: list[Need]) -> tuple[Tool, ...]
         if kind == "function":
             found.append(function_of(tool.get("function"), f"{place}.function"))
         elif kind == "custom":
-            needs.append(Need("custom_tool", place, "custom"))
+            needs.append(Need("custom_tool", place, "custom", tool))
         else:
-            needs.append(Need(LISTED, f"{place}.type", str(kind)[:64]))
+            needs.append(Need(LISTED, f"{place}.type", str(kind)[:64], tool))
     return tuple(found)
 
 

@@ -134,7 +134,8 @@ def without_thoughts(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def prompt_tokens(request: ChatRequest, upstream: Upstream, words: int) -> int:
     """See `Protocol.prompt_tokens`. Source: OpenAI's guide to images and vision."""
-    return words + sum(images.openai_tokens(part, _name(upstream)) for part in request.media())
+    hidden = fields.hidden_tokens(request) if request.is_verbatim(NAME) else 0
+    return words + hidden + sum(images.openai_tokens(part, _name(upstream)) for part in request.media())
 
 
 def _name(upstream: Upstream) -> str:

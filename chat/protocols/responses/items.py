@@ -8,6 +8,7 @@ from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import turns
+from chat.protocols.bodies import LONGEST_ECHO
 from chat.protocols.openai.body import ROLES
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
@@ -51,7 +52,8 @@ def _message(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
     if not isinstance(role, str) or role not in ROLES or role == "tool":
         complaint = "The role must be one of system, developer, user, assistant."
         raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
-    needs += [Need(UNKNOWN, f"{place}.{name}") for name, value in item.items() if name not in OF_A_MESSAGE and value]
+    further = {name: value for name, value in item.items() if name not in OF_A_MESSAGE and value}
+    needs += [Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value) for name, value in further.items()]
     parts = _content(content, f"{place}.content", needs)
     if role == "user" and not turns.has_words(parts):
         complaint = "The content must not be blank."

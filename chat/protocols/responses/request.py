@@ -18,12 +18,9 @@ from chat.types import (
     ChatRequest,
     Message,
     Need,
-    Opaque,
     Raw,
-    Thinking,
     Upstream,
     Wish,
-    compact,
 )
 
 NAME = "responses"
@@ -44,8 +41,6 @@ CARRIES = frozenset(
 LEAST_OUTPUT = 16
 """The smallest limit of an answer that the API takes."""
 CONTINUED_BY = ("previous_response_id", "conversation")
-HIDDEN = 4
-"""Characters of encrypted or unread JSON that count as a token: about as many as of plain text."""
 WITH_IDS = ("message", "function_call", "custom_tool_call")
 
 
@@ -173,18 +168,9 @@ def _without_id(item: Any) -> Any:
 
 def prompt_tokens(request: ChatRequest, upstream: Upstream, words: int) -> int:
     """See `Protocol.prompt_tokens`."""
-    return openai.prompt_tokens(request, upstream, words) + (_hidden(request) if request.is_verbatim(NAME) else 0)
-
-
-def _hidden(request: ChatRequest) -> int:
-    """Return about the tokens of what nobody reads here: encrypted thoughts, the vendor's own items and tools."""
-    parts = [part for message in request.messages for part in message.parts]
-    length = sum(len(part.signature) for part in parts if isinstance(part, Thinking))
-    length += sum(len(compact(part.data)) for part in parts if isinstance(part, Opaque))
-    listed = request.raw.body.get("tools") if request.raw else None
-    for tool in listed if isinstance(listed, list) else []:
-        length += len(compact(tool)) if tool.get("type") != "function" else 0
-    return length // HIDDEN
+    return openai.prompt_tokens(request, upstream, words) + (
+        fields.hidden_tokens(request) if request.is_verbatim(NAME) else 0
+    )
 
 
 def _name(upstream: Upstream) -> str:

@@ -31,11 +31,11 @@ def tools_of(tools: Any, needs: list[Need], place: str = "tools") -> tuple[Tool,
             needs += _further(tool, where)
             continue
         if kind == "custom":
-            needs.append(Need("custom_tool", where, kind))
+            needs.append(Need("custom_tool", where, kind, tool))
         elif kind in CLIENTS or (kind == "shell" and _is_local(tool)):
-            needs.append(Need(UNKNOWN, f"{where}.type", kind))
+            needs.append(Need(UNKNOWN, f"{where}.type", kind, tool))
         else:
-            needs.append(Need(LISTED, f"{where}.type", kind))
+            needs.append(Need(LISTED, f"{where}.type", kind, tool))
         tools_of(tool.get("tools"), needs, f"{where}.tools")
         needs += stored_in(tool, where)
     return tuple(found)
@@ -44,7 +44,7 @@ def tools_of(tools: Any, needs: list[Need], place: str = "tools") -> tuple[Tool,
 def _further(tool: Mapping[str, Any], place: str) -> Iterator[Need]:
     for name, value in tool.items():
         if value is not None and name not in OF_A_FUNCTION and value != HARMLESS.get(name):
-            yield Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], name[:LONGEST_LABEL])
+            yield Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], name[:LONGEST_LABEL], value)
 
 
 def _is_local(tool: Mapping[str, Any]) -> bool:
