@@ -24,7 +24,7 @@ from chat.billing import budgets
 from chat.completion import conversations
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
-from chat.exceptions import ClientLeft, GenAIException, InvalidJSON
+from chat.exceptions import ClientLeft, GenAIException, InvalidJSON, ValidationError
 from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.protocols.protocol import EventWriter, Face
 from chat.routing import catalogue
@@ -178,6 +178,9 @@ class ChatEndpoint(APIView):
         if not key:
             yield chat, stream, None
             return
+        if stream and chat.request.n > 1:
+            complaint = "Of a stream, one answer is kept under a key; send n = 1, or no key."
+            raise ValidationError("Several streamed answers for a key.", fields={"Idempotency-Key": [complaint]})
         sent = [self.face, self.sent]
         with idempotency.once(request.user, key, sent, longest(stream), chat.conversation) as claim:
             if claim.answer is None:

@@ -94,10 +94,10 @@ class Reading:
         return VendorError(
             self.protocol.NAME,
             failure.status,
-            says.type or "invalid_request_error",
+            for_the_client(says.type, self.secrets) or "invalid_request_error",
             for_the_client(says.message, self.secrets),
-            says.code or None,
-            says.param or None,
+            for_the_client(says.code, self.secrets) or None,
+            for_the_client(says.param, self.secrets) or None,
             parse_object(for_the_client(compact(as_object(error.get("details"))), self.secrets).encode()) or None,
         )
 

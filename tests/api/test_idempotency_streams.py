@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from chat.api import idempotency
 from chat.models import IdempotentRequest
+from tests.support.asking import OPENAI, post, refused
 from tests.support.events import begun, end_of, events_of, leave, text_of
 from tests.support.loopback import Fault, status
 
@@ -106,3 +107,9 @@ def test_the_claim_of_a_killed_worker_lasts_as_long_as_a_stream_may(rig, chat, s
         clock.shift(settings.RESERVATION_MARGIN + 1)
         response = chat()
         assert ("Idempotent-Replayed" in response, end_of(events_of(response))[0]) == (False, "done")
+
+
+def test_of_several_streamed_answers_none_is_kept_so_that_is_refused(rig):
+    error = refused(rig, OPENAI, "invalid_request", n=2, stream=True, headers={"Idempotency-Key": "k"})
+    assert error["param"] == "Idempotency-Key"
+    assert post(rig, OPENAI, n=2, headers={"Idempotency-Key": "k"}).status_code == 200
