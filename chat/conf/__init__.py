@@ -154,6 +154,15 @@ class Settings:
         int, 0, "proxies in front that append to `X-Forwarded-For`; 0: the header is ignored", range=(0, 10)
     )
 
+    CHAT_ALERT_EMAILS = Setting[list[str]](
+        list, [], "who is told of [what needs an operator](operate.md#alerts), comma separated; mails go by `EMAIL_URL`"
+    )
+    CHAT_ALERT_WEBHOOK_URL = Setting(str, "", "the address that is told the same, signed by the secret")
+    CHAT_ALERT_WEBHOOK_SECRET = Setting(str, "", "`whsec_` and base64 of 24 bytes or more")
+    CHAT_ALERT_BUDGET_PERCENTS = Setting[list[str]](
+        list, ["80", "100"], "the percents of a budget at which that is told", shown="`80,100`"
+    )
+
     @property
     def CHAT_SIMULATOR(self) -> bool:
         """Return whether models without a key of their provider's are simulated. No variable: production never does."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning
@@ -21,9 +23,38 @@ def is_rate(rate: str) -> bool:
     return RATE.fullmatch(rate) is not None
 
 
+def signing_key(secret: str) -> bytes:
+    """Return the key of a webhook's secret: base64 behind whsec_, 24 bytes at the least. Raises `ValueError`."""
+    key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    if len(key) < 24:
+        raise ValueError("too short")
+    return key
+
+
+def alert_faults() -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the settings of alerts, and the way out."""
+    for percent in conf.CHAT_ALERT_BUDGET_PERCENTS:
+        if not re.fullmatch(r"[1-9]\d?|100", percent):
+            yield f"CHAT_ALERT_BUDGET_PERCENTS holds {percent!r}.", "Write whole numbers up to 100, such as 80,100."
+    for address in conf.CHAT_ALERT_EMAILS:
+        if not re.fullmatch(r"[^@\s,<>]+@[^@\s,<>]+", address):
+            yield f"CHAT_ALERT_EMAILS holds {address!r}.", "Write addresses such as ops@example.org."
+    if not conf.CHAT_ALERT_WEBHOOK_URL:
+        return
+    if not re.match(r"https?://[^/\s]+", conf.CHAT_ALERT_WEBHOOK_URL):
+        yield "CHAT_ALERT_WEBHOOK_URL is no address.", "Write it as https://alerts.example.org/hook."
+    try:
+        signing_key(conf.CHAT_ALERT_WEBHOOK_SECRET)
+    except ValueError:
+        yield (
+            "CHAT_ALERT_WEBHOOK_URL is set, but CHAT_ALERT_WEBHOOK_SECRET is no secret to sign by.",
+            "Make one: python -c \"import base64, os; print('whsec_' + base64.b64encode(os.urandom(32)).decode())\"",
+        )
+
+
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong: E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis,
-    E005 numbers, E006 origins of front ends; W001 one user's share."""
+    E005 numbers, E006 origins of front ends, E007 alerts; W001 one user's share."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
@@ -46,6 +77,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     for origin in conf.CORS_ALLOWED_ORIGINS:
         if not ORIGIN.fullmatch(origin):
             refuse(6, f"CORS_ALLOWED_ORIGINS holds {origin!r}.", "Name each origin as https://app.example.org.")
+    for message, hint in alert_faults():
+        refuse(7, message, hint)
     if not errors and max(1, conf.CHAT_MAX_IN_FLIGHT // 4) < conf.CHAT_MAX_IN_FLIGHT_PER_USER:
         errors.append(
             Warning(

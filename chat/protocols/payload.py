@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from chat.types import ChatRequest, FinishReason, Usage
 
@@ -53,20 +53,20 @@ class Heard:
     request: ChatRequest = field(default_factory=ChatRequest)
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
+def _nothing(constant: str) -> None:
+    """Return null in place of NaN or an infinity, which Python's own servers write and JSON has not."""
 
 
-def _finite(digits: str) -> float:
+def _finite(digits: str) -> float | None:
     number = float(digits)
-    return number if math.isfinite(number) else _no_number(digits)
+    return number if math.isfinite(number) else None
 
 
 HUGE = (re.compile(rb"e\+?\d{3}"), re.compile(rb"E\+?\d{3}"))
 """The exponent of a number that may be infinite as a float, which no JSON can hold. One pattern of both letters would
 take as long as the parser."""
-DECODER = json.JSONDecoder(parse_constant=_no_number)
-WARY_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
+DECODER = json.JSONDecoder(parse_constant=_nothing)
+WARY_DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
 """The same, several times as slow where there are many numbers."""
 
 

@@ -218,6 +218,15 @@ def cache(url: str | None) -> dict[str, Any]:
     }
 
 
+def mail(url: str) -> dict[str, Any]:
+    """Django's settings for a mail server."""
+    try:
+        config: dict[str, Any] = env.email_url_config(url)
+    except (KeyError, ValueError):  # without the URL, which holds a password
+        raise ImproperlyConfigured("EMAIL_URL must read smtp+tls://USER:PASSWORD@HOST:PORT.") from None
+    return config
+
+
 DATABASES = {"default": database(env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
 CACHES = cache(declared["REDIS_URL"])
 RATELIMIT_IP_META_KEY = "chat.throttling.address_of"
@@ -255,6 +264,12 @@ KNOX_TOKEN_MODEL = "knox.AuthToken"  # its own default, which the migrations of 
 REST_KNOX = {"TOKEN_TTL": timedelta(days=declared["KEY_TTL_DAYS"])}
 
 CHAT_SIMULATOR = True
+
+# --- mail -------------------------------------------------------------------------------------------------------------
+# Django's own, for what an operator is told and for lost passwords. Without a server it is printed.
+globals().update(mail(env.str("EMAIL_URL", "consolemail://")))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", "chat@localhost")
+EMAIL_TIMEOUT = 10
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = None

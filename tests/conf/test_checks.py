@@ -68,6 +68,9 @@ MISTAKES = [
     *(("E005", name, value) for name in RANGES for value in (-1, NAN, INFINITY)),
     *(("E005", name, 0) for name, (least, _) in RANGES.items() if least),
     *(("E006", "CORS_ALLOWED_ORIGINS", [origin]) for origin in BAD_ORIGINS),
+    *(("E007", "CHAT_ALERT_EMAILS", [address]) for address in ("ops", "Ops <ops@example.org>", "a@b@c")),
+    *(("E007", "CHAT_ALERT_BUDGET_PERCENTS", [percent]) for percent in ("0", "101", "80 %", "-1", "1.5")),
+    ("E007", "CHAT_ALERT_WEBHOOK_URL", "https://alerts.example.org"),  # without a secret
 ]
 
 

@@ -282,6 +282,6 @@ def test_events_are_read_or_unusable(spoken):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1E+400"])
-def test_a_number_that_no_json_can_hold_is_no_json(number):
-    assert parse_object(f'{{"a": [{number}]}}'.encode()) is None
+def test_a_number_that_no_json_can_hold_is_none(number):
+    assert parse_object(f'{{"a": [{number}]}}'.encode()) == {"a": [None]}
     assert parse_object(b'{"a": [1e40, "1e400"]}') == {"a": [1e40, "1e400"]}

@@ -1,23 +1,15 @@
-"""Shapes and constraints of what is stored. Budget rows are written by billing/budgets.py with reservations.py, and
-pruned by ledger.py; limits are set in the admin.
-
-Each chat writes every index of its tables, so there are no more than the queries need: a `db_index=False` stands where
-another index begins with that column, and `request_id` has a named index since `db_index=True` would make a second one
-for LIKE on PostgreSQL.
+"""What users may spend, and what they have. The rows are written by billing/budgets.py with reservations.py, and pruned
+by ledger.py; limits are set in the admin.
 """
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models.signals import post_save
-from django.dispatch import receiver
-from knox.models import AuthToken
 
 from chat.conf.checks import is_rate
 from chat.types.money import dollars, nano_dollars
@@ -221,90 +213,3 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.request_id}: {self.state}, {self.tokens_used} tokens"
-
-
-class Conversation(models.Model):
-    """A chat's memory: what goes before the new messages."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations", db_index=False)
-    title = models.CharField(max_length=200, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["-created_at", "id"]
-        indexes = [models.Index(fields=["user", "-created_at"], name="conversations_of_a_user")]
-
-    def __str__(self) -> str:
-        return f"conversation {self.id}"  # without the title, which is the user's: the admin names what it deletes
-
-
-class Message(models.Model):
-    """One stored turn. Turns are ordered by their id."""
-
-    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
-    role = models.CharField(max_length=9)
-    content = models.TextField()
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["id"]
-
-    def __str__(self) -> str:
-        return f"{self.role}, {len(self.content)} characters"
-
-
-class Key(AuthToken):
-    """An API key: knox's row, which it calls an auth token, one meaning too many beside a budget's tokens."""
-
-    class Meta:
-        proxy = True
-        default_permissions = ()  # an operator's are those for knox's own model
-        verbose_name = "API key"
-
-    def __str__(self) -> str:
-        return f"{self.token_key}… of {self.user}"
-
-
-class KeyDetail(models.Model):
-    """What people ask of an API key. Its id is in the API's addresses, so it tells nothing of the key."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    key = models.OneToOneField("knox.AuthToken", models.CASCADE, related_name="details")
-    name = models.CharField(max_length=100, blank=True)
-    last_used_at = models.DateTimeField(null=True)
-
-    def __str__(self) -> str:
-        return self.name or str(self.id)
-
-
-@receiver(post_save, sender=Key)
-@receiver(post_save, sender=AuthToken)
-def give_details(sender: Any, instance: AuthToken, created: bool, raw: bool, using: str, **kwargs: Any) -> None:
-    """Give each key its details, whoever makes it. Fixtures bring their own."""
-    if created and not raw:
-        KeyDetail.objects.using(using).create(key=instance)
-
-
-class IdempotentRequest(models.Model):
-    """A request sent with an Idempotency-Key: `answer` is None while it runs."""
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
-    key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the body.")
-    answer = models.JSONField(null=True)
-    expires_at = models.DateTimeField(db_index=True)
-    conversation = models.ForeignKey(
-        "Conversation", models.CASCADE, null=True, related_name="+", db_index=False, help_text="Named by the request."
-    )
-
-    class Meta:
-        indexes = [
-            models.Index(
-                fields=["conversation"], condition=models.Q(conversation__isnull=False), name="answers_by_conversation"
-            )
-        ]
-        constraints = [models.UniqueConstraint(fields=["user", "key"], name="one_request_a_key")]
-
-    def __str__(self) -> str:
-        return f"request {self.pk}: {'running' if self.answer is None else 'answered'}"  # the key is the client's
