@@ -116,7 +116,7 @@ def spent_providers(now: datetime) -> Iterator[Finding]:
     """Yield the providers that rest for a fault of their key or credit; once a day while it lasts."""
     for key, state in provider_states().items():
         why = str(state.get("why", ""))
-        if why in FAULTS.values():
+        if state["state"] == "resting" and why in FAULTS.values():
             name = f"provider:{key}:{why[:100]}:{now:%Y-%m-%d}"
             yield Finding(name, "provider", f"{key} does not answer: {why}", {"provider": key, "why": why})
 
