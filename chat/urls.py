@@ -18,7 +18,7 @@ from chat.dashboard.errors import ErrorsView, ErrorView
 from chat.dashboard.playground import PlaygroundView
 from chat.dashboard.root import RootView
 from chat.dashboard.usage import UsageView
-from chat.views import account, docs, health, models
+from chat.views import account, docs, health, metrics, models
 from chat.views.conversations import ConversationsView, ConversationView
 
 urlpatterns = [
@@ -42,6 +42,7 @@ urlpatterns = [
     re_path(r"^errors/(?P<code>[^/]+)/?$", ErrorView.as_view(), name="error"),
     re_path(r"^health/?$", health.HealthView.as_view(), name="health"),
     re_path(r"^health/ready/?$", health.ReadyView.as_view(), name="ready"),
+    re_path(r"^metrics/?$", metrics.MetricsView.as_view(), name="metrics"),
     re_path(r"^schema/?$", docs.SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", docs.DocsView.as_view(), name="docs"),
     re_path(r"^playground/?$", PlaygroundView.as_view(), name="playground"),

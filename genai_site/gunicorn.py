@@ -12,9 +12,11 @@ import os
 import resource
 import select
 import selectors
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -197,6 +199,18 @@ class Worker(ThreadWorker):
         if not head.is_complete() and poll.poll(NEXT_REQUEST):
             head.take(conn.sock.recv(65536, socket.MSG_PEEK))
         return head.is_complete()
+
+
+def on_starting(server: Any) -> None:
+    """gunicorn's hook in its master, before the first worker: a place where all workers count, of their own."""
+    if declared["CHAT_METRICS"]:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="chat-metrics-")
+
+
+def on_exit(server: Any) -> None:
+    """gunicorn's hook in its master, after the last worker."""
+    if declared["CHAT_METRICS"]:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

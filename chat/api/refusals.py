@@ -9,6 +9,7 @@ from django.db import Error
 
 from chat.billing import budgets
 from chat.exceptions import Overloaded, ProviderError
+from chat.observability import metrics
 from chat.problems.table import BY_CLASS
 from chat.throttling import counted
 
@@ -24,7 +25,8 @@ def note(view: Any, exc: BaseException, status: int) -> None:
     request = view.request
     if request.method != "POST" or not request.user.is_authenticated or not is_refusal(exc, status):
         return
-    user = request.user
+    user, error = request.user, next(cls.__name__ for cls in type(exc).__mro__ if cls in BY_CLASS)
+    metrics.count_refusal(view.face, error)
     count = counted(request._request, "refusals", lambda group, request: str(user.pk), MOST)
     further = max(0, count["count"] - count["limit"]) if count else 0
     try:
@@ -35,7 +37,7 @@ def note(view: Any, exc: BaseException, status: int) -> None:
                 face=view.face,
                 api_key=view.key_used(),
                 model=view.model_asked_for(),
-                error=next(cls.__name__ for cls in type(exc).__mro__ if cls in BY_CLASS),
+                error=error,
             )
         elif is_round(further):
             budgets.refused_again(user, further)

@@ -75,7 +75,7 @@ def reserve(
     write_pending()
     budget, now = allowance(user), timezone.now()
     start = period_start(budget.period, now)
-    costs = ceiling(payable(user, routes), prompt_tokens, now)
+    costs = ceiling(routes if budget.cost_limit is None else payable(user, routes), prompt_tokens, now)
     longest = max_tokens or default_tokens
     asked = Reservation(
         0, user.pk, budget.period, start, prompt_tokens + longest, longest, cost=costs.cost(longest), at=now

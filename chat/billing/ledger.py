@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 from chat.billing.allowance import period_start
 from chat.models import BudgetPeriod, Period, UsageRecord
 
+WAITING_AFTER = timedelta(minutes=1)
+"""The time after which a chat that must be over, and has no bill, is one too many."""
 BATCH = 2_000
 """Rows that one transaction deletes: 0.2 s or less, since on SQLite no chat can write meanwhile."""
 
@@ -175,3 +177,16 @@ def _named(statement: str, **parts: str) -> str:
         username=users.get_field(users.model.USERNAME_FIELD).column,
         **parts,
     )
+
+
+# --- open -------------------------------------------------------------------------------------------------------------
+def in_flight(now: datetime) -> QuerySet[UsageRecord]:
+    """Return the records of the chats that run, of all workers."""
+    return UsageRecord.objects.filter(state=UsageRecord.State.RESERVED, expires_at__gte=now)
+
+
+def overdue(now: datetime) -> QuerySet[UsageRecord]:
+    """Return the records of the chats that must be over and have no bill, the oldest first. Their worker has it and
+    cannot write it, or was killed."""
+    late = UsageRecord.objects.filter(state=UsageRecord.State.RESERVED, expires_at__lt=now - WAITING_AFTER)
+    return late.order_by("expires_at")

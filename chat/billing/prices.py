@@ -39,15 +39,15 @@ def price_of(route: Route, at: datetime) -> Price | None:
     if route.upstream.price:
         return route.upstream.price
     # A provider may be cheaper by night, so what is known holds until the next full hour.
-    return _listed(route.provider.base_url, route.provider.protocol, route.upstream_model, f"{at:%Y-%m-%dT%H}")
+    return _listed(route.provider.base_url, route.provider.protocol, route.upstream_model, int(at.timestamp()) // 3600)
 
 
 @lru_cache(maxsize=1024)
-def _listed(base_url: str, protocol: str, model: str, hour: str) -> Price | None:
+def _listed(base_url: str, protocol: str, model: str, hour: int) -> Price | None:
     # Read when it is needed: half a second, and 20 MB.
     from genai_prices.data_snapshot import get_snapshot
 
-    at = datetime.fromisoformat(hour).replace(tzinfo=UTC)
+    at = datetime.fromtimestamp(hour * 3600, UTC)
     for vendor in VENDORS if protocol == SIMULATOR else (None,):
         try:
             _, found = get_snapshot().find_provider_model(model, None, vendor, None if vendor else base_url)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chat.billing import prices, tokens
+from chat.billing import budgets, prices, tokens
 from chat.completion import reply_cache
 from chat.exceptions import ProviderError
 from chat.models import Conversation
+from chat.observability import metrics
 from chat.observability.redaction import keep_private
 from chat.routing import fitting
 from chat.routing.attempts import learn
@@ -100,6 +101,13 @@ class Asked:
     def claim(self, answer: Answer | None) -> Claim | None:
         """Return the claim of the Idempotency-Key with the answer to keep, if there are both."""
         return replace(self.chat.claim, answer=answer.kept()) if self.chat.claim and answer else None
+
+    def settle(self, state: Ending, **facts: Any) -> Settlement:
+        """Write how the chat ended, and count it. Raises nothing."""
+        ended = self.settlement(state, **facts)
+        budgets.settle(ended)
+        metrics.count(self.chat.model.name, self.chat.face, ended)
+        return ended
 
     def settlement(self, state: Ending, **facts: Any) -> Settlement:
         outcome = self.outcome

@@ -168,7 +168,7 @@ def whole(asked: Asked, parts: tuple[Part, ...]) -> Answer:
     asked.keep_private(written)
     usage, estimated = tokens.believed(outcome.reply.usage, asked.counted(written), written)
     answer = asked.answer(parts, usage)
-    budgets.settle(asked.settlement("settled", usage=usage, estimated=estimated, claim=asked.claim(answer)))
+    asked.settle("settled", usage=usage, estimated=estimated, claim=asked.claim(answer))
     thoughts.remember(outcome.route, parts)
     if reply_cache.may_keep(answer):
         reply_cache.put(asked.cache_key(), answer._replace(raw=None).kept(), conversations.name(chat.conversation))
@@ -180,10 +180,8 @@ def stand_in(asked: Asked) -> Answer:
     stand in for. Raises the failure where there is none."""
     chat, failure, answer = asked.chat, asked.outcome.failure, asked.earlier_answer()
     assert failure
-    settlement = asked.settlement(
-        "released", error=type(failure).__name__, cached=answer is not None, claim=asked.claim(answer)
-    )
-    budgets.settle(settlement)
+    error = type(failure).__name__
+    asked.settle("released", error=error, cached=answer is not None, claim=asked.claim(answer))
     if answer:
         asked.keep_private(answer.text)
         return completed(asked, answer)
@@ -204,15 +202,14 @@ def broken(asked: Asked, said: tuple[Part, ...], exc: BaseException) -> int:
     asked.keep_private(written)
     if isinstance(exc, ProviderError | ServerStopping) and not said:  # nothing had been delivered
         wasted = asked.outcome.uncharged + (reported.total if reported else 0)
-        settlement = asked.settlement("released", error=reason, uncharged=wasted)
+        settlement = asked.settle("released", error=reason, uncharged=wasted)
     else:
         counted = asked.counted(written)
         usage, _ = tokens.believed(reported, counted, written)
         # Its first report counts no more than the first token of the answer.
         usage = usage._replace(completion_tokens=max(usage.completion_tokens, counted.completion_tokens))
-        settlement = asked.settlement("truncated", usage=usage, estimated=True, error=reason)
         log.warning("chat_truncated", reason=reason, **facts(asked.answer(said, usage)), **asked.effort())
-    budgets.settle(settlement)
+        settlement = asked.settle("truncated", usage=usage, estimated=True, error=reason)
     if left:  # it was answering: `began` has left it one failure short of a rest
         asked.learn(None)
     elif isinstance(exc, ProviderError) and not isinstance(exc, StreamTooLong):

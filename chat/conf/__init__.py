@@ -154,6 +154,7 @@ class Settings:
         int, 0, "proxies in front that append to `X-Forwarded-For`; 0: the header is ignored", range=(0, 10)
     )
 
+    CHAT_METRICS = Setting(bool, False, "`true`: chats are counted, and `/metrics` tells Prometheus", shown="false")
     CHAT_ALERT_EMAILS = Setting[list[str]](
         list, [], "who is told of [what needs an operator](operate.md#alerts), comma separated; mails go by `EMAIL_URL`"
     )

@@ -23,16 +23,15 @@ from django.core.mail import EmailMessage
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from chat.billing import ledger
 from chat.billing.allowance import period_end, period_start
 from chat.conf import conf
 from chat.conf.checks import signing_key
-from chat.models import Alert, BudgetPeriod, Period, UsageRecord
+from chat.models import Alert, BudgetPeriod, Period
 from chat.routing.cooldown import FAULTS
 from chat.routing.states import provider_states
 from chat.types.money import shown
 
-WAITING_AFTER = timedelta(minutes=1)
-"""The time after which a chat that must be over, and has no bill, is one too many."""
 TAKEN_FOR = timedelta(minutes=5)
 """The time in which an alert is sent; after it, whoever took it is taken for dead."""
 LONGEST_PAUSE = timedelta(hours=1)
@@ -124,8 +123,8 @@ def spent_providers(now: datetime) -> Iterator[Finding]:
 def waiting_settlements(now: datetime) -> Iterator[Finding]:
     """Yield whether chats that must be over have no bill; once a day. Their worker has it and cannot write it, or was
     killed."""
-    waiting = UsageRecord.objects.filter(state=UsageRecord.State.RESERVED, expires_at__lt=now - WAITING_AFTER)
-    oldest = waiting.order_by("expires_at").values_list("expires_at", flat=True).first()
+    waiting = ledger.overdue(now)
+    oldest = waiting.values_list("expires_at", flat=True).first()
     if oldest:
         count = waiting.count()
         facts = {"chats": count, "oldest": oldest.isoformat()}
