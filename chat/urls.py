@@ -15,6 +15,7 @@ from chat.api.vendors import (
     VendorModelView,
 )
 from chat.dashboard.errors import ErrorsView, ErrorView
+from chat.dashboard.overview import OverviewView
 from chat.dashboard.playground import PlaygroundView
 from chat.dashboard.root import RootView
 from chat.dashboard.usage import UsageView
@@ -45,5 +46,6 @@ urlpatterns = [
     re_path(r"^metrics/?$", metrics.MetricsView.as_view(), name="metrics"),
     re_path(r"^schema/?$", docs.SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", docs.DocsView.as_view(), name="docs"),
+    re_path(r"^overview/?$", OverviewView.as_view(), name="overview"),
     re_path(r"^playground/?$", PlaygroundView.as_view(), name="playground"),
 ]

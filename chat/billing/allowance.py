@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -78,3 +78,25 @@ def summed(use: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
         if row["cost"] is not None:
             total["cost"] = (total["cost"] or 0) + row["cost"]
     return [sums[value] for value in sorted(sums)]
+
+
+def passed(period: str, start: datetime, percent: int) -> QuerySet[BudgetPeriod]:
+    """Return the budget rows of a period that have used about this much of their limit, or more."""
+    own = Q(user__token_budget__period=period)
+    # Divided first, or a large limit would be too large; the few that are found too many are told apart by the caller.
+    limit, cost_limit = (F(f"user__token_budget__{name}") / 100 * percent for name in ("limit", "cost_limit"))
+    tokens = own & Q(user__token_budget__limit__gt=0, used__gte=limit)
+    money = own & Q(user__token_budget__cost_limit__gt=0, cost_used__gte=cost_limit)
+    found = tokens | money
+    if period == conf.TOKEN_BUDGET_PERIOD and conf.TOKEN_BUDGET_DEFAULT:
+        found |= Q(user__token_budget=None, used__gte=-(-conf.TOKEN_BUDGET_DEFAULT * percent // 100))
+    return BudgetPeriod.objects.filter(found, period=period, start=start)
+
+
+def use_of(row: BudgetPeriod) -> tuple[int, int, bool]:
+    """Return what is used in a period, of which limit, and whether the two are nano-dollars and not tokens; by the
+    budget of its user, as it is now."""
+    budget = allowance(row.user)
+    if budget.cost_limit is not None:
+        return row.cost_used, budget.cost_limit, True
+    return row.used, budget.most_tokens, False

@@ -24,10 +24,10 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from chat.billing import ledger
-from chat.billing.allowance import period_end, period_start
+from chat.billing.allowance import passed, period_end, period_start, use_of
 from chat.conf import conf
 from chat.conf.checks import signing_key
-from chat.models import Alert, BudgetPeriod, Period
+from chat.models import Alert, Period
 from chat.routing.cooldown import FAULTS
 from chat.routing.states import provider_states
 from chat.types.money import shown
@@ -73,10 +73,7 @@ def spent_budgets(period: str, now: datetime) -> Iterator[Finding]:
     if lowest is None:
         return
     for row in passed(period, start, lowest).select_related("user", "user__token_budget").iterator():
-        budget = getattr(row.user, "token_budget", None)
-        in_money = budget is not None and budget.limit is None
-        used = row.cost_used if in_money else row.used
-        limit = int((budget.cost_limit if in_money else budget.limit) if budget else conf.TOKEN_BUDGET_DEFAULT)
+        used, limit, in_money = use_of(row)
         percent = next((one for one in thresholds if used * 100 >= limit * one), None)
         if percent is None:
             continue
@@ -96,19 +93,6 @@ def spent_budgets(period: str, now: datetime) -> Iterator[Finding]:
                 "resets_at": period_end(period, start).isoformat(),
             },
         )
-
-
-def passed(period: str, start: datetime, percent: int) -> QuerySet[BudgetPeriod]:
-    """Return the budget rows of a period that have used about this much of their limit, or more."""
-    own = Q(user__token_budget__period=period)
-    # Divided first, or a large limit would be too large; the few that are found too many are told apart by the caller.
-    limit, cost_limit = (F(f"user__token_budget__{name}") / 100 * percent for name in ("limit", "cost_limit"))
-    tokens = own & Q(user__token_budget__limit__gt=0, used__gte=limit)
-    money = own & Q(user__token_budget__cost_limit__gt=0, cost_used__gte=cost_limit)
-    found = tokens | money
-    if period == conf.TOKEN_BUDGET_PERIOD and conf.TOKEN_BUDGET_DEFAULT:
-        found |= Q(user__token_budget=None, used__gte=-(-conf.TOKEN_BUDGET_DEFAULT * percent // 100))
-    return BudgetPeriod.objects.filter(found, period=period, start=start)
 
 
 def spent_providers(now: datetime) -> Iterator[Finding]:

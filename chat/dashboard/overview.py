@@ -1,0 +1,118 @@
+"""The operators' page: who spends what, and which provider fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from django.core.cache import cache
+from django.utils import timezone
+from rest_framework.permissions import BasePermission
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chat.dashboard import figures
+from chat.dashboard.usage import COLOURS, HEIGHT, WIDTH
+from chat.problems.negotiation import PageRenderer
+
+KEPT = 30
+"""Seconds for which the figures are shown again: a wall of screens costs the database no more than one."""
+COLOUR_OF = {"settled": 0, "cached": 2, "truncated": 1, "reserved": 3, "reclaimed": 4, "refused": 5, "released": 6}
+"""The numbers of the outcomes' colours in the stylesheet."""
+
+
+class MayReadRecords(BasePermission):
+    """For staff who may see usage records in the admin."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        user: Any = request.user
+        return bool(user.is_staff and user.has_perm("chat.view_usagerecord"))
+
+
+class OverviewView(APIView):
+    """Chats, errors, tokens and money of today, of 7 or of 30 days (`span`), by model, provider, user and key; for
+    staff who may see usage records. `order` ranks by tokens, money, chats or errors."""
+
+    schema = None
+    renderer_classes = [JSONRenderer, PageRenderer]
+    permission_classes = [MayReadRecords]
+    template = "dashboard/overview.html"
+
+    def get_view_name(self) -> str:
+        return "Overview"
+
+    def get(self, request: Request) -> Response:
+        span, order = chosen(request)
+        name = f"overview:{span}:{order}"
+        found = cache.get(name)
+        if found is None:
+            found = figures.overview(figures.SPANS[span], order, timezone.now())
+            cache.set(name, found, KEPT)
+        return Response(found)
+
+    def page(self, request: Request, data: Any) -> dict[str, Any]:
+        span, order = chosen(request)
+        places = [datetime.fromisoformat(place) for place in data["places"]]
+        colours = {row["name"]: min(number, COLOURS) for number, row in enumerate(data["models"])}
+        chats = data["totals"]["chats"]
+        return {
+            "span": span,
+            "order": order,
+            "spans": {name: each.name for name, each in figures.SPANS.items()},
+            "orders": list(figures.ORDERS),
+            "at": datetime.fromisoformat(data["at"]),
+            "by_hour": span == "today",
+            "error_rate": 100 * data["totals"]["errors"] / chats if chats else 0,
+            "plots": [
+                plot("Tokens by model", "tokens", data["tokens"], places, colours),
+                plot("Money", "money", data["money"], places, {"cost": 2}),
+                plot("Requests by outcome", "requests", data["outcomes"], places, COLOUR_OF, figures.OUTCOMES),
+            ],
+            "models": [row | {"colour": colours[row["name"]]} for row in data["models"]],
+            "rows_of_keys": data["keys"],  # by another name than a dict's own
+            "rows_of_users": data["users"],
+            "failures": [row | {"created_at": datetime.fromisoformat(row["created_at"])} for row in data["failures"]],
+            "providers": [
+                row | {"last": datetime.fromisoformat(row["last"]) if row["last"] else None}
+                for row in data["providers"]
+            ],
+            "width": len(places) * WIDTH,
+            "height": HEIGHT,
+        }
+
+
+def chosen(request: Request) -> tuple[str, str]:
+    """Return the time and the order that the address asks for; what it does not know is as not said."""
+    span, order = request.query_params.get("span"), request.query_params.get("order")
+    return span if span in figures.SPANS else "7", order if order in figures.ORDERS else "tokens"
+
+
+def plot(
+    title: str,
+    unit: str,
+    steps: list[dict[str, int]],
+    places: list[datetime],
+    colours: dict[str, int],
+    words: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return a plot of bars, one a step, each of its parts stacked from the bottom up. The highest fills it."""
+    totals = [sum(step.values()) for step in steps]
+    highest, names = max([*totals, 1]), Counter[str]()
+    bars = []
+    for number, (step, place, total) in enumerate(zip(steps, places, totals, strict=True)):
+        below, parts = 0, []
+        for name in sorted(step, key=lambda name: colours.get(name, COLOURS)):
+            top, bottom = ((below + step[name]) * HEIGHT // highest, below * HEIGHT // highest)
+            parts.append({"colour": colours.get(name, COLOURS), "y": HEIGHT - top, "height": top - bottom})
+            below += step[name]
+            names[name] += step[name]
+        bars.append({"place": place, "x": number * WIDTH, "total": total, "parts": parts})
+    legend = [
+        {"name": (words or {}).get(name, name), "colour": colours.get(name, COLOURS), "total": total}
+        for name, total in names.most_common()
+        if total
+    ]
+    return {"title": title, "unit": unit, "bars": bars, "highest": max(totals, default=0), "legend": legend}
