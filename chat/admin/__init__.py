@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from chat.admin import alerts, budgets, keys
+from chat.admin import alerts, budgets, history, keys
 
-__all__ = ["alerts", "budgets", "keys"]
+__all__ = ["alerts", "budgets", "history", "keys"]

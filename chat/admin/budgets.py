@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import OuterRef, Q, Subquery
@@ -35,9 +34,7 @@ from chat.routing import catalogue
 from chat.routing.states import provider_states
 from chat.types.money import shown
 
-admin.site.site_header = admin.site.site_title = "Chat administration"
 admin.site.index_title = "Budgets, usage and keys"
-admin.site.enable_nav_sidebar = False  # the lists are wide
 
 CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
 SEARCHABLE = 8
@@ -73,7 +70,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         default = {"limit": conf.TOKEN_BUDGET_DEFAULT, "period": conf.TOKEN_BUDGET_PERIOD}
-        return default | super().get_changeform_initial_data(request)
+        return {**default, **super().get_changeform_initial_data(request)}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         old = self.terms_now(obj.user)
@@ -92,7 +89,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field and db_field.name == "rate_limit":
-            field.widget = forms.TextInput({"placeholder": conf.CHAT_RATE_LIMIT, "size": 8})
+            field.widget.attrs |= {"placeholder": conf.CHAT_RATE_LIMIT, "size": 8}
         return field
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -102,7 +99,8 @@ class TokenBudgetAdmin(LargeTableAdmin):
             "has_default": get_user_model().objects.filter(username=searched, token_budget=None).first(),
             "prices": prices.source(),
         }
-        return super().changelist_view(request, context | (extra_context or {}))
+        response: HttpResponse = super().changelist_view(request, context | (extra_context or {}))
+        return response
 
     @admin.display(ordering="used_now")
     def used(self, budget: Any) -> str:
@@ -207,4 +205,5 @@ class UsageRecordAdmin(HistoryAdmin):
             routes = state.get("routes", {})
             rows += [name | {"model": model} | route for model, route in routes.items()] or [name | state]
         context = {"providers": rows, "prices": prices.source()}
-        return super().changelist_view(request, context | (extra_context or {}))
+        response: HttpResponse = super().changelist_view(request, context | (extra_context or {}))
+        return response

@@ -10,11 +10,14 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
-from django.contrib.auth.forms import AdminPasswordChangeForm
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from knox.models import AuthToken
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from chat.accounts import deletion, keys
 from chat.admin.lists import LargeTableAdmin
@@ -30,10 +33,15 @@ class KeyForm(forms.ModelForm):
     name = forms.CharField(
         max_length=KeyDetail._meta.get_field("name").max_length,
         required=False,
+        widget=UnfoldAdminTextInputWidget,
         help_text="What it is for. Its user sees it in GET /keys.",
     )
     days = forms.IntegerField(
-        label="Days until it expires", min_value=DAYS[0], max_value=DAYS[1], initial=conf.KEY_TTL_DAYS
+        label="Days until it expires",
+        min_value=DAYS[0],
+        max_value=DAYS[1],
+        initial=conf.KEY_TTL_DAYS,
+        widget=UnfoldAdminIntegerFieldWidget,
     )
 
     class Meta:
@@ -104,6 +112,10 @@ class KeyAdmin(LargeTableAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("knox.delete_authtoken")
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        response: HttpResponse = super().add_view(request, form_url, {"title": "Issue a key"} | (extra_context or {}))
+        return response
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Issue the key. It is stored nowhere: `obj.key` is its only copy, for `response_add` to show."""
         asked = form.cleaned_data
@@ -129,6 +141,7 @@ class PasswordForm(AdminPasswordChangeForm):
     end_keys = forms.BooleanField(
         label="Revoke all API keys of this user, too",
         required=False,
+        widget=UnfoldBooleanWidget,
         help_text="Sessions end with the password; keys do not.",
     )
 
@@ -137,7 +150,9 @@ admin.site.unregister(get_user_model())
 
 
 @admin.register(get_user_model())
-class UserAdmin(django.contrib.auth.admin.UserAdmin):
+class UserAdmin(django.contrib.auth.admin.UserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
     change_password_form = PasswordForm
     change_user_password_template = "admin/chat/change_password.html"
 
@@ -158,6 +173,14 @@ class UserAdmin(django.contrib.auth.admin.UserAdmin):
             count = keys.revoke(Key.objects.filter(user=after).select_related("user"), by=by(request))
             messages.success(request, f"API keys revoked: {count}.")
         return response
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(django.contrib.auth.admin.GroupAdmin, ModelAdmin):
+    pass
 
 
 def by(request: HttpRequest) -> str:

@@ -11,6 +11,8 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 from chat.exceptions import ALL_PROVIDERS
 from chat.routing import catalogue
@@ -91,18 +93,31 @@ class ProviderFilter(ModelFilter):
         return [*sorted(current.providers), SIMULATOR, ALL_PROVIDERS]
 
 
-class LargeTableAdmin(admin.ModelAdmin):
+class ShortChangeList(ChangeList):
+    """Says once how many rows there are, below the list, where it may say "more than"."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
+class LargeTableAdmin(ModelAdmin):
     """A list that stays quick over a million rows."""
 
+    list_fullwidth = True
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_select_related = ["user"]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return ShortChangeList
 
 
 class ShortPaginator(Paginator):
     """Offers the first 10,000 rows, as many as anybody leafs through, and counts no further; `total` says which."""
 
     MOST = 10_000
+    template_name = "admin/chat/short_pagination.html"
 
     @cached_property
     def found(self) -> int:

@@ -34,6 +34,9 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATE_FORMAT = SHORT_DATE_FORMAT = "Y-m-d"  # one style everywhere, the log's; times are UTC
+DATETIME_FORMAT = SHORT_DATETIME_FORMAT = "Y-m-d H:i:s"
+TIME_FORMAT = "H:i:s"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 LOGIN_URL = "rest_framework:login"
@@ -44,6 +47,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = max(declared["MAX_BODY_BYTES"], declared["MAX_V1_B
 
 INSTALLED_APPS = [
     "chat",  # first, for its templates and its runserver
+    "unfold",  # before the admin, whose templates it replaces
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -265,6 +270,18 @@ KNOX_TOKEN_MODEL = "knox.AuthToken"  # its own default, which the migrations of 
 REST_KNOX = {"TOKEN_TTL": timedelta(days=declared["KEY_TTL_DAYS"])}
 
 CHAT_SIMULATOR = True
+
+# --- the admin --------------------------------------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "Chat administration",
+    "SITE_HEADER": "Chat administration",
+    "SITE_SYMBOL": "forum",
+    "ENVIRONMENT": "chat.admin.look.environment",
+    "STYLES": ["chat.admin.look.stylesheet"],
+    "SCRIPTS": ["chat.admin.look.script"],
+    "GLOBAL_CALLBACK": "chat.admin.look.no_inline_colours",
+    "SIDEBAR": {"navigation": "chat.admin.look.sidebar"},
+}
 
 # --- mail -------------------------------------------------------------------------------------------------------------
 # Django's own, for what an operator is told and for lost passwords. Without a server it is printed.

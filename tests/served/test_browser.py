@@ -41,14 +41,14 @@ def test_a_refused_chat_succeeds_once_its_budget_is_raised_in_the_admin(page, li
     assert (refused.status_code, refused.json()["error"]) == (429, "token_budget_exceeded")
 
     log_in(page, "/admin/", "admin", "password")
-    page.get_by_role("link", name="Token budgets").click()
+    page.get_by_role("link", name="Token budgets").first.click()
     row = page.locator("#result_list tbody tr", has_text="ada")
     expect(row.locator(".field-remaining")).to_have_text("0")
     expect(row.get_by_role("meter", name="Used or reserved by ada")).to_be_visible()
     expect(row.locator(".field-share")).to_contain_text("100 %")
     row.locator("[name$=limit]").first.fill("5000")
     page.keyboard.press("Enter")
-    expect(page.locator(".messagelist")).to_contain_text("1 token budget was changed successfully.")
+    expect(page.locator("#main")).to_contain_text("1 token budget was changed successfully.")
     expect(page.locator(".field-remaining")).to_have_text("4,500")
 
     answered = chat()
