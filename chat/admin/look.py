@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
+from chat.dashboard.overview import glance
+
 GROUPS = {
     "Money and use": {
         "TokenBudget": "account_balance_wallet",
@@ -35,12 +37,21 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for model in app["models"]
         if model["admin_url"]
     }
-    groups: list[dict[str, Any]] = [{"title": "", "items": [home]}]
+    first = [home]
+    if request.user.has_perm("chat.view_usagerecord"):
+        first.append({"title": "Overview", "icon": "monitoring", "link": reverse("overview")})
+    groups: list[dict[str, Any]] = [{"title": "", "items": first}]
     for title, icons in GROUPS.items():
         items = [models.pop(name) | {"icon": icon} for name, icon in icons.items() if name in models]
         groups.append({"title": title, "separator": True, "items": items})
     groups.append({"title": OTHER, "separator": True, "items": list(models.values())})
     return [group for group in groups if group["items"]]
+
+
+def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Return what the first page shows above the lists: the totals, to those who may see usage records."""
+    may_see = request.user.has_perm("chat.view_usagerecord")
+    return context | {"glance": glance() if may_see else []}
 
 
 def environment(request: HttpRequest) -> list[str]:

@@ -45,13 +45,7 @@ class OverviewView(APIView):
         return "Overview"
 
     def get(self, request: Request) -> Response:
-        span, order = chosen(request)
-        name = f"overview:{span}:{order}"
-        found = cache.get(name)
-        if found is None:
-            found = figures.overview(figures.SPANS[span], order, timezone.now())
-            cache.set(name, found, KEPT)
-        return Response(found)
+        return Response(overview(*chosen(request)))
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
         span, order = chosen(request)
@@ -82,6 +76,21 @@ class OverviewView(APIView):
             "width": len(places) * WIDTH,
             "height": HEIGHT,
         }
+
+
+def overview(span: str, order: str = "tokens") -> dict[str, Any]:
+    """Return the figures of a time, no older than half a minute."""
+    name = f"overview:{span}:{order}"
+    found: dict[str, Any] | None = cache.get(name)
+    if found is None:
+        found = figures.overview(figures.SPANS[span], order, timezone.now())
+        cache.set(name, found, KEPT)
+    return found
+
+
+def glance() -> list[dict[str, Any]]:
+    """Return the totals of each time."""
+    return [{"span": span, "time": each.name, **overview(span)["totals"]} for span, each in figures.SPANS.items()]
 
 
 def chosen(request: Request) -> tuple[str, str]:

@@ -203,3 +203,14 @@ def test_the_number_of_statements_does_not_grow(operator, user, django_assert_ma
         assert operator.get("/overview").status_code == 200
     with django_assert_max_num_queries(2):  # the session and its user: the figures are kept for half a minute
         assert operator.get("/overview").status_code == 200
+
+
+def test_the_admins_first_page_has_the_totals(operator, user, client):
+    add(user, tokens_used=12_345, cost=5_678_900_000)
+    cache.clear()
+    page = page_of(operator, "/admin/")
+    assert page.count("<td>12,345</td>") == page.count("<td>$5.68</td>") == 3
+    user.is_staff = True
+    user.save()
+    client.force_login(user)
+    assert "12,345" not in page_of(client, "/admin/")
