@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from chat.conf import DECLARED, conf
@@ -39,6 +40,8 @@ def alert_faults() -> Iterator[tuple[str, str]]:
     for address in conf.CHAT_ALERT_EMAILS:
         if not re.fullmatch(r"[^@\s,<>]+@[^@\s,<>]+", address):
             yield f"CHAT_ALERT_EMAILS holds {address!r}.", "Write addresses such as ops@example.org."
+    if conf.CHAT_ALERT_EMAILS and "console" in settings.EMAIL_BACKEND and not settings.DEBUG:
+        yield "CHAT_ALERT_EMAILS is set, but mails are only printed.", "Set EMAIL_URL to a mail server."
     if not conf.CHAT_ALERT_WEBHOOK_URL:
         return
     if not re.match(r"https?://[^/\s]+", conf.CHAT_ALERT_WEBHOOK_URL):

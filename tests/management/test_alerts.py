@@ -283,6 +283,15 @@ def test_it_refuses_what_would_tell_nobody(settings):
         call_command("send_alerts", watch=0)
 
 
+def test_mails_that_would_only_be_printed_are_no_way_to_tell_anybody_in_production(settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    settings.DEBUG = False
+    with pytest.raises(CommandError, match="EMAIL_URL"):
+        call_command("send_alerts")
+    settings.DEBUG = True
+    call_command("send_alerts")
+
+
 def test_the_admin_shows_what_was_told(user, budget, admin_client):
     use(user, 800)
     titles()
