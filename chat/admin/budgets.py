@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from chat.accounts import trail
-from chat.admin import keys
+from chat.admin import keys, words
 from chat.admin.lists import (
     DayFilter,
     HistoryAdmin,
@@ -25,6 +25,7 @@ from chat.admin.lists import (
     StartFilter,
     UsernameFilter,
 )
+from chat.admin.timeline import timeline
 from chat.billing import prices
 from chat.billing.allowance import allowance, period_start
 from chat.conf import conf
@@ -163,6 +164,17 @@ class UsageRecordAdmin(HistoryAdmin):
     search_fields = ["request_id"]
     search_help_text = f"A request id, or {SEARCHABLE} characters of one or more."
     readonly_fields = ["code", "paid"]
+    raw = {"created": "created_at", "whole_request_id": "request_id"}
+    change_form_outer_before_template = "admin/chat/usagerecord/timeline.html"
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["attempts"]  # which stand above, one by one
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        record = context["original"]
+        context |= {"timeline": timeline(record), "meaning": words.STATES[record.state], "words": words.FIGURES}
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Return the records of an id, or of ids with these characters. The index of the ids is read from end to end
@@ -204,6 +216,6 @@ class UsageRecordAdmin(HistoryAdmin):
             name = {"name": entries[key].name}
             routes = state.get("routes", {})
             rows += [name | {"model": model} | route for model, route in routes.items()] or [name | state]
-        context = {"providers": rows, "prices": prices.source()}
+        context = {"providers": rows, "prices": prices.source(), "words": words.STATES | words.FIGURES}
         response: HttpResponse = super().changelist_view(request, context | (extra_context or {}))
         return response

@@ -20,6 +20,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from chat.accounts import deletion, keys
+from chat.admin.downloads import DownloadAdmin
 from chat.admin.lists import LargeTableAdmin
 from chat.conf import DAYS, conf
 from chat.models import Key, KeyDetail
@@ -150,7 +151,7 @@ admin.site.unregister(get_user_model())
 
 
 @admin.register(get_user_model())
-class UserAdmin(django.contrib.auth.admin.UserAdmin, ModelAdmin):
+class UserAdmin(django.contrib.auth.admin.UserAdmin, DownloadAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = PasswordForm

@@ -11,9 +11,9 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
-from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from chat.admin.downloads import DownloadAdmin
 from chat.exceptions import ALL_PROVIDERS
 from chat.routing import catalogue
 from chat.types import SIMULATOR, Catalogue
@@ -101,7 +101,7 @@ class ShortChangeList(ChangeList):
         self.full_result_count = self.result_count
 
 
-class LargeTableAdmin(ModelAdmin):
+class LargeTableAdmin(DownloadAdmin):
     """A list that stays quick over a million rows."""
 
     list_fullwidth = True
