@@ -65,6 +65,15 @@ def _delete(rows: QuerySet[Any], by: str) -> None:
         rows.delete()
 
 
+def delete_conversations(user: Any) -> Iterator[int]:
+    """Delete a user's conversations, page by page and each in a transaction; yields how many went with each."""
+    mine = Conversation.objects.filter(user=user).order_by("pk")
+    while page := list(mine[:PAGE]):
+        with transaction.atomic():
+            conversations.delete(*page)
+        yield len(page)
+
+
 def prune_conversations(before: datetime) -> Iterator[tuple[int, int]]:
     """Delete the conversations in which nothing was written since `before`, page by page; yields of each how many went
     of how many. A chat that ends at this very moment finds its conversation gone, as after any deletion."""

@@ -20,8 +20,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from chat.accounts import deletion, keys
-from chat.admin.downloads import DownloadAdmin
 from chat.admin.lists import LargeTableAdmin
+from chat.admin.one_user import OneUserAdmin
 from chat.conf import DAYS, conf
 from chat.models import Key, KeyDetail
 
@@ -151,7 +151,8 @@ admin.site.unregister(get_user_model())
 
 
 @admin.register(get_user_model())
-class UserAdmin(django.contrib.auth.admin.UserAdmin, DownloadAdmin):
+class UserAdmin(django.contrib.auth.admin.UserAdmin, OneUserAdmin):
+    change_form_outer_before_template = "admin/chat/user/link.html"
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = PasswordForm

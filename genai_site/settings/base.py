@@ -34,9 +34,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-DATE_FORMAT = SHORT_DATE_FORMAT = "Y-m-d"  # one style everywhere, the log's; times are UTC
-DATETIME_FORMAT = SHORT_DATETIME_FORMAT = "Y-m-d H:i:s"
-TIME_FORMAT = "H:i:s"
+FORMAT_MODULE_PATH = "genai_site.formats"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 LOGIN_URL = "rest_framework:login"
