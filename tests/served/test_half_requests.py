@@ -73,7 +73,7 @@ def test_640_halves_keep_nobody_out(few_threads: dict[str, str], server: Any) ->
             half = list(HALVES.values())[number % len(HALVES)](other)
             stack.enter_context(connect(url)).sendall(half)
         waits = sorted(chat(url, good) for _ in range(60))
-    # Those that come while 640 heads are taken in wait for that. A thread that were held would be free after ten seconds.
+    # Those that come while 640 heads are taken in wait for that. A held thread would be free after ten seconds.
     assert waits[-1] < 8, waits[-5:]
     assert waits[-4] < 2, waits[-5:]
 
