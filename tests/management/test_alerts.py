@@ -6,10 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
-from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.core import mail
@@ -18,45 +15,11 @@ from django.utils import timezone
 
 from chat.management import alerts
 from chat.models import Alert, BudgetPeriod, TokenBudget, UsageRecord
+from tests.support.receiver import Receiver
 
 pytestmark = pytest.mark.django_db
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
-
-
-class Receiver:
-    """A webhook's server: it keeps what it gets, and answers with `status`."""
-
-    def __init__(self):
-        self.status, self.got = 204, []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((self.headers, body))
-                self.send_response(receiver.status)
-                self.send_header("Location", "/elsewhere")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-
-    @contextmanager
-    def running(self):
-        thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield self
-        self.server.shutdown()
-        thread.join()
-        self.server.server_close()
-
-    def told(self):
-        return [json.loads(body) for _, body in self.got]
 
 
 @pytest.fixture
