@@ -34,7 +34,8 @@ from chat.types.money import shown
 
 TAKEN_FOR = timedelta(minutes=5)
 """The time in which an alert is sent; after it, whoever took it is taken for dead."""
-LONGEST_PAUSE = timedelta(hours=1)
+LONGEST_PAUSE = 60
+"""Minutes."""
 KEPT = timedelta(days=100)
 MOST_AT_ONCE = 100
 """Alerts of one run. The others go with the next."""
@@ -164,7 +165,7 @@ def send(alert: Alert) -> bool:
             Alert.objects.filter(pk=alert.pk).update(**{column: timezone.now()})
             log.info("alert_sent", alert=alert.name, way=WAYS[column])
     if failures:
-        pause = min(timedelta(minutes=1) * 2**alert.tries, LONGEST_PAUSE)
+        pause = timedelta(minutes=min(2**alert.tries, LONGEST_PAUSE))
         Alert.objects.filter(pk=alert.pk).update(taken_until=timezone.now() + pause)
     return not failures
 

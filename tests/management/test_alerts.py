@@ -201,6 +201,20 @@ def test_a_receiver_that_is_gone_keeps_nothing_else_back(user, budget, settings)
     assert Alert.objects.get().posted_at is None
 
 
+def test_a_receiver_that_is_gone_for_days_is_asked_each_hour_and_others_are_told(
+    user, budget, settings, month, django_user_model
+):
+    settings.CHAT_ALERT_WEBHOOK_URL, settings.CHAT_ALERT_WEBHOOK_SECRET = "http://127.0.0.1:9/", SECRET
+    settings.TOKEN_BUDGET_DEFAULT = 10
+    use(user, 800)
+    for _ in range(50):
+        titles()
+        month.shift(3_600)
+    assert Alert.objects.get().tries == 50
+    use(django_user_model.objects.create(username="other"), 10)
+    assert len(titles()) == 1
+
+
 def test_of_two_senders_one_sends(user, budget):
     use(user, 800)
     now = timezone.now()
