@@ -124,7 +124,7 @@ def run() -> tuple[int, int]:
     for finding in findings(now):
         facts = {"kind": finding.kind, "title": finding.title, "facts": finding.facts}
         Alert.objects.get_or_create(name=finding.name, defaults=facts | {"created_at": now, "taken_until": now})
-    outcomes = [send(alert) for alert in undelivered(now)[:MOST_AT_ONCE] if take(alert, now)]
+    outcomes = [send(alert) for alert in undelivered(now)[:MOST_AT_ONCE] if take(alert)]
     Alert.objects.filter(created_at__lt=now - KEPT).delete()
     return outcomes.count(True), outcomes.count(False)
 
@@ -139,10 +139,10 @@ def undelivered(now: datetime) -> QuerySet[Alert]:
     return Alert.objects.filter(ways, taken_until__lte=now).order_by("created_at", "pk")
 
 
-def take(alert: Alert, now: datetime) -> bool:
-    """Take an alert to send it, which one sender alone can."""
+def take(alert: Alert) -> bool:
+    """Take an alert to send it, which one sender alone can. Its time begins now: the run may be minutes old."""
     mine = Alert.objects.filter(pk=alert.pk, taken_until=alert.taken_until, tries=alert.tries)
-    return bool(mine.update(taken_until=now + TAKEN_FOR, tries=F("tries") + 1))
+    return bool(mine.update(taken_until=timezone.now() + TAKEN_FOR, tries=F("tries") + 1))
 
 
 def send(alert: Alert) -> bool:

@@ -215,6 +215,16 @@ def test_a_receiver_that_is_gone_for_days_is_asked_each_hour_and_others_are_told
     assert len(titles()) == 1
 
 
+def test_an_alert_is_taken_from_the_moment_it_is_taken_however_long_the_run_has_lasted(user, budget, receiver, month):
+    use(user, 800)
+    receiver.status = 500
+    titles()
+    (alert,) = Alert.objects.all()
+    month.shift(alerts.TAKEN_FOR.total_seconds() + 60)  # the run began long ago, and comes to this one now
+    assert alerts.take(alert)
+    assert list(alerts.undelivered(timezone.now())) == []
+
+
 def test_of_two_senders_one_sends(user, budget):
     use(user, 800)
     now = timezone.now()
@@ -223,7 +233,7 @@ def test_of_two_senders_one_sends(user, budget):
     titles()
     Alert.objects.update(mailed_at=None, taken_until=now)
     (mine,), (other,) = alerts.undelivered(now), alerts.undelivered(now)
-    assert [alerts.take(mine, now), alerts.take(other, now)] == [True, False]
+    assert [alerts.take(mine), alerts.take(other)] == [True, False]
     assert list(alerts.undelivered(now)) == []
     assert list(alerts.undelivered(now + timedelta(minutes=5))) == [mine]  # whoever took it was killed
 
