@@ -207,7 +207,7 @@ def post(alert: Alert) -> None:
             timeout=TIMEOUT,
             allow_redirects=False,
         )
-    if not answer.ok or answer.is_redirect:
+    if answer.status_code // 100 != 2:
         raise requests.HTTPError(f"The webhook answered {answer.status_code}.")
 
 

@@ -173,7 +173,7 @@ def test_a_webhook_is_signed_as_the_standard_says(user, budget, receiver):
     assert len(mail.outbox) == 1
 
 
-@pytest.mark.parametrize("status", [500, 302, 404])
+@pytest.mark.parametrize("status", [500, 302, 304, 404])
 def test_a_receiver_that_fails_is_asked_again_later_and_the_mail_is_not_sent_again(
     user, budget, receiver, month, status, caplog
 ):
