@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connection, conne
 from django.db.models import F
 from django.utils import timezone
 
-from chat.billing import reservations
+from chat.billing import reservations, rollup
 from chat.billing.allowance import allowance, period_end, period_start
 from chat.billing.outbox import persist, write_pending
 from chat.billing.prices import Ceiling, ceiling, price_of
@@ -204,6 +204,7 @@ def add_uncharged(reservation: Reservation, attempt: Attempt) -> None:
     record, tokens = UsageRecord.objects.filter(pk=reservation.record_id), attempt.tokens
     try:
         record.update(uncharged_tokens=F("uncharged_tokens") + tokens)
+        rollup.forget_after_commit(reservation.at)
     except Error as exc:
         log.error("uncharged_tokens_not_stored", record_id=reservation.record_id, tokens=tokens, exc_info=exc)
     finally:

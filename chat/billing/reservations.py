@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from chat.backends.database import fetch
+from chat.billing import rollup
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.types import Reservation, Settlement
 
@@ -95,7 +96,10 @@ def end(settlement: Settlement) -> bool:
     if fetch(END, facts) if connection.vendor == "postgresql" else _end_in_two(facts):
         return True
     reclaimed = {"open_state": "reclaimed", "reserved": 0, "cost_reserved": 0, "overrun": settlement.tokens_used}
-    return settlement.state != "released" and _end_in_two(facts | reclaimed)
+    late = settlement.state != "released" and _end_in_two(facts | reclaimed)
+    if late:
+        rollup.forget_after_commit(settlement.reservation.at)
+    return late
 
 
 def _end_in_two(facts: dict[str, Any]) -> bool:

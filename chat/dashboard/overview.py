@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +22,7 @@ from chat.problems.negotiation import PageRenderer
 
 KEPT = 30
 """Seconds for which the figures are shown again: a wall of screens costs the database no more than one."""
+PAGE = re.compile("[1-9][0-9]{0,4}")
 COLOUR_OF = {"settled": 0, "cached": 2, "truncated": 1, "reserved": 3, "reclaimed": 4, "refused": 5, "released": 6}
 """The numbers of the outcomes' colours in the stylesheet."""
 
@@ -48,13 +51,15 @@ class OverviewView(APIView):
         return Response(overview(*chosen(request)))
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
-        span, order = chosen(request)
+        span, order, page = chosen(request)
         places = [datetime.fromisoformat(place) for place in data["places"]]
         colours = {row["name"]: min(number, COLOURS) for number, row in enumerate(data["models"])}
         chats = data["totals"]["chats"]
         return {
             "span": span,
             "order": order,
+            "earlier": page - 1,
+            "later": page + 1 if data["more"] else 0,
             "spans": {name: each.name for name, each in figures.SPANS.items()},
             "orders": list(figures.ORDERS),
             "at": datetime.fromisoformat(data["at"]),
@@ -78,25 +83,35 @@ class OverviewView(APIView):
         }
 
 
-def overview(span: str, order: str = "tokens") -> dict[str, Any]:
+def overview(span: str, order: str, page: int) -> dict[str, Any]:
     """Return the figures of a time, no older than half a minute."""
-    name = f"overview:{span}:{order}"
+    return kept(f"overview:{span}:{order}:{page}", lambda now: figures.overview(figures.SPANS[span], order, page, now))
+
+
+def glance() -> list[dict[str, Any]]:
+    """Return the totals of each time, no older than half a minute."""
+    totals = kept("overview:glance", figures.glance)
+    return [{"span": span, "time": each.name, **totals[span]} for span, each in figures.SPANS.items()]
+
+
+def kept(name: str, made: Callable[[datetime], dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] | None = cache.get(name)
     if found is None:
-        found = figures.overview(figures.SPANS[span], order, timezone.now())
+        found = made(timezone.now())
         cache.set(name, found, KEPT)
     return found
 
 
-def glance() -> list[dict[str, Any]]:
-    """Return the totals of each time."""
-    return [{"span": span, "time": each.name, **overview(span)["totals"]} for span, each in figures.SPANS.items()]
-
-
-def chosen(request: Request) -> tuple[str, str]:
-    """Return the time and the order that the address asks for; what it does not know is as not said."""
-    span, order = request.query_params.get("span"), request.query_params.get("order")
-    return span if span in figures.SPANS else "7", order if order in figures.ORDERS else "tokens"
+def chosen(request: Request) -> tuple[str, str, int]:
+    """Return the time, the order and the page of the rankings that the address asks for; what it does not know is as
+    not said."""
+    asked = request.query_params
+    span, order, page = asked.get("span"), asked.get("order"), asked.get("page", "")
+    return (
+        span if span in figures.SPANS else "7",
+        order if order in figures.ORDERS else "tokens",
+        int(page) if PAGE.fullmatch(page) else 1,
+    )
 
 
 def plot(

@@ -25,6 +25,7 @@ HELD = {
     "chat.key": "keys",
     "knox.authtoken": "keys",
     "chat.usagerecord": "usage_records",
+    "chat.usersum": "usage_records",  # of which it is the sums
     "chat.conversation": "conversations",
     "chat.idempotentrequest": "answers_kept_under_an_idempotency_key",
     "admin.logentry": "acts_in_the_admin",

@@ -13,7 +13,8 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from chat.billing.allowance import period_start
-from chat.dashboard.figures import BOUNDS, ORDERS, SPANS, percentile
+from chat.billing.rollup import BOUNDS
+from chat.dashboard.figures import ORDERS, SPANS, percentile
 from chat.models import BudgetPeriod, KeyDetail, TokenBudget, UsageRecord
 from tests.dashboard.test_pages import page_of
 
@@ -41,7 +42,7 @@ def add(user=None, ago=timedelta(0), **facts):
 
 
 def figures_of(client, query=""):
-    cache.delete_many([f"overview:{span}:{order}" for span in SPANS for order in ORDERS])
+    cache.delete_many([f"overview:{span}:{order}:1" for span in SPANS for order in ORDERS])
     response = client.get(f"/overview{query}")
     assert response.status_code == 200, response.content
     return response.json()

@@ -16,10 +16,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.accounts import deletion
-from chat.billing import prices
+from chat.billing import prices, rollup
 from chat.billing.allowance import period_start
 from chat.management import counted, progress
-from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from chat.models import BudgetPeriod, Rollup, TokenBudget, UsageRecord
 from chat.routing import catalogue
 from chat.types import Model, Usage
 
@@ -69,9 +69,12 @@ class Command(BaseCommand):
             UsageRecord.objects.bulk_create(batch)
             bar.update(len(batch))
             made.budgets()
+        for start, end in rollup.missing(made.now):
+            rollup.sum_up(start, end)
         self.stdout.write(f"Made {counted(chats, 'request')} of {counted(len(made.users), 'user')}: see /overview.")
 
     def clear(self) -> None:
+        Rollup.objects.all().delete()
         for user in get_user_model().objects.filter(username__startswith=MARK):
             UsageRecord.objects.filter(user=user).delete()
             for _ in deletion.delete(user, by="seed_demo"):
