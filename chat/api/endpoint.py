@@ -25,6 +25,7 @@ from chat.completion import conversations
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
 from chat.exceptions import ClientLeft, GenAIException, InvalidJSON, ValidationError
+from chat.observability import tracing
 from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.protocols.protocol import EventWriter, Face
 from chat.routing import catalogue
@@ -173,6 +174,7 @@ class ChatEndpoint(APIView):
             conversation=conversation,
             max_attempts=attempts_allowed(request),
             # Not where the client can come again for a whole answer.
+            trace=tracing.begun(request.headers),
             has_left=None if key and not stream else partial(has_left, request.META.get("gunicorn.socket")),
         )
         if not key:

@@ -11,7 +11,7 @@ from chat.billing import budgets, prices, tokens
 from chat.completion import reply_cache
 from chat.exceptions import ProviderError
 from chat.models import Conversation
-from chat.observability import metrics
+from chat.observability import metrics, tracing
 from chat.observability.redaction import keep_private
 from chat.routing import fitting
 from chat.routing.attempts import learn
@@ -24,6 +24,7 @@ from chat.types import (
     Part,
     Reservation,
     Settlement,
+    Trace,
     Usage,
     Wish,
 )
@@ -33,7 +34,7 @@ from chat.types import (
 class Chat(Wish):
     """A wish of `user`, by the API `face`, with the key whose details have the id `api_key`. `max_attempts` is the most
     provider calls that it may cost, None for CHAT_MAX_ATTEMPTS. `claim` is that of its Idempotency-Key, with which its
-    answer is kept. `has_left` is as in `ChatRequest`."""
+    answer is kept. `has_left` and `trace` are as in `ChatRequest`."""
 
     user: Any
     request_id: str
@@ -43,6 +44,7 @@ class Chat(Wish):
     max_attempts: int | None = None
     claim: Claim | None = None
     has_left: Callable[[], bool] | None = None
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,20 @@ class Asked:
         return replace(self.chat.claim, answer=answer.kept()) if self.chat.claim and answer else None
 
     def settle(self, state: Ending, **facts: Any) -> Settlement:
-        """Write how the chat ended, and count it. Raises nothing."""
-        ended = self.settlement(state, **facts)
+        """Write how the chat ended, count it and tell of it. Raises nothing."""
+        chat, ended = self.chat, self.settlement(state, **facts)
         budgets.settle(ended)
-        metrics.count(self.chat.model.name, self.chat.face, ended)
+        metrics.count(chat.model.name, chat.face, ended)
+        tracing.tell(
+            chat.trace,
+            ended,
+            self.outcome.attempts,
+            self.started,
+            model=chat.model.name,
+            face=chat.face,
+            request_id=chat.request_id,
+            stream=chat.stream,
+        )
         return ended
 
     def settlement(self, state: Ending, **facts: Any) -> Settlement:

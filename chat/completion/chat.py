@@ -146,7 +146,7 @@ def request_of(chat: Chat) -> ChatRequest:
     keep_private(wish.texts())
     bound = min(chat.most_tokens, chat.model.max_output_tokens) if chat.most_tokens else None
     most = chat.max_tokens or bound or chat.model.default_output_tokens
-    return replace(wish, max_tokens=most, request_id=chat.request_id, has_left=chat.has_left)
+    return replace(wish, max_tokens=most, request_id=chat.request_id, has_left=chat.has_left, trace=chat.trace)
 
 
 def fitting_routes(chat: Chat, request: ChatRequest) -> tuple[Route, ...]:

@@ -155,6 +155,12 @@ class Settings:
     )
 
     CHAT_METRICS = Setting(bool, False, "`true`: chats are counted, and `/metrics` tells Prometheus", shown="false")
+    OTEL_EXPORTER_OTLP_ENDPOINT = Setting(
+        str,
+        "",
+        "a collector's address, such as `http://127.0.0.1:4318`, that is told of each chat and its calls as "
+        "[spans](operate.md#traces)",
+    )
     CHAT_ALERT_EMAILS = Setting[list[str]](
         list, [], "who is told of [what needs an operator](operate.md#alerts), comma separated; mails go by `EMAIL_URL`"
     )

@@ -57,7 +57,8 @@ def alert_faults() -> Iterator[tuple[str, str]]:
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong: E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis,
-    E005 numbers, E006 origins of front ends, E007 alerts; W001 one user's share."""
+    E005 numbers, E006 origins of front ends, E007 alerts, E008 the
+    collector of spans; W001 one user's share."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
@@ -80,6 +81,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     for origin in conf.CORS_ALLOWED_ORIGINS:
         if not ORIGIN.fullmatch(origin):
             refuse(6, f"CORS_ALLOWED_ORIGINS holds {origin!r}.", "Name each origin as https://app.example.org.")
+    if conf.OTEL_EXPORTER_OTLP_ENDPOINT and not re.match(r"https?://[^/\s]+", conf.OTEL_EXPORTER_OTLP_ENDPOINT):
+        refuse(8, "OTEL_EXPORTER_OTLP_ENDPOINT is no address.", "Write it as http://127.0.0.1:4318.")
     for message, hint in alert_faults():
         refuse(7, message, hint)
     if not errors and max(1, conf.CHAT_MAX_IN_FLIGHT // 4) < conf.CHAT_MAX_IN_FLIGHT_PER_USER:

@@ -120,7 +120,7 @@ class Client:
         incoming = self.transport.send(
             endpoint,
             body,
-            headers=self.protocol.request_headers(request),
+            headers={**self.protocol.request_headers(request), **(request.trace.headers() if request.trace else {})},
             timeout=timeout,
             connect_timeout=self.connect_timeout,
             has_left=request.has_left,

@@ -17,7 +17,7 @@ from chat.providers.client import Client
 from chat.providers.simulator import SimulatorProvider
 from chat.providers.transport.pool import Transport
 from chat.routing import cooldown, thoughts
-from chat.types import ABANDONED, SIMULATOR, Attempt, ChatRequest, ChatStream, ProviderEntry, Reply, Route
+from chat.types import ABANDONED, SIMULATOR, Attempt, ChatRequest, ChatStream, ProviderEntry, Reply, Route, Trace
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,7 @@ class Result:
     crash: BaseException | None = None
     milliseconds: float = 0.0
     started: float = 0.0
+    trace: Trace | None = None
 
     @property
     def tokens(self) -> int:
@@ -58,6 +59,7 @@ class Result:
             decision=decision,
             tokens=self.tokens,
             started=self.started,
+            trace=self.trace,
         )
 
     def drop(self) -> None:
@@ -102,7 +104,7 @@ def call(route: Route, user: str, number: int, request: ChatRequest, seconds: fl
         learn(route, user, None, begun=not isinstance(reply, Reply))
     elif failure and not (isinstance(failure, ClientLeft) or _cut_short(failure, route.provider, seconds)):
         failure = learn(route, user, failure)
-    return Result(route, user, number, reply, failure, crash, milliseconds, started)
+    return Result(route, user, number, reply, failure, crash, milliseconds, started, request.trace)
 
 
 def _reply(route: Route, user: str, request: ChatRequest, seconds: float, stream: bool) -> Reply | ChatStream:

@@ -177,9 +177,10 @@ class _Chat:
 
     def _begin(self, route: Route) -> Callable[[], Result]:
         self.made += 1
-        self.running[self.made] = Result(route, self.user, self.made, started=clock())
+        request = replace(self.request, trace=self.request.trace.child()) if self.request.trace else self.request
+        self.running[self.made] = Result(route, self.user, self.made, started=clock(), trace=request.trace)
         seconds = self.deadline - clock()
-        return partial(call, route, self.user, self.made, self.request, seconds, stream=self.stream)
+        return partial(call, route, self.user, self.made, request, seconds, stream=self.stream)
 
     def _others(self, route: Route) -> list[Route]:
         return [other for other in self.waiting if other.provider.key != route.provider.key]

@@ -54,6 +54,7 @@ from chat.types.request import Raw as Raw
 from chat.types.request import Tool as Tool
 from chat.types.request import VendorError as VendorError
 from chat.types.request import compact as compact
+from chat.types.trace import Trace as Trace
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
@@ -105,6 +106,7 @@ class Attempt:
 
     `reason` names what failed, "" for the one that answered; `status` is the provider's HTTP status, `decision` what
     the attempt led to, `tokens` what the provider said that it cost. `started` is on `time.monotonic()`'s scale.
+    `trace` is its span, None where nobody is told of it.
     """
 
     provider: str
@@ -116,6 +118,7 @@ class Attempt:
     decision: str = ""
     tokens: int = 0
     started: float = 0.0
+    trace: Trace | None = None
 
     def told(self, began: float) -> dict[str, Any]:
         """Return the same for a record of the chat that began then, without what is empty."""

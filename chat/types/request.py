@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from chat.types.parts import Document, Image, Message, Result, Thinking
+from chat.types.trace import Trace
 
 
 class Tool(NamedTuple):
@@ -101,7 +102,8 @@ class ChatRequest:
 
     `raw` is the request as it came, which goes on to a provider of the same protocol; `needs` are what another one may
     be unable to do. `thinker` names the route that has signed the thoughts in the messages: no other gets them.
-    `has_left` says whether the client has, and is asked about once a second; None where nobody can tell.
+    `has_left` says whether the client has, and is asked about once a second; None where nobody can tell. `trace` is the
+    span of the chat, and of a call its own; None where nobody is told of them.
     """
 
     messages: tuple[Message, ...] = ()
@@ -120,6 +122,7 @@ class ChatRequest:
     raw: Raw | None = None
     thinker: str = ""
     has_left: Callable[[], bool] | None = None
+    trace: Trace | None = None
 
     def optional(self) -> dict[str, Any]:
         """Return the fields that the client sent and that a provider's model may be unable to take."""
