@@ -53,15 +53,21 @@ if conf.REDIS_URL:
 
 SERVERS = {"private_server", "postgres_url", "redis_url"}
 """The fixtures that start servers."""
+OURS = {"db", "transactional_db", "live_server"}
+"""The fixtures that have the database of DATABASE_URL."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `served` what starts processes of its own; a test that starts one without these says so itself."""
+    """Mark as `served` what starts processes of its own; a test that starts one without these says so itself. Of these,
+    `apart` is what starts its databases, too: on whatever DATABASE_URL it is run, it does the same."""
     here = Path(__file__).parent
     for item in items:
+        fixtures = {*getattr(item, "fixturenames", ())}
         is_there = item.path.is_relative_to(here / "served") or item.path.is_relative_to(here / "chaos")
-        if is_there or SERVERS & {*getattr(item, "fixturenames", ())}:
+        if is_there or SERVERS & fixtures:
             item.add_marker(pytest.mark.served)
+        if item.get_closest_marker("served") and not (item.get_closest_marker("django_db") or OURS & fixtures):
+            item.add_marker(pytest.mark.apart)
 
 
 @pytest.fixture(autouse=True)

@@ -40,13 +40,13 @@ def clock(time_machine):
 
 @pytest.fixture
 def users(django_user_model):
-    return [None, *(django_user_model.objects.create(username=f"u{number}") for number in range(25))]
+    return [None, *(django_user_model.objects.create(username=f"u{number}") for number in range(22))]
 
 
 @pytest.fixture
 def records(users):
     chance = random.Random(4)
-    for _ in range(400):
+    for _ in range(150):
         facts = dict(chance.choice(OUTCOMES))
         if facts["state"] in ("settled", "truncated"):
             facts |= {"tokens_used": chance.randrange(1_000), "cost": chance.choice([None, chance.randrange(10**9)])}
@@ -67,12 +67,8 @@ def records(users):
 def all_figures():
     """Everything that the pages show, of each time, order and page."""
     now = timezone.now()
-    found = [
-        figures.overview(span, order, page, now)
-        for span in figures.SPANS.values()
-        for order in figures.ORDERS
-        for page in (1, 2)
-    ]
+    spans = [(span, 1) for span in figures.SPANS.values()] + [(figures.SPANS["30"], 2)]
+    found = [figures.overview(span, order, page, now) for span, page in spans for order in figures.ORDERS]
     return [*found, figures.glance(now)]
 
 
@@ -96,7 +92,7 @@ def test_the_pages_take_the_sums_and_read_no_record_that_is_in_them(records):
     summed()
     UsageRecord.objects.filter(created_at__lt=timezone.now() - timedelta(hours=1)).delete()
     totals = figures.glance(timezone.now())["30"]
-    assert totals["chats"] > 200
+    assert totals["chats"] > 80
     assert totals["p95"]
 
 
