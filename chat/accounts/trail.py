@@ -28,6 +28,11 @@ def budget_changed(by: str, of_user: Any, old: dict[str, Any], new: dict[str, An
         log.warning("budget_changed", by=by, of_user=of_user.get_username(), old=old, new=new)
 
 
+def list_downloaded(by: str, name: str, filters: str, rows: int) -> None:
+    """Log that rows of a list of the admin were taken out, by these filters."""
+    log.warning("list_downloaded", by=by, list=name, filters=filters, rows=rows)
+
+
 def terms(budget: Any) -> dict[str, Any]:
     """Return what a budget allows: tokens or nano-dollars a period, and chats in a time ("" for the default)."""
     limit = {"limit": budget.limit} if budget.cost_limit is None else {"cost_limit": budget.cost_limit}

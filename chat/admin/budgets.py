@@ -18,12 +18,15 @@ from chat.accounts import trail
 from chat.admin import keys, words
 from chat.admin.lists import (
     DayFilter,
+    ErrorFilter,
     HistoryAdmin,
+    KeyFilter,
     LargeTableAdmin,
     ModelFilter,
     ProviderFilter,
     StartFilter,
     UsernameFilter,
+    is_narrow,
 )
 from chat.admin.timeline import timeline
 from chat.billing import prices
@@ -159,10 +162,9 @@ class UsageRecordAdmin(HistoryAdmin):
     list_display += ["tokens_used", "paid", "overrun", "uncharged_tokens", "duration_ms", "error"]
     ordering = ["-created_at"]
     sortable_by = ["created"]
-    list_filter = [UsernameFilter, DayFilter, "state", ModelFilter, ProviderFilter]
-    list_filter += [("error", admin.EmptyFieldListFilter)]
+    list_filter = [UsernameFilter, DayFilter, KeyFilter, "state", ErrorFilter, ModelFilter, ProviderFilter]
     search_fields = ["request_id"]
-    search_help_text = f"A request id, or {SEARCHABLE} characters of one or more."
+    search_help_text = f"A request id, or {SEARCHABLE} characters of one or more; quicker with a day or a user beside."
     readonly_fields = ["code", "paid"]
     raw = {"created": "created_at", "whole_request_id": "request_id"}
     change_form_outer_before_template = "admin/chat/usagerecord/timeline.html"
@@ -177,11 +179,13 @@ class UsageRecordAdmin(HistoryAdmin):
         return response
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Return the records of an id, or of ids with these characters. The index of the ids is read from end to end
-        for the latter, once, and no row beside it."""
+        """Return the records of an id, or of ids with these characters. Of one user or one day they are looked through;
+        else all ids are, once, and no row beside them."""
         term = search_term.strip()
         if not term:
             return queryset, False
+        if is_narrow(request):
+            return queryset.filter(request_id__contains=term), False
         ids = UsageRecord.objects.order_by().values_list("request_id", flat=True)
         found = ids.filter(request_id__contains=term) if len(term) >= SEARCHABLE else [term]
         return queryset.filter(request_id__in=list(found[:MOST_FOUND])), False

@@ -14,6 +14,8 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from knox.models import AuthToken
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -66,7 +68,7 @@ class KeyAdmin(LargeTableAdmin):
     """Issues keys, each shown once, and revokes them."""
 
     form = KeyForm
-    list_display = ["starts_with", "name", "user", "created", "expiry", "last_used"]
+    list_display = ["starts_with", "name", "user", "created", "expiry", "last_used", "requests"]
     list_select_related = ["user", "details"]
     ordering = ["-created"]
     search_fields = ["user__username", "token_key__startswith"]
@@ -87,6 +89,11 @@ class KeyAdmin(LargeTableAdmin):
     def last_used(self, key: Any) -> Any:
         """To ten minutes."""
         return key.details.last_used_at or "never"
+
+    def requests(self, key: Any) -> str:
+        """Lead to the requests that came with it."""
+        url = reverse("admin:chat_usagerecord_changelist", query={"key": key.details.pk})
+        return format_html('<a href="{}">show</a>', url)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
@@ -15,6 +16,8 @@ from unfold.views import ChangeList
 
 from chat.admin.downloads import DownloadAdmin
 from chat.exceptions import ALL_PROVIDERS
+from chat.models import KeyDetail
+from chat.problems.table import BY_CLASS
 from chat.routing import catalogue
 from chat.types import SIMULATOR, Catalogue
 
@@ -93,6 +96,54 @@ class ProviderFilter(ModelFilter):
         return [*sorted(current.providers), SIMULATOR, ALL_PROVIDERS]
 
 
+class ErrorFilter(admin.SimpleListFilter):
+    """By the code that the client was told. Requests with an error have an index of their own."""
+
+    title = parameter_name = "error"
+    codes: dict[str, list[str]] = {}
+    for cls, problem in BY_CLASS.items():
+        codes.setdefault(problem.code, []).append(cls.__name__)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("any", "Any"), *((code, code) for code in sorted(self.codes))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        code = self.value()
+        if not code:
+            return queryset
+        found = queryset.exclude(error="")
+        return found if code == "any" else found.filter(error__in=self.codes.get(code, []))
+
+
+class KeyFilter(TypedFilter):
+    """By the id of a key, which the overview and the list of keys link to."""
+
+    title = parameter_name = "key"
+    placeholder = "the id of a key"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        typed = (self.value() or "").strip()
+        if not typed:
+            return queryset
+        try:
+            pk = UUID(typed)
+        except ValueError:
+            messages.error(request, f"{typed!r} is not the id of a key, such as GET /keys has it.")
+            return queryset.none()
+        detail = KeyDetail.objects.filter(pk=pk).select_related("key").first()
+        if detail:  # the records of its user have an index
+            return queryset.filter(user=detail.key.user_id, api_key=pk)
+        if is_narrow(request):
+            return queryset.filter(api_key=pk)
+        messages.warning(request, "This key is revoked or has expired: give a day, or its user, as well.")
+        return queryset.none()
+
+
+def is_narrow(request: HttpRequest) -> bool:
+    """Return whether the list is that of one user or one day, which leaves few rows to look through."""
+    return bool(request.GET.get("username") or request.GET.get("day"))
+
+
 class ShortChangeList(ChangeList):
     """Says once how many rows there are, below the list, where it may say "more than"."""
 
@@ -141,8 +192,7 @@ class HistoryAdmin(LargeTableAdmin):
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """Only by what there is an index for, until a user or a day leaves little to be sorted."""
-        few = request.GET.get("username") or request.GET.get("day")
-        return self.list_display if few else self.sortable_by
+        return self.list_display if is_narrow(request) else self.sortable_by
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -63,9 +63,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="usagerecord",
             index=models.Index(
-                condition=models.Q(("state__in", ["truncated", "released", "reclaimed"])),
-                fields=["created_at"],
-                name="records_without_an_answer",
+                condition=models.Q(("error", ""), _negated=True), fields=["created_at"], name="records_with_an_error"
             ),
         ),
         migrations.AddConstraint(

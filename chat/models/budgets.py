@@ -208,11 +208,7 @@ class UsageRecord(models.Model):
             models.Index(fields=["user", "created_at"], name="record_by_user_and_time"),
             models.Index(fields=["created_at"], name="record_by_time"),
             models.Index(fields=["request_id"], name="record_by_request_id"),
-            models.Index(
-                fields=["created_at"],
-                condition=models.Q(state__in=["truncated", "released", "reclaimed"]),
-                name="records_without_an_answer",
-            ),
+            models.Index(fields=["created_at"], condition=~models.Q(error=""), name="records_with_an_error"),
             models.Index(fields=["expires_at"], condition=models.Q(state="reserved"), name="open_reservations"),
         ]
 

@@ -44,6 +44,14 @@ def test_a_file_that_is_cut_off_says_so(admin_client, user, monkeypatch):
     assert last["Created (UTC)"] == "Only the first 2 rows: narrow the list down by its filters."
 
 
+def test_who_took_what_is_logged(admin_client, user, log):
+    for number in range(3):
+        record(user, request_id=f"r-{number}")
+    rows(admin_client, RECORDS, username="ada")
+    (line,) = [line for line in log.lines if line["event"] == "list_downloaded"]
+    assert (line["by"], line["list"], line["filters"], line["rows"]) == ("admin", "usage records", "username=ada", 3)
+
+
 @pytest.mark.parametrize("url", [RECORDS, PERIODS, BUDGETS, "/admin/auth/user/", "/admin/chat/key/"])
 def test_only_who_may_see_the_list_has_its_file(client, django_user_model, url):
     client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
