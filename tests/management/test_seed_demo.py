@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from tests.support.rig import KEYS
 
 pytestmark = pytest.mark.django_db
 
@@ -68,3 +69,24 @@ def test_it_does_not_mix_with_real_use_unless_it_is_told_to(rig):
 def test_a_number_out_of_range_is_refused(chats):
     with pytest.raises(CommandError, match="--chats"):
         run(chats=chats)
+
+
+def test_a_real_user_whose_name_begins_alike_is_neither_deleted_nor_counted_as_made_up(rig, django_user_model):
+    django_user_model.objects.update(username="demo-acme")
+    rig.chat("alone")
+    with pytest.raises(CommandError, match="--force"):
+        run(chats=5)
+    run(chats=5, force=True)
+    run("--clear")
+    assert [record.user.username for record in UsageRecord.objects.all()] == ["demo-acme"]
+
+
+def test_without_a_model_nothing_is_deleted(rig, settings, monkeypatch):
+    run(chats=5)
+    settings.CHAT_SIMULATOR = False
+    for key in KEYS:
+        monkeypatch.delenv(f"{key.upper()}_API_KEY")
+    rig.configure()
+    with pytest.raises(CommandError, match="no model on offer"):
+        run(chats=5)
+    assert UsageRecord.objects.count() == 5

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
@@ -25,8 +26,11 @@ from chat.types import Model, Usage
 
 DAYS = 30
 MARK = "demo-"
-"""What the names of its users begin with, by which they are found again."""
-NAMES = ("ada", "bela", "chen", "dora", "emil", "fatima", "goran", "hana", "ines", "jonas", "kofi", "lena")
+NAMES = [
+    f"{MARK}{name}"
+    for name in ("ada", "bela", "chen", "dora", "emil", "fatima", "goran", "hana", "ines", "jonas", "kofi", "lena")
+]
+"""The names of its users, by which they are found again: whoever else is called demo-something is not touched."""
 FAILURES = (("ProviderTimeoutError", None), ("ProviderUnavailableError", 503), ("InvalidProviderResponseError", 200))
 REFUSED = ("TokenBudgetExceededError", "RateLimitExceededError", "ValidationError")
 SHARES = (0.3, 0.5, 0.85, 1.0)
@@ -50,9 +54,11 @@ class Command(BaseCommand):
     def handle(self, *, chats: int, seed: int, clear: bool, force: bool, **options: Any) -> None:
         if not 1 <= chats <= 10**7:
             raise CommandError("--chats is a number from 1 to 10,000,000.")
-        others = UsageRecord.objects.exclude(user__username__startswith=MARK)
+        others = UsageRecord.objects.exclude(user__username__in=NAMES)
         if not (clear or force) and others.exists():
             raise CommandError("There are usage records of others: these figures would be lies. --force adds them.")
+        if not (clear or catalogue.current().models):
+            raise CommandError("There is no model on offer.")
         self.clear()
         if clear:
             self.stdout.write("The made-up users are deleted, and their records.")
@@ -75,7 +81,7 @@ class Command(BaseCommand):
 
     def clear(self) -> None:
         Rollup.objects.all().delete()
-        for user in get_user_model().objects.filter(username__startswith=MARK):
+        for user in get_user_model().objects.filter(username__in=NAMES, password__startswith=UNUSABLE_PASSWORD_PREFIX):
             UsageRecord.objects.filter(user=user).delete()
             for _ in deletion.delete(user, by="seed_demo"):
                 pass
@@ -87,10 +93,8 @@ class Made:
     def __init__(self, chance: random.Random, now: datetime) -> None:
         self.chance, self.now = chance, now
         users = get_user_model().objects
-        self.users = [users.create_user(f"{MARK}{name}") for name in NAMES]
+        self.users = [users.create_user(name) for name in NAMES]
         self.models = sorted(catalogue.current().models.values(), key=lambda model: model.name)
-        if not self.models:
-            raise CommandError("There is no model on offer.")
         self.used, self.cost = Counter[Any](), Counter[Any]()
 
     def records(self, count: int) -> Iterator[UsageRecord]:
