@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from chat.accounts import keys
 from chat.completion import conversations, reply_cache
-from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Key, Message, UsageRecord, UserSum
+from chat.models import Alert, BudgetPeriod, Conversation, IdempotentRequest, Key, Message, UsageRecord, UserSum
 
 BATCH = 2_000
 """Rows that one transaction deletes or changes: 0.2 s or less, since on SQLite no chat can write meanwhile."""
@@ -51,6 +51,7 @@ def delete(user: Any, *, by: str) -> Iterator[Counter[str]]:
             if not connection.in_atomic_block:
                 time.sleep(time.monotonic() - began)  # half of the time is the chats'
     reply_cache.forget_user(user.pk)
+    Alert.objects.filter(name__startswith=f"budget:{user.pk}:").delete()  # which name the user
     UserSum.objects.filter(user=user).update(user=None, api_key=None)  # as the records
     user.delete()  # and with it whatever a chat in flight has written since
 

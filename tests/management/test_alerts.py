@@ -13,6 +13,7 @@ from django.core import mail
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from chat.accounts import deletion
 from chat.management import alerts
 from chat.models import Alert, BudgetPeriod, TokenBudget, UsageRecord
 from tests.support.receiver import Receiver
@@ -285,3 +286,12 @@ def test_the_admin_shows_what_was_told(user, budget, admin_client):
     page = admin_client.get("/admin/chat/alert/").content.decode()
     assert "80 % of a budget of 1,000 tokens" in page
     assert admin_client.get(f"/admin/chat/alert/{Alert.objects.get().pk}/change/").status_code == 200
+
+
+def test_the_alerts_of_a_user_who_is_deleted_go_with_them(user, budget):
+    use(user, 800)
+    titles()
+    assert user.get_username() in Alert.objects.get().title
+    for _ in deletion.delete(user, by="an operator"):
+        pass
+    assert not Alert.objects.exists()
