@@ -55,7 +55,8 @@ class KeyForm(forms.ModelForm):
         user = self.cleaned_data["user"]
         if not user.is_active:
             raise forms.ValidationError("This user's account is not active: the key would be refused.")
-        if (user.is_superuser and not self.by.is_superuser) or (user.is_staff and not self.by.is_staff):
+        more = user.is_staff and user.get_all_permissions() - self.by.get_all_permissions()
+        if more or (user.is_superuser and not self.by.is_superuser) or (user.is_staff and not self.by.is_staff):
             raise forms.ValidationError("This user may do more than you: only their equal issues them a key.")
         return user
 

@@ -124,6 +124,14 @@ def test_nobody_issues_a_key_for_one_who_may_do_more(clerk, django_user_model, f
     assert ("may do more than you" in response.content.decode()) == (not issued)
 
 
+def test_nor_for_staff_who_may_see_what_they_may_not(clerk, django_user_model):
+    other = django_user_model.objects.create_user("other", is_staff=True)
+    other.user_permissions.add(Permission.objects.get(codename="delete_conversation"))
+
+    assert "may do more than you" in issue(clerk, other).content.decode()
+    assert not AuthToken.objects.filter(user=other).exists()
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_new_password_offers_to_end_the_keys(admin_client, client, auth_client, user, log, ends):
     url = f"/admin/auth/user/{user.pk}/password/"
