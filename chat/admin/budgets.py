@@ -97,7 +97,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
         return field
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        searched = request.GET.get("q", "").strip()
+        searched = request.GET.get("q", "").replace("\0", "").strip()
         context = {
             "default": TokenBudget(limit=conf.TOKEN_BUDGET_DEFAULT, period=conf.TOKEN_BUDGET_PERIOD),
             "has_default": get_user_model().objects.filter(username=searched, token_budget=None).first(),

@@ -7,7 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -162,6 +164,20 @@ class LargeTableAdmin(DownloadAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return ShortChangeList
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        if any("\0" in value for value in request.GET.values()):
+            raise IncorrectLookupParameters  # PostgreSQL takes no text with one
+        return super().get_changelist_instance(request)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what the address fills in, but for a user that cannot be: Django fails on one."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        try:
+            get_user_model()._meta.pk.clean(initial.get("user"), None)
+        except ValidationError:
+            initial.pop("user", None)
+        return initial
 
 
 class ShortPaginator(Paginator):

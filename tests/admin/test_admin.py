@@ -225,6 +225,18 @@ def test_requests_are_found_by_the_key_that_they_came_with(admin_client, user, a
     assert "is not the id of a key" in page(admin_client, RECORDS, key="nonsense")
 
 
+@pytest.mark.parametrize("typed", ["abc", "\0", "9" * 30, "9" * 5_000, "-1", ""])
+@pytest.mark.parametrize("url", [f"{BUDGETS}add/", "/admin/chat/key/add/"])
+def test_an_address_that_fills_in_a_user_who_cannot_be_fills_in_none(admin_client, url, typed):
+    assert admin_client.get(url, {"user": typed}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["username", "model", "provider", "q", "key", "error", "day"])
+def test_no_filter_fails_on_a_nul(admin_client, name):
+    for url in (RECORDS, BUDGETS, f"{RECORDS}csv/"):
+        assert admin_client.get(url, {name: "a\0b"}).status_code in (200, 302)
+
+
 @pytest.mark.usefixtures("records")
 def test_a_part_of_an_id_is_looked_for_in_one_day_or_everywhere(admin_client):
     for query in ({"q": "he-one-2"}, {"q": "one-2", "username": "admin"}):
