@@ -57,6 +57,7 @@ ELSEWHERE = [
 ]
 EVERYWHERE = [
     *[(name, {name: "x"}) for name in ("inference_geo", "mcp_servers", "container", "fallbacks")],
+    *[(name, {name: "x"}) for name in ("fallback_credit_token", "user_profile_id", "workspace_id")],
     ("speed", {"speed": "fast"}),
     ("service_tier", {"service_tier": "priority"}),
     ("tools[0].type", {"tools": [{"type": "web_search_20260318", "name": "web_search"}]}),

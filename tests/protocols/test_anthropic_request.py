@@ -195,6 +195,8 @@ NEEDS = [
     ({"container": "container_1"}, [(STORED, "container")]),
     ({"container": {"id": None, "skills": []}}, [(LISTED, "container")]),
     *[({name: "x"}, [(LISTED, name)]) for name in ("inference_geo", "billing_policy", "fallbacks", "mcp_servers")],
+    *[({name: "x"}, [(LISTED, name)]) for name in ("user_profile_id", "workspace_id")],
+    ({"fallback_credit_token": {"token": "x"}}, [(STORED, "fallback_credit_token")]),
     ({"service_tier": "priority"}, [(LISTED, "service_tier")]),
     ({"speed": "fast"}, [(LISTED, "speed")]),
     ({"brand_new": 1}, [(UNKNOWN, "brand_new")]),

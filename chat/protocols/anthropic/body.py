@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from chat.protocols import schemas
 from chat.protocols.bodies import Asks, Flag, Hint, Label, NotEmpty, Says, Share, VendorBody
 from chat.protocols.replies import Count, Noted
-from chat.types import LISTED, UNKNOWN
+from chat.types import LISTED, STORED, UNKNOWN
 
 ROLES = ("user", "assistant", "system")
 MOST_SEQUENCES = 256
@@ -73,10 +73,15 @@ class Messages(VendorBody):
     top_k: Annotated[Any, Asks(UNKNOWN)] = None
     billing_policy: Annotated[Any, Asks(LISTED)] = None
     fallbacks: Annotated[Any, Asks(LISTED, [])] = None
+    # Redeemed by the organization, so by any user of our key: it would find that of another.
+    fallback_credit_token: Annotated[Any, Asks(STORED)] = None
     inference_geo: Annotated[Any, Asks(LISTED)] = None
     mcp_servers: Annotated[Any, Asks(LISTED, [])] = None
     service_tier: Annotated[Any, Asks(LISTED, "auto", "standard_only")] = None
     speed: Annotated[Any, Asks(LISTED, "standard")] = None
+    # Whom the vendor bills and counts for it, which the headers of these names are kept back for.
+    user_profile_id: Annotated[Any, Asks(LISTED)] = None
+    workspace_id: Annotated[Any, Asks(LISTED)] = None
 
 
 def request_schema() -> dict[str, Any]:
