@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.core.management import call_command
@@ -214,6 +215,27 @@ def test_all_is_made_anew_and_the_wrong_ones_are_counted(records, capsys):
     by_records = all_figures()
     summed()
     assert all_figures() == by_records
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+def test_all_is_summed_on_a_terminal_too_where_the_bar_is_drawn(records, clock, monkeypatch):
+    clock.move_to("2027-03-10T12:30:00Z", tick=True)  # or the bar would never be drawn again
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    out = StringIO()
+    call_command("roll_up", stdout=out)
+    call_command("roll_up", "--rebuild", stdout=out)
+    assert terminal.getvalue().count("times") > 4
+    assert out.getvalue().splitlines() == [
+        "Summed: 43 times.",
+        "Made anew: 43 sums, of which 0 had been wrong.",
+        "Summed: 0 times.",
+    ]
+    assert Rollup.objects.filter(ready=True).count() == 43
 
 
 def test_made_up_use_is_summed_and_goes_with_its_sums():

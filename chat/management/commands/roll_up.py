@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -27,12 +28,19 @@ class Command(BaseCommand):
 
     def handle(self, *, rebuild: bool, **options: Any) -> None:
         now = timezone.now()
-        with progress(None, "times") as bar:
-            if rebuild:
-                made = [bar.update() or differs for differs in rollup.rebuild(now)]
-                self.stdout.write(f"Made anew: {counted(len(made), 'sum')}, of which {sum(made):,} had been wrong.")
-            summed = [bar.update() or rollup.sum_up(start, end) for start, end in rollup.missing(now)]
+        if rebuild:
+            wrong = list(shown(rollup.rebuild(now)))
+            self.stdout.write(f"Made anew: {counted(len(wrong), 'sum')}, of which {sum(wrong):,} had been wrong.")
+        summed = list(shown(rollup.sum_up(start, end) for start, end in rollup.missing(now)))
         rollup.forget_old(now)
         left = summed.count(False)
         later = f"; left for later {counted(left, 'time')}, since a chat of it may still run" if left else ""
         self.stdout.write(f"Summed: {counted(summed.count(True), 'time')}{later}.")
+
+
+def shown(done: Iterable[bool]) -> Iterator[bool]:
+    """Yield what is done, and show how many times there were."""
+    with progress(None, "times") as bar:
+        for outcome in done:
+            bar.update()
+            yield outcome
