@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from chat.accounts import trail
 from chat.admin import keys, words
 from chat.admin.lists import (
+    TOLD_TO_NOBODY,
     DayFilter,
     ErrorFilter,
     HistoryAdmin,
@@ -33,19 +34,17 @@ from chat.billing import prices
 from chat.billing.allowance import allowance, period_start
 from chat.conf import conf
 from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
-from chat.problems.table import BY_CLASS
+from chat.problems.table import BUG, CODES
 from chat.routing import catalogue
 from chat.routing.states import provider_states
 from chat.types.money import shown
 
 admin.site.index_title = "Budgets, usage and keys"
 
-CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
 SEARCHABLE = 8
 """Characters of a request id that are enough to look for it."""
 MOST_FOUND = 1_000
 """Ids that a search goes through."""
-TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
 
 
 @admin.register(TokenBudget)
@@ -202,7 +201,7 @@ class UsageRecordAdmin(HistoryAdmin):
         """Return the code that the client was told, unless an earlier answer stood in. An exception without a row is a
         bug of ours."""
         untold = record.cached or record.error in TOLD_TO_NOBODY
-        return None if untold else CODES.get(record.error, "internal_error")
+        return None if untold else CODES.get(record.error, BUG)
 
     @admin.display(description="request id")
     def whole_request_id(self, record: UsageRecord) -> str:

@@ -60,30 +60,24 @@ class DownloadAdmin(ModelAdmin):
         except IncorrectLookupParameters:
             return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
         columns = [name for name in self.get_list_display(request) if name != "action_checkbox"]
-        lines = self.told(request, self.csv_lines(rows, columns))
-        response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+        response = StreamingHttpResponse(self.csv_lines(request, rows, columns), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="{self.opts.model_name}.csv"'
         return response
 
-    def told(self, request: HttpRequest, lines: Iterator[str]) -> Iterator[str]:
-        """Yield the lines, and log at their end, or when the client leaves, who took how many of which list."""
-        count = -1  # the headings are no row
+    def csv_lines(self, request: HttpRequest, rows: Any, columns: list[str]) -> Iterator[str]:
+        """Yield the lines, and log at their end, or when the client leaves, who took how many rows of which list."""
+        writer, taken = csv.writer(Line()), 0
         try:
-            for line in lines:
-                count += 1
-                yield line
+            yield writer.writerow([capfirst(str(label_for_field(name, self.model, self))) for name in columns])
+            for row in rows[: MOST_ROWS + 1].iterator(CHUNK):
+                if taken == MOST_ROWS:
+                    yield writer.writerow([f"Only the first {MOST_ROWS:,} rows: narrow the list down by its filters."])
+                    break
+                yield writer.writerow([self.csv_cell(name, row) for name in columns])
+                taken += 1
         finally:
             name = str(self.opts.verbose_name_plural)
-            trail.list_downloaded(request.user.get_username(), name, request.GET.urlencode(), max(count, 0))
-
-    def csv_lines(self, rows: Any, columns: list[str]) -> Iterator[str]:
-        writer = csv.writer(Line())
-        yield writer.writerow([capfirst(str(label_for_field(name, self.model, self))) for name in columns])
-        for number, row in enumerate(rows[: MOST_ROWS + 1].iterator(CHUNK)):
-            if number == MOST_ROWS:
-                yield writer.writerow([f"Only the first {MOST_ROWS:,} rows: narrow the list down by its filters."])
-                break
-            yield writer.writerow([self.csv_cell(name, row) for name in columns])
+            trail.list_downloaded(request.user.get_username(), name, request.GET.urlencode(), taken)
 
     def csv_cell(self, name: str, row: Any) -> Any:
         try:

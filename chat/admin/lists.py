@@ -19,9 +19,12 @@ from unfold.views import ChangeList
 from chat.admin.downloads import DownloadAdmin
 from chat.exceptions import ALL_PROVIDERS
 from chat.models import KeyDetail
-from chat.problems.table import BY_CLASS
+from chat.problems.table import BUG, CODES
 from chat.routing import catalogue
 from chat.types import SIMULATOR, Catalogue
+
+TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
+"""Errors that no client heard of."""
 
 
 class TypedFilter(admin.SimpleListFilter):
@@ -99,22 +102,24 @@ class ProviderFilter(ModelFilter):
 
 
 class ErrorFilter(admin.SimpleListFilter):
-    """By the code that the client was told. Requests with an error have an index of their own."""
+    """By the code that the client was told, as the list has it. Requests with an error have an index of their own."""
 
     title = parameter_name = "error"
-    codes: dict[str, list[str]] = {}
-    for cls, problem in BY_CLASS.items():
-        codes.setdefault(problem.code, []).append(cls.__name__)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("any", "Any"), *((code, code) for code in sorted(self.codes))]
+        return [("any", "Any"), *((code, code) for code in sorted({*CODES.values()}))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         code = self.value()
         if not code:
             return queryset
         found = queryset.exclude(error="")
-        return found if code == "any" else found.filter(error__in=self.codes.get(code, []))
+        if code == "any":
+            return found
+        told = found.filter(cached=False).exclude(error__in=TOLD_TO_NOBODY)
+        if code == BUG:  # which any exception is that has no row
+            return told.exclude(error__in=[name for name, known in CODES.items() if known != BUG])
+        return told.filter(error__in=[name for name, known in CODES.items() if known == code])
 
 
 class KeyFilter(TypedFilter):
@@ -143,7 +148,7 @@ class KeyFilter(TypedFilter):
 
 def is_narrow(request: HttpRequest) -> bool:
     """Return whether the list is that of one user or one day, which leaves few rows to look through."""
-    return bool(request.GET.get("username") or request.GET.get("day"))
+    return any(request.GET.get(name, "").strip() for name in ("username", "day"))
 
 
 class ShortChangeList(ChangeList):

@@ -14,11 +14,10 @@ from django.db.models import F
 from chat.billing import rollup
 from chat.billing.allowance import passed, period_start, use_of
 from chat.models import KeyDetail, Period, UsageRecord
-from chat.problems.table import BY_CLASS
+from chat.problems.table import BUG, CODES
 from chat.routing import catalogue
 from chat.routing.states import provider_states
 
-CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
 OUTCOMES = {
     "settled": "answered",
     "cached": "answered by an earlier one",
@@ -209,7 +208,7 @@ def nearly_spent(now: datetime) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for period in Period.values:
         rows = passed(period, period_start(period, now), NEARLY_SPENT).select_related("user", "user__token_budget")
-        for row in rows[: 10 * MOST]:
+        for row in rows[:MOST]:
             used, limit, in_money = use_of(row)
             share = used * 100 // limit
             facts = {"name": row.user.get_username(), "user_id": row.user_id, "period": period, "share": share}
@@ -222,10 +221,7 @@ def failures(since: datetime) -> list[dict[str, Any]]:
     wrong = UsageRecord.objects.filter(rollup.FAILED, created_at__gte=since).exclude(error="")
     names = ("pk", "created_at", "request_id", "model", "provider", "error")
     rows = wrong.order_by("-created_at").values(*names, name=F("user__username"))[:10]
-    return [
-        {**row, "created_at": row["created_at"].isoformat(), "code": CODES.get(row["error"], "internal_error")}
-        for row in rows
-    ]
+    return [{**row, "created_at": row["created_at"].isoformat(), "code": CODES.get(row["error"], BUG)} for row in rows]
 
 
 def providers(groups: list[dict[str, Any]], latencies: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -558,6 +558,10 @@ PROBLEMS = [
 BY_CLASS: dict[type[BaseException], Problem] = {
     cls: row for row in PROBLEMS for cls in row.classes or (type(row.example),)
 }
+BUG = "internal_error"
+"""The code of an exception without a row, which is a fault of ours."""
+CODES = {cls.__name__: problem.code for cls, problem in BY_CLASS.items()}
+"""The code of each exception by its name, as records have it; of any other, `BUG`."""
 BY_CODE: dict[str, Problem] = {}
 """One row a code, for the catalogue of errors: the first of a code's rows stands for it."""
 for _row in PROBLEMS:

@@ -237,6 +237,25 @@ def test_no_filter_fails_on_a_nul(admin_client, name):
         assert admin_client.get(url, {name: "a\0b"}).status_code in (200, 302)
 
 
+def test_the_filter_by_a_code_finds_what_the_list_gives_that_code(admin_client, user):
+    errors = ["", "RuntimeError", "GenAIException", "ProviderTimeoutError", "ClientLeft", "WorkerLost"]
+    for error in errors:
+        record(user, error=error, request_id=f"is-{error}")
+    record(user, error="ProviderTimeoutError", cached=True, request_id="saved")
+    all_of_them = page(admin_client, RECORDS)
+    listed = dict(zip(cells(all_of_them, "whole_request_id"), cells(all_of_them, "code"), strict=True))
+    assert listed["saved"] == listed["is-"] == "-"
+    for code in ("internal_error", "provider_timeout"):
+        found = cells(page(admin_client, RECORDS, error=code), "whole_request_id")
+        assert sorted(found) == sorted(name for name, its in listed.items() if its == code)
+    assert len(cells(page(admin_client, RECORDS, error="any"), "code")) == len(errors)
+
+
+@pytest.mark.usefixtures("records")
+def test_a_day_that_is_blank_narrows_nothing(admin_client):
+    assert cells(page(admin_client, RECORDS, q="one-2", day=" "), "whole_request_id") == []
+
+
 @pytest.mark.usefixtures("records")
 def test_a_part_of_an_id_is_looked_for_in_one_day_or_everywhere(admin_client):
     for query in ({"q": "he-one-2"}, {"q": "one-2", "username": "admin"}):

@@ -35,20 +35,21 @@ def test_a_text_is_no_formula(admin_client, django_user_model, name):
     assert f"'{name}" in [row["Username"] for row in rows(admin_client, "/admin/auth/user/")]
 
 
-def test_a_file_that_is_cut_off_says_so(admin_client, user, monkeypatch):
+def test_a_file_that_is_cut_off_says_so(admin_client, user, monkeypatch, log):
     monkeypatch.setattr(downloads, "MOST_ROWS", 2)
     for number in range(3):
         record(user, request_id=f"r-{number}")
     *kept, last = rows(admin_client, RECORDS)
     assert [row["Request id"] for row in kept] == ["r-2", "r-1"]
     assert last["Created (UTC)"] == "Only the first 2 rows: narrow the list down by its filters."
+    assert log.events("list_downloaded")[0]["rows"] == 2
 
 
 def test_who_took_what_is_logged(admin_client, user, log):
     for number in range(3):
         record(user, request_id=f"r-{number}")
     rows(admin_client, RECORDS, username="ada")
-    (line,) = [line for line in log.lines if line["event"] == "list_downloaded"]
+    (line,) = log.events("list_downloaded")
     assert (line["by"], line["list"], line["filters"], line["rows"]) == ("admin", "usage records", "username=ada", 3)
 
 

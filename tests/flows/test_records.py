@@ -8,8 +8,8 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection
 
-from chat.admin.budgets import CODES
 from chat.models import KeyDetail, UsageRecord
+from chat.problems.table import CODES
 from tests.support.asking import ANTHROPIC, OPENAI, client_of, post
 from tests.support.failures import REJECTED
 from tests.support.loopback import status
