@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Count, F, FloatField, Q, QuerySet, Sum
+from django.db.models.functions import Cast, Coalesce, TruncDate
 from django.utils import timezone
 
 from chat.conf import conf
@@ -81,7 +81,7 @@ def summed(use: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 
 def passed(period: str, start: datetime, percent: int) -> QuerySet[BudgetPeriod]:
-    """Return the budget rows of a period that have used about this much of their limit, or more."""
+    """Return the budget rows of a period that have used about this much of their limit, or more, the fullest first."""
     own = Q(user__token_budget__period=period)
     # Divided first, or a large limit would be too large; the few that are found too many are told apart by the caller.
     limit, cost_limit = (F(f"user__token_budget__{name}") / 100 * percent for name in ("limit", "cost_limit"))
@@ -90,7 +90,10 @@ def passed(period: str, start: datetime, percent: int) -> QuerySet[BudgetPeriod]
     found = tokens | money
     if period == conf.TOKEN_BUDGET_PERIOD and conf.TOKEN_BUDGET_DEFAULT:
         found |= Q(user__token_budget=None, used__gte=-(-conf.TOKEN_BUDGET_DEFAULT * percent // 100))
-    return BudgetPeriod.objects.filter(found, period=period, start=start)
+    used, cost_used = (Cast(name, FloatField()) for name in ("used", "cost_used"))
+    most = Coalesce("user__token_budget__limit", conf.TOKEN_BUDGET_DEFAULT, output_field=FloatField())
+    part = Coalesce(cost_used / F("user__token_budget__cost_limit"), used / most, output_field=FloatField())
+    return BudgetPeriod.objects.filter(found, period=period, start=start).order_by(part.desc(), "pk")
 
 
 def use_of(row: BudgetPeriod) -> tuple[int, int, bool]:

@@ -158,6 +158,16 @@ def test_budgets_over_80_percent_are_shown_the_fullest_first(operator, user, set
     assert "$0.9000" in page_of(operator, "/overview")
 
 
+def test_of_many_budgets_that_are_nearly_spent_the_fullest_are_shown(operator, django_user_model, settings):
+    settings.TOKEN_BUDGET_DEFAULT = 1_000
+    start = period_start("month", timezone.now())
+    for number in range(210):
+        owner = django_user_model.objects.create(username=f"u{number}")
+        BudgetPeriod.objects.create(user=owner, period="month", start=start, used=800 + number)
+    found = figures_of(operator)["budgets"]
+    assert [row["used"] for row in found] == [*range(1_009, 989, -1)]
+
+
 def test_a_percentile_lies_between_its_bounds():
     within = [0] * len(BOUNDS)
     assert percentile(within, 0, 0.5) is None
