@@ -40,9 +40,8 @@ def tell(
         spans.tell(trace, ended, attempts, began, facts)
 
 
-def tell_refusal(headers: Mapping[str, str], error: str, status: int, **facts: str) -> None:
+def tell_refusal(trace: Trace | None, error: str, status: int, **facts: str) -> None:
     """Tell of a request that was refused before a provider was asked, by the name of the exception."""
-    trace = begun(headers)
     if trace and trace.sampled:
         from chat.observability import spans
 

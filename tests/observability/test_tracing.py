@@ -120,6 +120,13 @@ def test_a_refused_request_is_a_span_too(rig, collector, settings):
     assert (facts(chat)["error.type"], facts(chat)["http.response.status_code"]) == ("TokenBudgetExceededError", 429)
 
 
+def test_a_request_that_is_refused_late_is_the_same_trace_in_the_log_and_the_span(rig, collector, settings, log):
+    settings.TOKEN_BUDGET_DEFAULT = 1
+    assert rig.chat("alone").status_code == 429
+    chat, _ = sent(collector)
+    assert {line["trace_id"] for line in log.lines if "trace_id" in line} == {chat.trace_id.hex()}
+
+
 def test_what_the_caller_does_not_sample_is_passed_on_and_told_nobody(rig, collector):
     headers = {"traceparent": f"00-{TRACE}-{CALLER}-00", "tracestate": "vendor=a,other=b"}
     assert rig.chat("alone", headers=headers).status_code == 200
