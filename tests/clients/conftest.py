@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.support.enforcing import vendor
@@ -11,6 +13,15 @@ ROUTES = {
     "responses": ("openai", 'api = "responses"'),
     "messages": ("anthropic", ""),
 }
+
+
+@pytest.fixture(autouse=True)
+def _loop():
+    """Some of the packages ask for the thread's event loop, and would leave open what they are given."""
+    with asyncio.Runner() as runner:
+        asyncio.set_event_loop(runner.get_loop())
+        yield
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(params=ROUTES)
