@@ -16,7 +16,9 @@ from chat.problems.negotiation import PageRenderer
 ENDPOINTS = {
     "chat": "POST: one chat completion, whole or streamed",
     "openai-chat": "POST: the same, as OpenAI's clients send it",
+    "openai-responses": "POST: the same, as OpenAI's newer clients send it",
     "anthropic-messages": "POST: the same, as Anthropic's clients send it",
+    "anthropic-count": "POST: the tokens of a prompt, as Anthropic's clients ask for them",
     "openai-embeddings": "POST: vectors of texts, as OpenAI's clients ask for them",
     "vendor-models": "The models, as both list them",
     "models": "The models on offer",
@@ -31,7 +33,7 @@ ENDPOINTS = {
 """What the page for people says of the addresses for programs."""
 NAMES = (
     *("chat", "models", "conversations", "usage", "keys", "errors", "health", "ready", "schema", "docs", "playground"),
-    *("openai-chat", "anthropic-messages", "openai-embeddings", "vendor-models"),
+    *("openai-chat", "openai-responses", "anthropic-messages", "anthropic-count", "openai-embeddings", "vendor-models"),
 )
 
 
