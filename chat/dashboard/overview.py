@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.core.cache import cache
@@ -85,7 +86,7 @@ class OverviewView(APIView):
 
 def overview(span: str, order: str, page: int) -> dict[str, Any]:
     """Return the figures of a time, no older than half a minute."""
-    return kept(f"overview:{span}:{order}:{page}", lambda now: figures.overview(figures.SPANS[span], order, page, now))
+    return kept(f"overview:{span}:{order}:{page}", partial(figures.overview, figures.SPANS[span], order, page))
 
 
 def glance() -> list[dict[str, Any]]:
