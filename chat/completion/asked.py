@@ -160,6 +160,7 @@ class Asked:
             stop_sequence=reply.stop_sequence,
             budget_limit=self.budget_limit() if reply.finish_reason == "length" else 0,
             raw=getattr(reply, "raw", None),
+            stop_reason=getattr(reply, "stop_reason", ""),
             cost=self.cost(usage),
         )
 

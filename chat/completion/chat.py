@@ -171,7 +171,8 @@ def whole(asked: Asked, parts: tuple[Part, ...]) -> Answer:
     asked.settle("settled", usage=usage, estimated=estimated, claim=asked.claim(answer))
     thoughts.remember(outcome.route, parts)
     if reply_cache.may_keep(answer):
-        reply_cache.put(asked.cache_key(), answer._replace(raw=None).kept(), conversations.name(chat.conversation))
+        neutral = answer._replace(raw=None, stop_reason="")  # a client of another API may get it
+        reply_cache.put(asked.cache_key(), neutral.kept(), conversations.name(chat.conversation))
     return completed(asked, answer)
 
 

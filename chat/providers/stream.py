@@ -50,6 +50,11 @@ class HTTPStream:
     def stop_sequence(self) -> str:
         return self._heard.stop_sequence
 
+    @property
+    def stop_reason(self) -> str:
+        """Return the vendor's own word for why a relayed answer ended."""
+        return (self._heard.reason or "") if self.verbatim else ""
+
     def begin(self, ends: float, handover: float) -> None:
         """Wait for the first sign of life until `ends`, and then for the first piece until `handover`: it may not come
         for minutes while a model thinks. Both are on `time.monotonic()`'s scale. Raises a `ProviderError`.

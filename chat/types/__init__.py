@@ -263,7 +263,8 @@ class Answer(NamedTuple):
     `ignored` are the client's fields that an operator has left out; `stop_sequence` is the client's own text that ended
     the answer, where that is known; `budget_limit` are the tokens at which the budget cut it, 0 where it did not;
     `cost` is in nano-dollars, None where the price is not known; `raw` is the provider's own body, for a client that
-    speaks its protocol. A further field needs a default, which those kept before it then have.
+    speaks its protocol; where such a client was streamed to, `stop_reason` is the provider's own word for the end. A
+    further field needs a default, which those kept before it then have.
     """
 
     parts: tuple[Part, ...]
@@ -282,6 +283,7 @@ class Answer(NamedTuple):
     budget_limit: int = 0
     cost: int | None = None
     raw: Mapping[str, Any] | None = None
+    stop_reason: str = ""
 
     @property
     def text(self) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import time_machine
 from django.utils import timezone
 
 from chat.api import idempotency
 from chat.models import IdempotentRequest
-from tests.support.asking import OPENAI, post, refused
+from tests.support import messages
+from tests.support.asking import ANTHROPIC, OPENAI, post, refused
 from tests.support.events import begun, end_of, events_of, leave, text_of
 from tests.support.loopback import Fault, status
 
@@ -31,6 +34,26 @@ def test_a_replay_is_streamed_from_the_stored_answer_and_charged_once(rig, chat)
     again = events_of(response)
     assert (text_of(again), end_of(again)) == (TEXT, end_of(first))
     assert (rig.calls, rig.tokens()) == ((1, 0), (21, 0))
+
+
+@pytest.mark.parametrize(
+    ("reason", "sequence"),
+    [
+        *[(reason, None) for reason in ("end_turn", "pause_turn", "compaction", "model_context_window_exceeded")],
+        ("stop_sequence", "END"),
+    ],
+)
+def test_a_replay_on_anthropics_api_says_why_the_first_answer_ended(rig, reason, sequence):
+    said = messages.message(messages.text(TEXT), stop_reason=reason, stop_sequence=sequence)
+    written = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in messages.events(said))
+    rig.configure("anthropic").first.always = status(200, {"content-type": "text/event-stream"}, written)
+    told = []
+    for _ in range(2):
+        response = post(rig, ANTHROPIC, KEY, stream=True)
+        told += [data["delta"] for name, data in events_of(response) if name == "message_delta"]
+    assert response["Idempotent-Replayed"] == "true"
+    assert [(delta["stop_reason"], delta["stop_sequence"]) for delta in told] == [(reason, sequence)] * 2
+    assert len(rig.first.requests) == 1
 
 
 @pytest.mark.parametrize("heard", [0, 1])

@@ -122,7 +122,10 @@ def _reason(said: Mapping[str, Any], answer: Answer) -> dict[str, str]:
 
 
 def _stopped(answer: Answer) -> dict[str, str | None]:
-    """Return why the answer ended, in Anthropic's two fields."""
+    """Return why the answer ended, in Anthropic's two fields; of an answer that was relayed, as it was said then."""
+    if answer.stop_reason:
+        said = {"stop_reason": answer.stop_reason, "stop_sequence": answer.stop_sequence or None}
+        return said | _reason(said, answer)
     if answer.stop_sequence and answer.finish_reason == "stop":
         return {"stop_reason": "stop_sequence", "stop_sequence": answer.stop_sequence}
     return {"stop_reason": STOP_REASONS[answer.finish_reason], "stop_sequence": None}
