@@ -43,8 +43,8 @@ class ChatEndpoint(APIView):
     """The body that was read, which the browsable page's box shows again."""
     unreadable = ""
     """The same where it is no JSON."""
-    trace: Trace | None = None
-    """The span of the chat, once it is read."""
+    span: Trace | None = None
+    """That of the chat, once its body is read. To Django `trace` would be a method that the view answers."""
 
     limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """The fields that may ask for as many tokens as the model gives, and no more."""
@@ -160,7 +160,7 @@ class ChatEndpoint(APIView):
     def claimed(self, request: Request) -> Iterator[tuple[Chat, bool, Answer | None]]:
         """Read the request, and hold the claim of its Idempotency-Key; give the chat, whether it is to be streamed, and
         the stored answer that is to be given again."""
-        self.trace = tracing.begun(request.headers)
+        self.span = tracing.begun(request.headers)
         self.sent = request.data
         wish = self.format.read_request(self.sent, catalogue.current(), request.headers)
         asked_for = wish.conversation_id
@@ -176,7 +176,7 @@ class ChatEndpoint(APIView):
             api_key=self.key_used(),
             conversation=conversation,
             max_attempts=attempts_allowed(request),
-            trace=self.trace,
+            trace=self.span,
             # Not where the client can come again for a whole answer.
             has_left=None if key and not stream else partial(has_left, request.META.get("gunicorn.socket")),
         )

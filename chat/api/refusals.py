@@ -28,7 +28,7 @@ def note(view: Any, exc: BaseException, status: int) -> None:
     user, error = request.user, next(cls.__name__ for cls in type(exc).__mro__ if cls in BY_CLASS)
     metrics.count_refusal(view.face, error)
     facts = {"model": view.model_asked_for(), "face": view.face, "request_id": request._request.request_id}
-    tracing.tell_refusal(view.trace or tracing.begun(request.headers), error, status, **facts)
+    tracing.tell_refusal(view.span or tracing.begun(request.headers), error, status, **facts)
     count = counted(request._request, "refusals", lambda group, request: str(user.pk), MOST)
     further = max(0, count["count"] - count["limit"]) if count else 0
     try:
