@@ -1,6 +1,8 @@
-"""A model's thoughts go back to the route that made them, and to no other: their signatures are the vendor's own.
+"""A model's thoughts go back to the route that made them, and to no other: their signatures are the vendor's own, and
+many a server refuses thoughts that it has no word for.
 
 Source: the vendors' guides to extended thinking and to encrypted reasoning; a foreign signature is refused with 400.
+DeepSeek's guide to thinking mode: the thoughts of a turn that called a tool must come back, or the answer is 400.
 """
 
 from __future__ import annotations
@@ -19,22 +21,23 @@ REMEMBERED = 86_400
 
 
 def remember(route: Route | None, parts: Iterable[Part]) -> None:
-    """Remember that `route` has signed the thoughts in `parts`."""
-    signed = {_key(part.signature): str(route) for part in parts if isinstance(part, Thinking) and part.signature}
-    if signed and route:
-        cache.set_many(signed, REMEMBERED)
+    """Remember that `route` has made the thoughts in `parts`."""
+    made = {_key(proof): str(route) for part in parts if isinstance(part, Thinking) and (proof := _proof(part))}
+    if made and route:
+        cache.set_many(made, REMEMBERED)
 
 
 def sent_home(request: ChatRequest, routes: Sequence[Route]) -> tuple[ChatRequest, tuple[Route, ...]]:
     """Return the request and its routes, with the one first that made the thoughts in the history: where nobody
     remembers it, the first that speaks the client's protocol."""
-    signed = [part.signature for message in request.messages for part in message.parts if isinstance(part, Thinking)]
-    if not signed or not request.raw:
+    proofs = [_proof(part) for message in request.messages for part in message.parts if isinstance(part, Thinking)]
+    if not proofs or not request.raw:
         return request, tuple(routes)
     able = [route for route in routes if route.protocol == request.raw.protocol]
     if not able:
         return request, tuple(routes)
-    maker = cache.get(_key(signed[-1]))
+    last = next(filter(None, reversed(proofs)), "")
+    maker = cache.get(_key(last)) if last else None
     home = next((route for route in able if str(route) == maker), able[0])
     others = [route for route in routes if route is not home]
     return replace(request, thinker=str(home)), (home, *others)
@@ -56,5 +59,10 @@ def _thinks(message: Message) -> bool:
     return any(isinstance(part, Thinking) for part in message.parts)
 
 
-def _key(signature: str) -> str:
-    return f"thought:{hashlib.sha256(signature.encode('utf-8', 'replace')).hexdigest()}"
+def _proof(thought: Thinking) -> str:
+    """Return the words by which a thought is known again."""
+    return thought.signature or thought.text
+
+
+def _key(proof: str) -> str:
+    return f"thought:{hashlib.sha256(proof.encode('utf-8', 'replace')).hexdigest()}"

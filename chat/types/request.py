@@ -101,7 +101,7 @@ class ChatRequest:
     requests are one user's, not whose.
 
     `raw` is the request as it came, which goes on to a provider of the same protocol; `needs` are what another one may
-    be unable to do. `thinker` names the route that has signed the thoughts in the messages: no other gets them.
+    be unable to do. `thinker` names the route that has made the thoughts in the messages: no other gets them.
     `has_left` says whether the client has, and is asked about once a second; None where nobody can tell. `trace` is the
     span of the chat, and of a call its own; None where nobody is told of them.
     """

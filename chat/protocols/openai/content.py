@@ -9,6 +9,7 @@ from typing import Any
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import turns
 from chat.protocols.bodies import LONGEST_ECHO, complaints
+from chat.protocols.openai import thoughts
 from chat.protocols.openai.body import ROLES
 from chat.protocols.payload import as_list, as_object
 from chat.protocols.turns import echo, object_at, text_at
@@ -27,6 +28,7 @@ from chat.types import (
     Refusal,
     Result,
     Text,
+    Thinking,
     Tool,
     compact,
     parts_of,
@@ -36,8 +38,8 @@ PROTOCOL = "openai"
 NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 """A participant's name, as OpenAI's reference has it."""
 OF_A_MESSAGE = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "audio", "function_call")
-HARMLESS = ("annotations", "reasoning", "reasoning_content", "reasoning_details")
-"""Fields of an answer that come back with it and change nothing."""
+HARMLESS = ("annotations", *thoughts.FIELDS)
+"""Fields of an answer that come back with it and that a route can do without."""
 OF_A_PART = ("type", "text", "refusal", "prompt_cache_breakpoint")
 """The fields that a part may have beside the one that is called by its type; the last is about cost alone."""
 CHOICES = {"auto": "auto", "none": "none", "required": "any"}
@@ -55,7 +57,8 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
         complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
         raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
-    further = {field: value for field, value in item.items() if field not in OF_A_MESSAGE and value is not None}
+    known = (*OF_A_MESSAGE, (thoughts.field_of(item) or None) if role == "assistant" else None)
+    further = {field: value for field, value in item.items() if field not in known and value is not None}
     needs += [
         Need(HINT if field in HARMLESS else UNKNOWN, f"{place}.{field}"[:LONGEST_ECHO], value=value)
         for field, value in further.items()
@@ -64,7 +67,7 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     if role == "tool":
         return Message("user", (Result(text_at(item, "tool_call_id", place), parts),))
     if role == "assistant":
-        return Message("assistant", parts + _said(item, place, needs), name or "")
+        return Message("assistant", thoughts.beside(item) + parts + _said(item, place, needs), name or "")
     if role == "user" and not turns.has_words(parts):
         complaint = "The content must not be blank."
         raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(item.get("content")))
@@ -125,6 +128,8 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
         return Text(text_at(part, "text", place))
     if kind == "refusal":
         return Refusal(text_at(part, "refusal", place))
+    if kind == thoughts.KIND:
+        return Thinking(thoughts.text_of(part))
     if kind == "image_url":
         image = object_at(part.get("image_url"), f"{place}.image_url")
         url, detail = text_at(image, "url", f"{place}.image_url"), image.get("detail")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols.ids import originals
+from chat.protocols.openai.thoughts import thoughts_of
 from chat.protocols.openai.translate import LONGEST_NAME
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
 from chat.types import (
@@ -38,8 +39,6 @@ BROKEN_OFF = "it broke off half-way"
 
 ABORTED = ("error", "abort", "insufficient_system_resource")
 """Finish reasons of OpenRouter, vLLM and DeepSeek for an answer that broke off half-way."""
-THOUGHTS = ("reasoning_content", "reasoning")
-"""The fields in which compatible servers tell what the model thinks."""
 
 
 def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
@@ -69,7 +68,7 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
 def _parts(message: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Part, ...]:
     text = as_text(_text(message.get("content"), "text"))
     refusal = as_text(message.get("refusal")) or as_text(_text(message.get("content"), "refusal"))
-    thoughts = next((as_text(message[name]) for name in THOUGHTS if message.get(name)), "")
+    thoughts = as_text(thoughts_of(message))
     parts: list[Part] = [Thinking(thoughts)] if thoughts else []
     parts += parts_of(text) + ((Refusal(refusal),) if refusal.strip() and not text.strip() else ())
     return (*parts, *(_call(as_object(call), names) for call in _listed(message.get("tool_calls"))))
@@ -112,7 +111,7 @@ def read_event(data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
 
 def _pieces(delta: Mapping[str, Any], number: Any, heard: Heard) -> list[Piece]:
     pieces: list[Piece] = []
-    if thoughts := next((part_of(delta[name]) for name in THOUGHTS if delta.get(name)), ""):
+    if thoughts := thoughts_of(delta):
         pieces.append(Piece((number, "thoughts"), Thinking(thoughts)))
     if text := _text(delta.get("content"), "text"):
         pieces.append(Piece((number, "content"), Text(text)))

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols import bodies, fields, images, turns
-from chat.protocols.openai import content, translate
+from chat.protocols.openai import content, thoughts, translate
 from chat.protocols.openai.body import MOST_STOPS, ChatCompletion
 from chat.protocols.openai.strict import is_strict
+from chat.protocols.payload import as_list
 from chat.types import SAMPLING, Catalogue, ChatRequest, Format, Need, Raw, Upstream, Wish
 
 NAME = "openai"
@@ -128,8 +129,9 @@ def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: 
 
 
 def without_thoughts(body: Mapping[str, Any]) -> dict[str, Any]:
-    """See `Protocol.without_thoughts`. This format has no thoughts that are signed."""
-    return dict(body)
+    """See `Protocol.without_thoughts`."""
+    kept = [thoughts.without(message) for message in as_list(body.get("messages"))]
+    return {**body, "messages": [message for message in kept if message is not None]}
 
 
 def prompt_tokens(request: ChatRequest, upstream: Upstream, words: int) -> int:
