@@ -113,6 +113,17 @@ def test_a_commands_log_does_not_stand_in_its_output(tmp_path):
     assert "planted" in (tmp_path / "log").read_text()
 
 
+def test_a_reader_that_has_read_enough_ends_a_command_without_a_word():
+    end, write = os.pipe()
+    os.close(end)
+    command, environment = [sys.executable, "manage.py", "help"], {"PATH": os.environ["PATH"]} | SOUND
+    with os.fdopen(write, "w") as gone:
+        done = subprocess.run(
+            command, cwd=settings.BASE_DIR, env=environment, stdout=gone, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 ASK_KERNEL = """
 import socket
 import genai_site.wsgi
