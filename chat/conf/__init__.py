@@ -155,6 +155,12 @@ class Settings:
     )
 
     CHAT_METRICS = Setting(bool, False, "`true`: chats are counted, and `/metrics` tells Prometheus", shown="false")
+    CHAT_METRICS_ADDRESSES = Setting[list[str]](
+        list,
+        [],
+        "addresses and networks that read `/metrics` without a key, such as `10.0.0.7,10.1.0.0/16`. Behind a proxy "
+        "they need `TRUSTED_PROXY_HOPS`",
+    )
     OTEL_EXPORTER_OTLP_ENDPOINT = Setting(
         str,
         "",

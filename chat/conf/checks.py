@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +23,15 @@ CHOICES = {"CHAT_TOKEN_ESTIMATE": 2, "TOKEN_BUDGET_PERIOD": 3}
 def is_rate(rate: str) -> bool:
     """Return whether `rate` is one that django-ratelimit understands as it is meant, such as 10/m or 100/5m."""
     return RATE.fullmatch(rate) is not None
+
+
+def is_network(text: str) -> bool:
+    """Return whether `text` is an address or a network, without bits of a host beyond the network's own."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def signing_key(secret: str) -> bytes:
@@ -58,7 +68,7 @@ def alert_faults() -> Iterator[tuple[str, str]]:
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong: E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis,
     E005 numbers, E006 origins of front ends, E007 alerts, E008 the
-    collector of spans; W001 one user's share."""
+    collector of spans, E009 who reads the metrics; W001 one user's share."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
@@ -83,6 +93,9 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
             refuse(6, f"CORS_ALLOWED_ORIGINS holds {origin!r}.", "Name each origin as https://app.example.org.")
     if conf.OTEL_EXPORTER_OTLP_ENDPOINT and not re.match(r"https?://[^/\s]+", conf.OTEL_EXPORTER_OTLP_ENDPOINT):
         refuse(8, "OTEL_EXPORTER_OTLP_ENDPOINT is no address.", "Write it as http://127.0.0.1:4318.")
+    for network in conf.CHAT_METRICS_ADDRESSES:
+        if not is_network(network):
+            refuse(9, f"CHAT_METRICS_ADDRESSES holds {network!r}.", "Write them as 10.0.0.7,10.1.0.0/16.")
     for message, hint in alert_faults():
         refuse(7, message, hint)
     if not errors and max(1, conf.CHAT_MAX_IN_FLIGHT // 4) < conf.CHAT_MAX_IN_FLIGHT_PER_USER:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from django.db import connection
@@ -13,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.permissions import IsAdminUser
+from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -22,6 +23,7 @@ from chat.billing import ledger
 from chat.conf import conf
 from chat.observability.metrics import exposition
 from chat.routing.states import provider_states
+from chat.throttling import address_of
 
 
 class OneFormat(BaseContentNegotiation):
@@ -31,11 +33,23 @@ class OneFormat(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+class FromConfiguredAddress(BasePermission):
+    """For who asks from one of CHAT_METRICS_ADDRESSES."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        asked_from = ip_address(address_of(request))
+        address = getattr(asked_from, "ipv4_mapped", None) or asked_from  # a socket for both kinds says ::ffff:10.0.0.7
+        return request.method in SAFE_METHODS and any(
+            address in ip_network(network) for network in conf.CHAT_METRICS_ADDRESSES
+        )
+
+
 class MetricsView(APIView):
-    """Figures for Prometheus: for the session, or the key, of a user who is staff. 404 unless CHAT_METRICS is set."""
+    """Figures for Prometheus: for the session, or the key, of a user who is staff, and for CHAT_METRICS_ADDRESSES. 404
+    unless CHAT_METRICS is set."""
 
     schema = None
-    permission_classes = [IsAdminUser]
+    permission_classes = [FromConfiguredAddress | IsAdminUser]
     content_negotiation_class = OneFormat
 
     def get(self, request: Request) -> HttpResponse:

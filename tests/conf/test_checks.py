@@ -70,6 +70,7 @@ MISTAKES = [
     *(("E006", "CORS_ALLOWED_ORIGINS", [origin]) for origin in BAD_ORIGINS),
     *(("E007", "CHAT_ALERT_EMAILS", [address]) for address in ("ops", "Ops <ops@example.org>", "a@b@c")),
     *(("E007", "CHAT_ALERT_BUDGET_PERCENTS", [percent]) for percent in ("0", "101", "80 %", "-1", "1.5")),
+    *(("E009", "CHAT_METRICS_ADDRESSES", [address]) for address in ("", "host", "10.0.0.7/16", "10.0.0.1:80", "*")),
     *(("E008", "OTEL_EXPORTER_OTLP_ENDPOINT", address) for address in ("127.0.0.1:4318", "grpc://127.0.0.1:4317")),
     ("E007", "CHAT_ALERT_WEBHOOK_URL", "https://alerts.example.org"),  # without a secret
 ]
