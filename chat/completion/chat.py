@@ -22,15 +22,18 @@ from chat.exceptions import (
     StreamTooLong,
     UnsupportedParameter,
 )
+from chat.observability import metrics
 from chat.observability.redaction import keep_private
 from chat.routing import failover, fitting, thoughts
 from chat.routing.attempts import Stopwatch
 from chat.types import (
     Answer,
+    Attempt,
     ChatRequest,
     Delta,
     Part,
     Piece,
+    Reservation,
     Route,
     Start,
     Tick,
@@ -132,10 +135,16 @@ def ask(chat: Chat, *, stream: bool = False) -> Asked:
         user=str(chat.user.pk),
         deadline=started + conf.CHAT_DEADLINE,
         max_attempts=min(conf.CHAT_MAX_ATTEMPTS, chat.max_attempts or conf.CHAT_MAX_ATTEMPTS),
-        late=partial(budgets.add_uncharged, reservation),
+        late=partial(late, chat.model.name, reservation),
         stream=stream,
     )
     return Asked(chat, request, prompt_tokens, reservation, started, outcome)
+
+
+def late(model: str, reservation: Reservation, attempt: Attempt) -> None:
+    """Record and count the tokens of a call that was abandoned. For a thread of its own, as `budgets.add_uncharged`."""
+    metrics.count_uncharged(model, attempt)
+    budgets.add_uncharged(reservation, attempt)
 
 
 def request_of(chat: Chat) -> ChatRequest:

@@ -13,7 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from chat.conf import conf
-from chat.types import Settlement
+from chat.types import Attempt, Settlement
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
 ANSWERED = "answered"
@@ -89,6 +89,12 @@ def count(model: str, face: str, ended: Settlement) -> None:
         if "number" in attempt:  # else no provider was called
             names = attempt.get("provider", ""), attempt.get("model", ""), attempt.get("reason", ANSWERED)
             CALLS.labels(*names).observe(attempt.get("ms", 0) / 1000)
+
+
+def count_uncharged(model: str, attempt: Attempt) -> None:
+    """Count the tokens of a call that was abandoned, and that its provider billed all the same."""
+    if conf.CHAT_METRICS and attempt.tokens:
+        TOKENS.labels(model, attempt.provider, "uncharged").inc(attempt.tokens)
 
 
 def count_refusal(face: str, error: str) -> None:

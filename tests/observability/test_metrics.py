@@ -14,7 +14,9 @@ from rest_framework.test import APIClient
 from chat.models import UsageRecord
 from chat.observability.metrics import own
 from chat.views.metrics import States
+from tests.routing.test_hedging import held
 from tests.support.asking import OPENAI, post
+from tests.support.rig import eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +67,16 @@ def test_a_chat_is_counted_with_its_tokens_and_its_calls(rig, scraped):
 def test_a_stream_says_when_its_first_piece_came(rig, scraped):
     b"".join(post(rig, OPENAI, stream=True).streaming_content)
     assert of(scraped(), "chat_first_token_seconds_count") == {("alone",): 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tokens_of_a_call_that_was_abandoned_are_counted_when_they_come_in(rig, scraped, settings):
+    settings.CHAT_HEDGE_AFTER = 0.1
+    with held("ok") as rig.first.always:
+        assert rig.chat("pair").json()["provider"] == "second"
+        assert ("uncharged", "pair", "first") not in of(scraped(), "chat_tokens_total")
+    eventually(lambda: rig.record().uncharged_tokens == 21)
+    assert of(scraped(), "chat_tokens_total") == {("uncharged", "pair", "first"): 21}
 
 
 def test_money_is_counted_to_the_nano_dollar(rig, scraped):
@@ -125,6 +137,26 @@ def test_it_is_for_staff_alone(client, rig, user, settings):
     assert (answer.status_code, answer["Content-Type"].partition(";")[0]) == (200, "text/plain")
     settings.CHAT_METRICS = False
     assert keyed.get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("hops", "peer", "forwarded", "status"),
+    [
+        (0, "10.1.2.3", "", 200),
+        (0, "::ffff:10.1.2.3", "", 200),
+        (0, "10.2.2.3", "", 401),
+        (0, "10.2.2.3", "10.1.2.3", 401),
+        (1, "127.0.0.1", "10.1.2.3", 200),
+        (1, "127.0.0.1", "10.1.2.3, 10.2.2.3", 401),
+        (0, "fd00::7", "", 200),
+        (0, "", "", 401),
+    ],
+)
+def test_configured_addresses_need_no_key(client, settings, hops, peer, forwarded, status):
+    settings.CHAT_METRICS_ADDRESSES, settings.TRUSTED_PROXY_HOPS = ["10.1.0.0/16", "fd00::7"], hops
+    asked = {"REMOTE_ADDR": peer} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {})
+    assert client.get("/metrics", **asked).status_code == status
+    assert client.get("/usage", headers={"accept": "application/json"}, **asked).status_code == 401
 
 
 def test_nothing_is_counted_where_nobody_asks(rig, scraped, settings):
