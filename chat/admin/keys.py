@@ -11,8 +11,9 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.db import IntegrityError, connection
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -144,6 +145,9 @@ class KeyAdmin(LargeTableAdmin):
         keys.revoke(queryset.select_related("user"), by=by(request))
 
 
+STILL_WRITTEN = "A chat was still being written, so the deletion did not come to its end. Delete again in a minute."
+
+
 class PasswordForm(AdminPasswordChangeForm):
     """Django's, with the offer to end the user's keys. A new password by itself ends the sessions alone."""
 
@@ -170,12 +174,33 @@ class UserAdmin(django.contrib.auth.admin.UserAdmin, OneUserAdmin):
         """As `manage.py delete_user`, which is for users with a long history: here it is one transaction."""
         for _ in deletion.delete(obj, by=by(request)):
             pass
+        if connection.in_atomic_block and connection.vendor == "postgresql":  # which would look at the commit
+            connection.check_constraints()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for user in queryset:
             self.delete_model(request, user)
 
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Delete; tell where a chat of the user's is still being written, as the database then refuses it."""
+        try:
+            response: HttpResponse = super().delete_view(request, object_id, extra_context)
+        except IntegrityError:
+            messages.error(request, STILL_WRITTEN)
+            return HttpResponseRedirect(request.get_full_path())
+        return response
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """List, and do what is asked of the selected users: as `delete_view` where that is to delete them."""
+        try:
+            response: HttpResponse = super().changelist_view(request, extra_context)
+        except IntegrityError:
+            messages.error(request, STILL_WRITTEN)
+            return HttpResponseRedirect(request.get_full_path())
+        return response
+
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Change it, and end the keys where that is asked: who sets a password could do so as the user as well."""
         before = self.get_object(request, unquote(id))
         response: HttpResponse = super().user_change_password(request, id, form_url)
         after = self.get_object(request, unquote(id))
