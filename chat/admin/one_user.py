@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -18,6 +18,7 @@ from django.utils import timezone
 from chat.accounts import deletion
 from chat.accounts.export import export
 from chat.admin.downloads import DownloadAdmin
+from chat.billing import rollup
 from chat.billing.allowance import usage_of
 from chat.models import Conversation, Key, UsageRecord
 from chat.types.money import shown
@@ -124,11 +125,10 @@ def chart(daily: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def failures(user: Any) -> Any:
-    """Return the latest chats of the last days that failed."""
+    """Return the latest requests of the last days that failed or were refused; of chats that the user left, none."""
     since = timezone.now() - timedelta(days=DAYS)
-    return (
-        UsageRecord.objects.filter(user=user, created_at__gte=since).exclude(error="").order_by("-created_at")[:LATEST]
-    )
+    mine = UsageRecord.objects.filter(user=user, created_at__gte=since)
+    return mine.filter(rollup.FAILED | Q(state=UsageRecord.State.REFUSED)).order_by("-created_at")[:LATEST]
 
 
 def conversations(user: Any) -> Any:

@@ -37,16 +37,20 @@ def test_the_page_has_the_figures_of_the_books(admin_client, admin_user, user):
         record(user, state="settled", tokens_used=tokens, cost=10_000_000, created_at=f"{day}T01:00Z")
     record(admin_user, state="settled", tokens_used=7_777, created_at="2027-03-15T01:00Z")
     failed = record(user, state="released", error="ProviderTimeoutError", request_id="the-failed-one")
+    refused = record(user, state="refused", error="TokenBudgetExceededError", request_id="the-refused-one")
+    record(user, state="truncated", error="ClientLeft", request_id="the-one-that-was-left")
 
     html = page(admin_client, url(user))
 
     days = re.search(r'<table id="days".*?</table>', html, re.DOTALL)
     cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", days[0].partition("<tbody>")[2])
-    assert cells == ["2027-03-14", "1", "2,000", "$0.0100", "2027-03-15", "2", "4,000", "$0.0200"]
+    assert cells == ["2027-03-14", "1", "2,000", "$0.0100", "2027-03-15", "3", "4,000", "$0.0200"]
     assert re.findall(r'y="(\d+)" width="16" height="(\d+)"', html)[-2:] == [("50", "50"), ("0", "100")]
     assert 'value="82"' in html
     assert "1,800 left until 2027-04-01 00:00:00 UTC." in re.sub(r"\s+", " ", html)
     assert f'href="/admin/chat/usagerecord/{failed.pk}/change/">the-failed-one' in html
+    assert f'href="/admin/chat/usagerecord/{refused.pk}/change/">the-refused-one' in html
+    assert "the-one-that-was-left" not in html
     assert "1 message<" in html
     assert "secret" not in html
     assert url(user) in page(admin_client, f"/admin/auth/user/{user.pk}/change/")
