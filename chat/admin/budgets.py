@@ -128,7 +128,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
     def in_unit(self, budget: Any, amount: int) -> str:
         return f"{amount:,}" if budget.cost_limit is None else shown(amount)
 
-    @admin.display(description="share of limit")
+    @admin.display(description="used or reserved")
     def share(self, budget: Any) -> str:
         """Return a bar that the browser draws itself: it needs no style for a content security policy to refuse."""
         used, reserved, limit = self.now(budget)

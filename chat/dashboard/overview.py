@@ -23,6 +23,8 @@ from chat.problems.negotiation import PageRenderer
 
 KEPT = 30
 """Seconds for which the figures are shown again: a wall of screens costs the database no more than one."""
+SHOWN_MEANWHILE = 600
+"""Seconds for which they are shown while somebody makes them anew."""
 PAGE = re.compile("[1-9][0-9]{0,4}")
 COLOUR_OF = {"settled": 0, "cached": 2, "truncated": 1, "reserved": 3, "reclaimed": 4, "refused": 5, "released": 6}
 """The numbers of the outcomes' colours in the stylesheet."""
@@ -85,21 +87,23 @@ class OverviewView(APIView):
 
 
 def overview(span: str, order: str, page: int) -> dict[str, Any]:
-    """Return the figures of a time, no older than half a minute."""
+    """Return the figures of a time, as `kept`."""
     return kept(f"overview:{span}:{order}:{page}", partial(figures.overview, figures.SPANS[span], order, page))
 
 
 def glance() -> list[dict[str, Any]]:
-    """Return the totals of each time, no older than half a minute."""
+    """Return the totals of each time, as `kept`."""
     totals = kept("overview:glance", figures.glance)
     return [{"span": span, "time": each.name, **totals[span]} for span, each in figures.SPANS.items()]
 
 
 def kept(name: str, made: Callable[[datetime], dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of a name, no older than half a minute; older ones for as long as somebody else is making them
+    anew. Where there are none, everybody makes them."""
     found: dict[str, Any] | None = cache.get(name)
-    if found is None:
+    if cache.add(f"{name}:made", True, KEPT) or found is None:
         found = made(timezone.now())
-        cache.set(name, found, KEPT)
+        cache.set(name, found, SHOWN_MEANWHILE)
     return found
 
 

@@ -14,6 +14,7 @@ from knox.models import AuthToken
 
 from chat.billing.allowance import period_start
 from chat.billing.rollup import BOUNDS
+from chat.dashboard import overview
 from chat.dashboard.figures import ORDERS, SPANS, percentile
 from chat.models import BudgetPeriod, KeyDetail, TokenBudget, UsageRecord
 from tests.dashboard.test_pages import page_of
@@ -214,6 +215,21 @@ def test_the_number_of_statements_does_not_grow(operator, user, django_assert_ma
         assert operator.get("/overview").status_code == 200
     with django_assert_max_num_queries(2):  # the session and its user: the figures are kept for half a minute
         assert operator.get("/overview").status_code == 200
+
+
+def test_while_somebody_makes_the_figures_anew_all_others_see_the_last_ones():
+    def never(now):
+        raise AssertionError("twice at once")
+
+    def made_anew(now):
+        seen.append(overview.kept("these", never))
+        return {"number": 2}
+
+    seen = []
+    assert overview.kept("these", lambda now: {"number": 1}) == overview.kept("these", never) == {"number": 1}
+    cache.delete("these:made")  # as after half a minute
+    assert overview.kept("these", made_anew) == overview.kept("these", never) == {"number": 2}
+    assert seen == [{"number": 1}]
 
 
 def test_the_admins_first_page_has_the_totals(operator, user, client):
