@@ -31,7 +31,7 @@ MOST = {
     "lines of these files": 8_100,  # 3,200
     "rooms": 28,
     "arrows between rooms": 110,  # 85
-    "lines of a file": 312,  # 300
+    "lines of a file": 300,
     "things that a test must reset": 4,  # 3
 }
 """The figures that the house keeps. One that is above its goal only ever falls."""

@@ -44,6 +44,7 @@ from chat.types.parts import written_of as written_of
 from chat.types.request import CONTENT as CONTENT
 from chat.types.request import HINT as HINT
 from chat.types.request import LISTED as LISTED
+from chat.types.request import SAMPLING as SAMPLING
 from chat.types.request import STORED as STORED
 from chat.types.request import UNKNOWN as UNKNOWN
 from chat.types.request import ChatRequest as ChatRequest
@@ -53,29 +54,12 @@ from chat.types.request import Need as Need
 from chat.types.request import Raw as Raw
 from chat.types.request import Tool as Tool
 from chat.types.request import VendorError as VendorError
+from chat.types.request import Wish as Wish
 from chat.types.request import compact as compact
 from chat.types.trace import Trace as Trace
 
 SMALLEST_ANSWER = 16
 """Output tokens below which a clamped answer is not worth its price, so the chat is refused instead."""
-SAMPLING = ("temperature", "top_p")
-"""The fields of a request that steer how an answer is drawn."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """A chat as a client asks for it, checked. `max_tokens` is the output that the client wants, `most_tokens` a bound
-    that it would not have passed; `usage_in_stream` asks for the count at the end of a stream. `spelling` has the
-    client's own word for a field where that is another than ours."""
-
-    model: Model
-    request: ChatRequest
-    max_tokens: int | None = None
-    most_tokens: int | None = None
-    stream: bool = False
-    usage_in_stream: bool = False
-    conversation_id: str | None = None
-    spelling: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

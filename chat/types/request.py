@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from chat.types.offer import Model
 from chat.types.parts import Document, Image, Message, Result, Thinking
 from chat.types.trace import Trace
+
+SAMPLING = ("temperature", "top_p")
+"""The fields of a request that steer how an answer is drawn."""
 
 
 class Tool(NamedTuple):
@@ -171,6 +175,22 @@ class ChatRequest:
             yield compact(tool.parameters or {})
         if self.format and self.format.schema:
             yield compact(self.format.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A chat as a client asks for it, checked. `max_tokens` is the output that the client wants, `most_tokens` a bound
+    that it would not have passed; `usage_in_stream` asks for the count at the end of a stream. `spelling` has the
+    client's own word for a field where that is another than ours."""
+
+    model: Model
+    request: ChatRequest
+    max_tokens: int | None = None
+    most_tokens: int | None = None
+    stream: bool = False
+    usage_in_stream: bool = False
+    conversation_id: str | None = None
+    spelling: Mapping[str, str] = field(default_factory=dict)
 
 
 def compact(value: Any) -> str:
