@@ -191,7 +191,7 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
     in_base64 = _body(request).get("encoding_format") == "base64"
     try:
         made = [
-            {**item, "index": place, "embedding": _vector(item["embedding"], in_base64)}
+            {**item, "object": "embedding", "index": place, "embedding": _vector(item["embedding"], in_base64)}
             for place, item in zip(places, found, strict=True)
         ]
     except (KeyError, OverflowError, TypeError, ValueError, struct.error):

@@ -17,6 +17,7 @@ LINE_END = re.compile(rb"\r\n|\n|\r")
 LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 """Characters at which some readers of events, Python's `splitlines` among them, would end a line."""
 HALF = re.compile("[\ud800-\udfff]")
+NAME = re.compile(r"[\x21-\x7e]+")
 COMMENT = ": keep-alive\n\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -79,8 +80,9 @@ class EventReader:
 
 
 def write(data: Any, name: str = "") -> str:
-    """Return one event with JSON data."""
+    """Return one event with JSON data. A name that would not fit into its line, as a provider may have one for an event
+    of its own, is left out: the data has it as well."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
     if not text.isascii() and HALF.search(text):  # of a provider's own event, whose next one has the other half
         text = json.dumps(data, separators=(",", ":"))
-    return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"
+    return f"event: {name}\ndata: {text}\n\n" if NAME.fullmatch(name) else f"data: {text}\n\n"

@@ -10,6 +10,7 @@ from chat.protocols import sse
 from chat.protocols.ids import fit
 from chat.protocols.openai.errors import write_error
 from chat.protocols.openai.translate import LONGEST_ID
+from chat.protocols.payload import as_list, as_object
 from chat.protocols.replies import noted
 from chat.types import Answer, Call, Delta, Piece, Refusal, Start, Text, Tick, Told, Usage, Wish
 
@@ -39,8 +40,7 @@ def _relayed(answer: Answer, raw: Mapping[str, Any]) -> dict[str, Any]:
     choices = raw["choices"]
     if answer.finish_reason == "tool_calls" and choices[0].get("finish_reason") == "stop":
         choices = [choices[0] | {"finish_reason": "tool_calls"}, *choices[1:]]
-    usage = raw.get("usage")
-    charged = (usage if isinstance(usage, dict) else {}) | counts(answer.charged)
+    charged = as_object(raw.get("usage")) | counts(answer.charged)
     head = {"id": f"chatcmpl-{answer.request_id}", "object": "chat.completion", "model": answer.model}
     return {**raw, **head, "created": answer.created, "choices": choices, "usage": charged}
 
@@ -100,8 +100,8 @@ class EventWriter:
     def _relay(self, raw: Mapping[str, Any]) -> str:
         """Return a provider's own chunk. Those that end the answer wait until its bill is settled."""
         chunk = {**raw, **{name: self.head[name] for name in ("id", "created", "model")}}
-        choices = raw.get("choices")
-        if not choices or any(choice.get("finish_reason") for choice in choices if isinstance(choice, dict)):
+        choices = as_list(raw.get("choices"))
+        if not choices or any(as_object(choice).get("finish_reason") for choice in choices):
             self.closing.append(chunk)
             return ""
         if not self.include_usage:
@@ -115,17 +115,15 @@ class EventWriter:
             last = "".join(self._call(of, {"function": {"arguments": "{}"}}) for of in silent)
             last += self._chunk({}, answer.finish_reason)
             return f"{last}{sse.write(usage) if self.include_usage else ''}data: [DONE]\n\n"
-        chunks = [self._ended(chunk, answer) for chunk in self.closing if chunk.get("choices")]
-        told: dict[str, Any] = next(
-            (chunk["usage"] for chunk in self.closing if isinstance(chunk.get("usage"), dict)), {}
-        )
+        chunks = [self._ended(chunk, answer) for chunk in self.closing if as_list(chunk.get("choices"))]
+        told = next(filter(None, (as_object(chunk.get("usage")) for chunk in self.closing)), {})
         usage["usage"] = told | counts(answer.charged)
         return "".join(map(sse.write, [*chunks, usage] if self.include_usage else chunks)) + "data: [DONE]\n\n"
 
     def _ended(self, chunk: dict[str, Any], answer: Answer) -> dict[str, Any]:
         choices = [
             choice | {"finish_reason": "tool_calls"}
-            if answer.finish_reason == "tool_calls" and choice.get("finish_reason") == "stop"
+            if answer.finish_reason == "tool_calls" and as_object(choice).get("finish_reason") == "stop"
             else choice
             for choice in chunk["choices"]
         ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from chat.protocols import sse
 from chat.protocols.openai.errors import write_error
+from chat.protocols.payload import as_object
 from chat.protocols.replies import noted
 from chat.protocols.responses import answer as whole
 from chat.protocols.responses.output import Output
@@ -67,7 +68,7 @@ class EventWriter:
 
     def _close(self, answer: Answer) -> str:
         if self.last:
-            response = self.last.get("response") or {}
+            response = as_object(self.last.get("response"))
             named = whole.renamed(response, self.request_id, self.response["model"], self.wish, answer.charged)
             return self._event({**self.last, "response": named})
         closing = self._written(self.output.close(cut=answer.finish_reason == "length"))
