@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -28,6 +28,7 @@ from chat.admin.lists import (
     StartFilter,
     UsernameFilter,
     is_narrow,
+    may_see,
 )
 from chat.admin.timeline import timeline
 from chat.billing import prices
@@ -66,10 +67,11 @@ class TokenBudgetAdmin(LargeTableAdmin):
         rows = BudgetPeriod.objects.filter(current, user=OuterRef("user"), period=OuterRef("period"))
         names = ("used", "reserved", "cost_used", "cost_reserved")
         counts = {f"{name}_now": Coalesce(Subquery(rows.values(name)), 0) for name in names}
+        counts["records_are_seen"] = Value(may_see(request, UsageRecord))
         return super().get_queryset(request).annotate(**counts)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return ["user"] if obj else []
+        return ["user", "username"] if obj else []
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         default = {"limit": conf.TOKEN_BUDGET_DEFAULT, "period": conf.TOKEN_BUDGET_PERIOD}
@@ -107,9 +109,12 @@ class TokenBudgetAdmin(LargeTableAdmin):
 
     @admin.display(ordering="used_now")
     def used(self, budget: Any) -> str:
-        """Leads to the user's chats."""
+        """Leads to the user's chats, where the operator may see them."""
+        amount = self.in_unit(budget, self.now(budget)[0])
+        if not budget.records_are_seen:
+            return amount
         url = reverse("admin:chat_usagerecord_changelist", query={"username": budget.user.get_username()})
-        return format_html('<a href="{}">{}</a>', url, self.in_unit(budget, self.now(budget)[0]))
+        return format_html('<a href="{}">{}</a>', url, amount)
 
     @admin.display(ordering="reserved_now")
     def reserved(self, budget: Any) -> str:

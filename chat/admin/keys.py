@@ -23,10 +23,10 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from chat.accounts import deletion, keys
-from chat.admin.lists import LargeTableAdmin
+from chat.admin.lists import LargeTableAdmin, may_see
 from chat.admin.one_user import OneUserAdmin
 from chat.conf import DAYS, conf
-from chat.models import Key, KeyDetail
+from chat.models import Key, KeyDetail, UsageRecord
 
 
 class KeyForm(forms.ModelForm):
@@ -96,6 +96,9 @@ class KeyAdmin(LargeTableAdmin):
         """Lead to the requests that came with it."""
         url = reverse("admin:chat_usagerecord_changelist", query={"key": key.details.pk})
         return format_html('<a href="{}">show</a>', url)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [name for name in self.list_display if name != "requests" or may_see(request, UsageRecord)]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -151,6 +151,12 @@ def is_narrow(request: HttpRequest) -> bool:
     return any(request.GET.get(name, "").strip() for name in ("username", "day"))
 
 
+def may_see(request: HttpRequest, model: Any) -> bool:
+    """Return whether the operator may open the pages of a model: who may change its rows may see them, too."""
+    names = (get_permission_codename(action, model._meta) for action in ("view", "change"))
+    return any(request.user.has_perm(f"{model._meta.app_label}.{name}") for name in names)
+
+
 class ShortChangeList(ChangeList):
     """Says once how many rows there are, below the list, where it may say "more than"."""
 
@@ -169,6 +175,20 @@ class LargeTableAdmin(DownloadAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return ShortChangeList
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the fields of a row; for who may not see users, its user is a name, and no link to a refusal."""
+        sets = super().get_fieldsets(request, obj)
+        if obj is None or may_see(request, get_user_model()):
+            return sets
+        return [
+            (title, {**facts, "fields": ["username" if name == "user" else name for name in facts["fields"]]})
+            for title, facts in sets
+        ]
+
+    @admin.display(description="user")
+    def username(self, row: Any) -> str:
+        return str(row.user)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         if any("\0" in value for value in request.GET.values()):

@@ -18,9 +18,10 @@ from django.utils import timezone
 from chat.accounts import deletion
 from chat.accounts.export import export
 from chat.admin.downloads import DownloadAdmin
+from chat.admin.lists import may_see
 from chat.billing import rollup
 from chat.billing.allowance import usage_of
-from chat.models import Conversation, Key, UsageRecord
+from chat.models import Conversation, Key, TokenBudget, UsageRecord
 from chat.types.money import shown
 
 DAYS = 30
@@ -58,8 +59,12 @@ class OneUserAdmin(DownloadAdmin):
         """Return the page."""
         user = self.user_of(request, object_id)
         facts: dict[str, Any] = {"may_export": request.user.is_superuser}
-        if request.user.has_perm("chat.view_usagerecord"):
-            facts |= use(user) | {"failures": failures(user)}
+        told = usage_of(user, DAYS)
+        if may_see(request, TokenBudget):
+            facts["budget"] = budget(told)
+        if may_see(request, UsageRecord):
+            facts |= {"days": told["daily"], "chart": chart(told["daily"]), "width": DAYS * WIDE}
+            facts["failures"] = failures(user)
         if request.user.has_perm("knox.view_authtoken"):
             keys = Key.objects.filter(user=user).select_related("details").order_by("-created")
             facts["keys"] = keys[:LATEST]
@@ -95,9 +100,8 @@ def may_forget(request: HttpRequest) -> bool:
     return bool(request.user.has_perm("chat.delete_conversation"))
 
 
-def use(user: Any) -> dict[str, Any]:
-    """Return the user's budget with the attributes of its bar, and the use by day with those of a chart."""
-    told = usage_of(user, DAYS)
+def budget(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a user's budget in words, with the attributes of its bar."""
     in_money = told["limit"] is None
     terms = told["cost"] if in_money else told
     words = {
@@ -105,9 +109,8 @@ def use(user: Any) -> dict[str, Any]:
         for name in ("limit", "used", "reserved", "remaining")
     }
     percent = 100 * (terms["used"] + terms["reserved"]) // terms["limit"] if terms["limit"] else 100
-    budget = {"unit": "" if in_money else "tokens", "percent": percent, "until": told["resets_at"]}
-    budget |= {"period": told["period"], **words}
-    return {"budget": budget, "days": told["daily"], "chart": chart(told["daily"]), "width": DAYS * WIDE}
+    facts = {"unit": "" if in_money else "tokens", "percent": percent, "until": told["resets_at"]}
+    return facts | {"period": told["period"], **words}
 
 
 def chart(daily: list[dict[str, Any]]) -> list[dict[str, Any]]:

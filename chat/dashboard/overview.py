@@ -38,6 +38,11 @@ class MayReadRecords(BasePermission):
         return bool(user.is_staff and user.has_perm("chat.view_usagerecord"))
 
 
+def may_see_budgets(user: Any) -> bool:
+    """Return whether the user may see budgets in the admin."""
+    return any(user.has_perm(f"chat.{action}_tokenbudget") for action in ("view", "change"))
+
+
 class OverviewView(APIView):
     """Chats, errors, tokens and money of today, of 7 or of 30 days (`span`), by model, provider, user and key; for
     staff who may see usage records. `order` ranks by tokens, money, chats or errors."""
@@ -51,7 +56,9 @@ class OverviewView(APIView):
         return "Overview"
 
     def get(self, request: Request) -> Response:
-        return Response(overview(*chosen(request)))
+        data = overview(*chosen(request))
+        withheld = set() if may_see_budgets(request.user) else {"budgets"}
+        return Response({name: value for name, value in data.items() if name not in withheld})
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
         span, order, page = chosen(request)

@@ -1,0 +1,86 @@
+"""Each operator sees the figures that a permission gives, and no link that leads to a refusal."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core.cache import cache
+from knox.models import AuthToken
+
+from chat.models import BudgetPeriod, TokenBudget
+from tests.admin.test_admin import record
+
+HTML = {"Accept": "text/html"}
+NOW = "2027-03-15 10:30 +0000"
+FIGURES = {"limit": "987,654", "used": "876,543", "tokens": "44,444"}
+"""Of a budget, of its period, and of a record; each as the pages write it."""
+ROLES = {
+    "view_usagerecord": {"tokens"},
+    "change_tokenbudget": {"limit", "used"},
+    "view_tokenbudget": {"limit", "used"},
+    "view_budgetperiod": {"used"},
+    "view_authtoken": set(),
+    "view_logentry": set(),
+    "view_user": set(),
+    "": set(),
+}
+
+
+@pytest.fixture
+def _books(user, time_machine):
+    time_machine.move_to(NOW, tick=False)
+    AuthToken.objects.create(user)
+    TokenBudget.objects.create(user=user, limit=987_654)
+    BudgetPeriod.objects.create(user=user, period="month", start="2027-03-01T00:00Z", used=876_543)
+    record(user, state="settled", tokens_used=44_444, reserved=0)
+    record(user, state="released", error="ProviderTimeoutError", attempts=[])
+    cache.clear()
+
+
+@pytest.fixture
+def operator(client, django_user_model):
+    """Make one who has these permissions; give the client, logged in."""
+
+    def made(*permissions: str):
+        person = django_user_model.objects.create_user("operator", is_staff=True)
+        person.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        client.force_login(person)
+        return client
+
+    return made
+
+
+def walk(client):
+    """Return what each page says that links lead to from the admin's first page, with its status."""
+    found, waiting = {}, ["/admin/"]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        response = client.get(path, headers=HTML, follow=True)
+        text = unescape(b"".join(response).decode()) if response.streaming else unescape(response.content.decode())
+        found[path] = (response.status_code, text)
+        links = [link.partition("#")[0] for link in re.findall(r'href="(/(?:admin|overview)[^"]*)"', text)]
+        waiting += [link for link in links if not re.search(r"logout|[?&](o|_facets|order|state__exact)=", link)]
+    return found
+
+
+@pytest.mark.usefixtures("_books")
+@pytest.mark.parametrize(("permission", "seen"), ROLES.items(), ids=[name or "none" for name in ROLES])
+def test_an_operator_sees_their_permissions_figures_and_no_link_to_a_refusal(operator, permission, seen):
+    pages = walk(operator(permission))
+    assert {path: status for path, (status, _) in pages.items() if status != 200} == {}
+    told = " ".join(text.replace("987654", "987,654").replace("876543", "876,543") for _, text in pages.values())
+    told = told.replace("44444", "44,444")
+    assert {name for name, figure in FIGURES.items() if figure in told} == seen
+
+
+@pytest.mark.usefixtures("_books")
+@pytest.mark.parametrize("permission", ["view_usagerecord", "view_tokenbudget"])
+def test_of_a_users_page_each_part_needs_its_permission(operator, permission, user):
+    told = operator("view_user", permission).get(f"/admin/auth/user/{user.pk}/use/").content.decode()
+    shown = {name for name, figure in FIGURES.items() if figure in told}
+    assert shown == ROLES[permission]
