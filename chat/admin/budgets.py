@@ -67,8 +67,8 @@ class TokenBudgetAdmin(LargeTableAdmin):
         rows = BudgetPeriod.objects.filter(current, user=OuterRef("user"), period=OuterRef("period"))
         names = ("used", "reserved", "cost_used", "cost_reserved")
         counts = {f"{name}_now": Coalesce(Subquery(rows.values(name)), 0) for name in names}
-        counts["records_are_seen"] = Value(may_see(request, UsageRecord))
-        return super().get_queryset(request).annotate(**counts)
+        seen = Value(may_see(request, UsageRecord))
+        return super().get_queryset(request).annotate(**counts, records_are_seen=seen)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["user", "username"] if obj else []
