@@ -140,8 +140,9 @@ class ErrorMiddleware:
         return ours
 
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
-        """Answer an exception that a view let out, a failure to render included."""
-        if is_admin(request) and not isinstance(exc, TooManyAttempts):
+        """Answer an exception that a view let out, a failure to render included. The admin has pages of its own, but
+        none that tells an operator of an outage."""
+        if is_admin(request) and not isinstance(exc, TooManyAttempts) and find(exc).status != 503:
             return None
         if find(exc).traceback:
             got_request_exception.send(sender=type(self), request=request)

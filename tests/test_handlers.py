@@ -7,7 +7,7 @@ from io import BytesIO
 
 import pytest
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.http import Http404, HttpResponse
 from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
@@ -185,6 +185,17 @@ def test_the_admins_own_500(staff, monkeypatch, log):
     assert response["Content-Type"].startswith("text/html")
     request_id = check_ids(response)
     assert any("RuntimeError" in line.get("exception", "") for line in log.of(request_id))
+
+
+def test_an_operator_at_the_admin_is_told_that_the_database_is_away(staff, log):
+    def away(*args):
+        raise OperationalError("could not connect to server db.internal")
+
+    with connection.execute_wrapper(away):
+        response = staff.get("/admin/", headers={"Accept": "text/html"})
+    check_page(response, "service_temporarily_unavailable")
+    events = [line["event"] for line in log.of(check_ids(response))]
+    assert events == ["incoming_request", "service_temporarily_unavailable", "response_sent"]
 
 
 def test_the_admins_own_csrf_failure(staff):
