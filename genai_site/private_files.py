@@ -4,8 +4,10 @@ keeps the mode that an operator gave it."""
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sqlite3
+import sys
 from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from typing import Any, cast
@@ -25,7 +27,20 @@ class PrivateDatabase(sqlite3.Connection):
 
 
 class PrivateLogHandler(WatchedFileHandler):
-    """The standard library's, which opens a new file where logrotate has moved the old one away."""
+    """The standard library's, which opens a new file where logrotate has moved the old one away. A line that cannot be
+    written, since the disk is full or the file somebody else's, costs no request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # the new file cannot be opened
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say why on standard error. The standard library's own words quote the record before its keys are masked."""
+        with suppress(OSError, ValueError):
+            reason = sys.exc_info()[1]
+            sys.stderr.write(f"LOG_FILE: a line is missing in {self.baseFilename}: {reason!r}\n")
 
     def _open(self) -> io.TextIOWrapper:
         how: dict[str, Any] = {"mode": self.mode, "encoding": self.encoding, "errors": self.errors}

@@ -237,3 +237,20 @@ def test_a_log_file_that_was_moved_away_is_made_anew_for_its_owner_alone(tmp_pat
     finally:
         os.umask(before)
         handler.close()
+
+
+def test_a_log_file_that_cannot_be_opened_costs_no_request_and_a_lost_line_is_quoted_nowhere(tmp_path, capsys):
+    (tmp_path / "logs").mkdir()
+    handler = PrivateLogHandler(tmp_path / "logs" / "log")
+    try:
+        (tmp_path / "logs").rename(tmp_path / "away")
+        for message in ("planted", "planted again"):
+            handler.emit(logging.makeLogRecord({"msg": message}))
+        (tmp_path / "logs").mkdir()
+        handler.emit(logging.makeLogRecord({"msg": "back"}))
+    finally:
+        handler.close()
+    assert (tmp_path / "logs" / "log").read_text() == "back\n"
+    told = capsys.readouterr().err
+    assert told.count("FileNotFoundError") == told.count("\n") == 2
+    assert "planted" not in told
