@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings
 from django.core.cache import caches
+from django.db import connection
 
 from chat.billing import outbox
 from chat.completion import reply_cache
@@ -79,6 +81,17 @@ def _clean_start() -> None:
         del caches[alias]
     cooldown._seen.clear()
     outbox.pending.clear()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """pytest-django's, with one more connection: whoever closes the last one to SQLite has it write its file anew."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as idle:
+        idle.execute("PRAGMA schema_version")
+        yield
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------

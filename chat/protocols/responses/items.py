@@ -187,15 +187,21 @@ class Turn:
     """Items of one side that stand together, and the results of the calls among them."""
 
     def __init__(self, message: Message) -> None:
-        self.role, self.parts, self.results = message.role, list(message.parts), list[Result]()
+        self.role, self.parts, self.results = message.role, list[Part](), list[Result]()
+        self.calls = self.speaks = False
+        self.add(message)
 
     def takes(self, message: Message) -> bool:
         """Return whether an item belongs to this turn: an assistant's, unless it is a second text without a call
         between them, which would run into the first."""
         if not self.role == message.role == "assistant" or self.results:
             return False
-        called = any(isinstance(part, Call) for part in self.parts)
-        return called or not (_speaks(self.parts) and _speaks(message.parts))
+        return self.calls or not (self.speaks and _speaks(message.parts))
+
+    def add(self, message: Message) -> None:
+        self.parts += message.parts
+        self.calls = self.calls or any(isinstance(part, Call) for part in message.parts)
+        self.speaks = self.speaks or _speaks(message.parts)
 
     def messages(self) -> Iterator[Message]:
         yield Message(self.role, tuple(self.parts))
@@ -221,7 +227,7 @@ def joined(items: Iterable[tuple[str, Message]], *, continues: bool) -> Iterator
             complaint = "This is the output of a call that no item before makes."
             raise InvalidMessageFormatError(complaint, field=place, received=echo(result.call_id))
         if found and found[-1].takes(message):
-            found[-1].parts += message.parts
+            found[-1].add(message)
         elif message.parts:
             found.append(Turn(message))
         waiting |= {part.id: (place, found[-1]) for part in message.parts if isinstance(part, Call)}
