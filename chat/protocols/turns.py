@@ -15,7 +15,9 @@ from chat.protocols.payload import parse_object
 from chat.types import STORED, UNKNOWN, Call, Document, Image, Message, Need, Opaque, Part, Result
 
 MOST_MESSAGES = 2_000
-STORED_BY = ("file_id", "file_ids", "vector_store_ids", "container_id", "comparison_response_id")
+STORED_BY = (
+    *("file_id", "file_ids", "vector_store_ids", "container_id", "comparison_response_id", "skill_id", "tunnel_id"),
+)
 """Names of what stands at the vendor under our key."""
 READ_APART = ("tools", "parameters", "schema", "input_schema", "output_schema")
 """Names of tools, and of schemas that may give these names to anything."""
@@ -107,6 +109,13 @@ def opaque(protocol: str, part: Mapping[str, Any], place: str, needs: list[Need]
     """Return a part that only `protocol` knows, and note that a route must speak it."""
     needs.append(Need(kind, place, str(part.get("type", kind))[:LONGEST_ECHO], part))
     return Opaque(protocol, part)
+
+
+def further_in(item: Mapping[str, Any], known: Collection[str], place: str) -> Iterator[Need]:
+    """Yield the needs in the fields of an object that are not `known`, as far as they say anything."""
+    for name, value in item.items():
+        if name not in known and value is not None:
+            yield Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value)
 
 
 def stored_in(value: Any, place: str = "") -> Iterator[Need]:

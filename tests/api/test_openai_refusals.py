@@ -8,7 +8,7 @@ import pytest
 
 from chat.protocols.bodies import Asks
 from chat.protocols.openai.body import ChatCompletion
-from tests.support.asking import OPENAI, refused, sent
+from tests.support.asking import OPENAI, post, refused, sent
 
 pytestmark = pytest.mark.django_db
 
@@ -78,6 +78,17 @@ PLACES: list[tuple[str, Any]] = [
     ("messages[0].content[0].smell", {"role": "user", "content": [{"type": "smell"}]}),
     ("messages[0].content[1].input_audio", {"role": "user", "content": [TEXT, {"type": "input_audio"}]}),
     ("messages[0].content[0].a", {"role": "user", "content": [TEXT | {"a": 1}]}),
+    (
+        "messages[0].content[0].image_url.crop",
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a.example", "crop": 1}}]},
+    ),
+    (
+        "messages[0].content[0].file.pages",
+        {
+            "role": "user",
+            "content": [{"type": "file", "file": {"file_data": "data:text/plain;base64,", "pages": 1}}],
+        },
+    ),
 ]
 
 
@@ -89,10 +100,73 @@ def test_so_does_what_only_openai_knows_in_a_message(rig, param, message):
     assert sent(rig.configure("openai"), OPENAI, messages=messages)["messages"] == messages
 
 
-def test_a_file_that_is_stored_under_our_key_may_be_another_users(rig):
-    file = {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-7"}}]}
-    error = refused(rig, OPENAI, "unsupported_parameter", messages=[file])
-    assert error["param"] == "messages[0].content[0].file.file_id"
+LOOK: dict[str, Any] = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+JSON_SCHEMA: dict[str, Any] = {
+    "name": "a",
+    "schema": {"type": "object", "properties": {}, "additionalProperties": False},
+    "strict": True,
+}
+WITHIN = [
+    ("tools[0].defer_loading", {"tools": [LOOK | {"defer_loading": True}]}),
+    ("tools[0].function.output", {"tools": [{"type": "function", "function": {"name": "look", "output": "x"}}]}),
+    ("response_format.mood", {"response_format": {"type": "json_schema", "json_schema": JSON_SCHEMA, "mood": "good"}}),
+    (
+        "response_format.json_schema.mood",
+        {"response_format": {"type": "json_schema", "json_schema": JSON_SCHEMA | {"mood": "good"}}},
+    ),
+    ("stream_options.mood", {"stream": True, "stream_options": {"mood": "good"}}),
+    *[
+        (
+            "tool_choice.allowed_tools.tools",
+            {
+                "tools": [LOOK],
+                "tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": tools}},
+            },
+        )
+        for tools in ([], [LOOK, {"type": "mcp", "server_label": "a"}])
+    ],
+]
+
+
+@pytest.mark.parametrize(("param", "changes"), WITHIN, ids=repr)
+def test_so_does_what_only_openai_knows_within_a_field(rig, param, changes):
+    error = refused(rig.configure("anthropic"), OPENAI, "unsupported_parameter", **changes)
+    assert error["param"] == param
+    assert post(rig.configure("openai"), OPENAI, **changes).status_code == 200
+
+
+def test_where_to_cache_is_no_need(rig):
+    rig.configure("anthropic")
+    cache = {"cache_control": {"type": "ephemeral"}}
+    messages = [{"role": "user", "content": [TEXT | cache]}]
+    assert sent(rig, OPENAI, messages=messages, tools=[LOOK | cache])["messages"] == [{"role": "user", "content": "x"}]
+
+
+URL: dict[str, Any] = {"url": "https://a.example"}
+STORED: list[tuple[str, dict[str, Any]]] = [
+    ("messages[0].content[0].file.file_id", {"content": [{"type": "file", "file": {"file_id": "file-7"}}]}),
+    (
+        "messages[0].content[0].image_url.file_id",
+        {"content": [{"type": "image_url", "image_url": URL | {"file_id": "file-7"}}]},
+    ),
+    ("messages[0].content[0].smell.file_id", {"content": [{"type": "smell", "smell": {"file_id": "file-7"}}]}),
+    ("messages[0].audio.id", {"content": "x", "audio": {"id": "audio_1"}}),
+]
+STORED_ELSEWHERE = [
+    ("audio.voice", {"audio": {"format": "wav", "voice": {"id": "voice_1"}}}),
+    ("of_tomorrow.vector_store_ids", {"of_tomorrow": {"vector_store_ids": ["vs_1"]}}),
+    ("prompt_cache_options.comparison_response_id", {"prompt_cache_options": {"comparison_response_id": "resp_1"}}),
+    *[(name, {name: value}) for name, value in (("preset", "mine"), ("deferred", True))],
+]
+
+
+@pytest.mark.parametrize(
+    ("param", "changes"),
+    [*STORED_ELSEWHERE, *((param, {"messages": [{"role": "user"} | message]}) for param, message in STORED)],
+    ids=repr,
+)
+def test_what_is_stored_under_our_key_may_be_another_users(rig, param, changes):
+    assert refused(rig, OPENAI, "unsupported_parameter", **changes)["param"] == param
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------

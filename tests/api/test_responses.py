@@ -76,6 +76,24 @@ def test_what_the_vendor_adds_stays_and_what_is_ours_is_ours(auth_client, house)
     }
 
 
+COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA-short"}
+
+
+def test_a_history_that_the_vendor_shortens_is_for_the_vendors_own_api(auth_client, house):
+    house.first.always = Vendor(api.response(COMPACTION, api.message(api.text("Good day."))))
+    shorter = {"context_management": [{"type": "compaction", "compact_threshold": 1_000}], "background": False}
+    body = ask(auth_client, **shorter).json()
+    assert body["output"][0] == COMPACTION
+    assert house.first.requests[-1].json["context_management"] == shorter["context_management"]
+    again = [COMPACTION, {"role": "user", "content": "And now?"}, {"type": "compaction_trigger"}]
+    assert ask(auth_client, input=again).status_code == 200
+    assert house.first.requests[-1].json["input"] == again
+    for path, given in (("context_management", shorter), ("input[0].type", {"input": again})):
+        error = ask(auth_client, "other", **given).json()["error"]
+        assert (error["code"], error["param"]) == ("unsupported_parameter", path)
+    assert house.tokens() == (2 * 123, 0)
+
+
 def test_a_response_repeats_what_was_asked_for(auth_client, house):
     house.second.always = Fault(text="Good day.")
     body = ask(auth_client, "other", tools=[LOOK], metadata={"a": "b"}, instructions="Be brief.").json()
@@ -90,6 +108,7 @@ def test_a_response_repeats_what_was_asked_for(auth_client, house):
         ({"store": True}, "unsupported_parameter", "store"),
         ({"previous_response_id": "resp_1"}, "unsupported_parameter", "previous_response_id"),
         ({"background": True}, "unsupported_parameter", "background"),
+        ({"background_options": {"completion_window": "2h"}}, "unsupported_parameter", "background_options"),
         ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools[0].type"),
         ({"input": [{"role": "user", "content": ""}]}, "invalid_message_format", "input[0].content"),
         ({"max_output_tokens": 0}, "invalid_request", "max_output_tokens"),

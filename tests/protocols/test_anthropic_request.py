@@ -151,12 +151,14 @@ def block(block, *where):
     return {"messages": api.talk([block])}, [(kind, f"messages[0].content[0]{path}") for kind, path in where]
 
 
+CROPPED = {"type": "base64", "media_type": "image/png", "data": api.PNG, "crop": 1}
 DEFINITION = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": api.SEARCH}}
 NEEDS = [
     block({"type": "search_result", "source": "x", "title": "x", "content": []}, (UNKNOWN, ".type")),
     block(api.FILE, (UNKNOWN, ".type"), (STORED, ".source.file_id")),
     block({"type": "container_upload", "file_id": "file_1"}, (UNKNOWN, ".type"), (STORED, ".file_id")),
     block(api.NOTE | {"citations": {"enabled": True}}, (UNKNOWN, ".citations"), ("document_text", ".source")),
+    block({"type": "image", "source": CROPPED}, (UNKNOWN, ".source.crop"), ("image_base64", ".source")),
     block(api.NOTE | {"context": "c"}, (UNKNOWN, ".context"), ("document_text", ".source")),
     block(api.text("a", citations=[{"type": "char_location"}]), (UNKNOWN, ".citations")),
     block({"type": "smell"}, (UNKNOWN, ".type")),
@@ -194,12 +196,18 @@ NEEDS = [
     ({"max_tokens": 0}, [(UNKNOWN, "max_tokens")]),
     ({"container": "container_1"}, [(STORED, "container")]),
     ({"container": {"id": None, "skills": []}}, [(LISTED, "container")]),
+    ({"container": {"skills": [{"type": "anthropic", "skill_id": "pptx"}]}}, [(LISTED, "container")]),
+    (
+        {"container": {"skills": [{"type": "custom", "skill_id": "skill_1"}]}},
+        [(STORED, "container.skills[0]"), (LISTED, "container")],
+    ),
     *[({name: "x"}, [(LISTED, name)]) for name in ("inference_geo", "billing_policy", "fallbacks", "mcp_servers")],
     *[({name: "x"}, [(LISTED, name)]) for name in ("user_profile_id", "workspace_id")],
     ({"fallback_credit_token": {"token": "x"}}, [(STORED, "fallback_credit_token")]),
     ({"service_tier": "priority"}, [(LISTED, "service_tier")]),
     ({"speed": "fast"}, [(LISTED, "speed")]),
     ({"brand_new": 1}, [(UNKNOWN, "brand_new")]),
+    ({"brand_new": [{"file_id": "x"}]}, [(UNKNOWN, "brand_new"), (STORED, "brand_new[0].file_id")]),
     ({"metadata": {"team": "x"}}, [(UNKNOWN, "metadata.team")]),
 ]
 

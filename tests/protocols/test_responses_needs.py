@@ -13,6 +13,7 @@ from chat.types import (
     STORED,
     UNKNOWN,
 )
+from tests.support import responses as api
 from tests.support.responses import (
     CALL,
     OUTPUT,
@@ -41,6 +42,55 @@ NEEDS = {
     "a screenshot by its id": (
         {"said": [USER, {"type": "computer_call_output", "call_id": "c", "output": {"file_id": "file-1"}}]},
         [(STORED, "input[1].output.file_id"), (UNKNOWN, "input[1].type")],
+    ),
+    "an image of an earlier answer": (
+        {"said": [USER, {"type": "image_generation_call", "id": "ig_1"}]},
+        [(STORED, "input[1].id")],
+    ),
+    "an image that comes along": (
+        {"said": [USER, {"type": "image_generation_call", "id": "ig_1", "result": "AAAA"}]},
+        [(UNKNOWN, "input[1].type")],
+    ),
+    "a file that an answer speaks of": (
+        {"said": [USER, {"role": "assistant", "content": [{**api.text("a"), "annotations": [{"file_id": "file-1"}]}]}]},
+        [(STORED, "input[1].content[0].annotations[0].file_id")],
+    ),
+    "a part with something of tomorrow's": (
+        {"said": [{"role": "user", "content": [{"type": "input_text", "text": "a", "mood": "good"}]}]},
+        [(UNKNOWN, "input[0].content[0].mood")],
+    ),
+    "somebody's skill": (
+        {"tools": [{"type": "shell", "environment": {"type": "container_auto", "skills": [{"skill_id": "skill_1"}]}}]},
+        [(LISTED, "tools[0].type"), (STORED, "tools[0].environment.skills[0].skill_id")],
+    ),
+    "a tunnel into our network": (
+        {"tools": [{"type": "mcp", "server_label": "a", "tunnel_id": "tunnel_1"}]},
+        [(LISTED, "tools[0].type"), (STORED, "tools[0].tunnel_id")],
+    ),
+    "no answer at all": (
+        {"prompt_cache_options": {"mode": "explicit", "prewarm": True}},
+        [(UNKNOWN, "prompt_cache_options.prewarm")],
+    ),
+    "numbers for each token": ({"include": ["message.output_text.logprobs"]}, [(UNKNOWN, "include")]),
+    "a shorter history": (
+        {"context_management": [{"type": "compaction", "compact_threshold": 9}]},
+        [(UNKNOWN, "context_management")],
+    ),
+    "a history that was shortened": (
+        {"said": [{"type": "compaction", "encrypted_content": "x"}, USER, {"type": "compaction_trigger"}]},
+        [(UNKNOWN, "input[0].type"), (UNKNOWN, "input[2].type")],
+    ),
+    "some of the tools, and none of them": (
+        {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
+        [(UNKNOWN, "tool_choice.tools")],
+    ),
+    "some of the tools, one of them the vendor's": (
+        {"tool_choice": {"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}, {"type": "mcp"}]}},
+        [(UNKNOWN, "tool_choice.tools")],
+    ),
+    "a format with something of tomorrow's": (
+        {"text": {"format": {"type": "json_schema", "name": "a", "schema": {}, "mood": "good"}}},
+        [(UNKNOWN, "text.format.mood")],
     ),
     "a search tool": ({"tools": [{"type": "web_search"}]}, [(LISTED, "tools[0].type")]),
     "files to search": (
@@ -121,6 +171,9 @@ def test_what_asks_for_nothing_and_what_only_saves_is_no_need():
         "max_tool_calls": 3,
         "service_tier": "auto",
         "background": False,
+        "background_options": {"completion_window": "soonest"},
+        "prompt_cache_options": {"mode": "implicit", "ttl": "30m", "prewarm": False},
+        "context_management": [],
         "previous_response_id": None,
         "text": {"format": {"type": "text"}, "verbosity": "medium"},
         "reasoning": {"summary": "auto", "effort": None},
@@ -141,10 +194,18 @@ def test_a_schema_may_have_any_names():
     assert needs_of([USER, listed]) == [(UNKNOWN, "input[1].type")]
 
 
-def test_an_answer_that_is_fetched_later_is_refused_by_name():
+@pytest.mark.parametrize(
+    ("param", "body"),
+    [
+        ("background", {"background": True, "background_options": {"completion_window": "2h"}}),
+        ("background_options", {"background_options": {"completion_window": "8h"}}),
+        ("background_options", {"background": False, "background_options": {"continuation_id": "x"}}),
+    ],
+)
+def test_an_answer_that_is_fetched_later_is_refused_by_name(param, body):
     with pytest.raises(UnsupportedParameter) as caught:
-        read(background=True)
-    assert caught.value.param == "background"
+        read(**body)
+    assert caught.value.param == param
 
 
 @pytest.mark.parametrize(

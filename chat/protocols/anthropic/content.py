@@ -37,6 +37,7 @@ HARMLESS: Mapping[str, Any] = {
     "context": ("",),
 }
 """Fields of blocks, with the values that ask for nothing."""
+OF_A_SOURCE = ("type", "media_type", "data", "url", "file_id", "content")
 IN_RESULTS = {"image": "image_in_result", "document": "document_in_result"}
 
 Reader = Callable[[Mapping[str, Any], str, "list[Need]"], Part]
@@ -91,6 +92,7 @@ def _text(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
 def _image(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     source, where = object_at(block.get("source"), f"{place}.source"), f"{place}.source"
     needs += _further(block, place, ("type", "source"))
+    needs += turns.further_in(source, OF_A_SOURCE, where)
     if source.get("type") == "base64":
         needs.append(Need("image_base64", where))
         return Image(text_at(source, "media_type", where), text_at(source, "data", where))
@@ -103,6 +105,7 @@ def _image(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
 def _document(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     source, where = object_at(block.get("source"), f"{place}.source"), f"{place}.source"
     needs += _further(block, place, ("type", "source", "title"))
+    needs += turns.further_in(source, OF_A_SOURCE, where)
     kind, name = source.get("type"), block.get("title")
     name = name if isinstance(name, str) else ""
     if kind == "base64":

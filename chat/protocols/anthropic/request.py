@@ -43,6 +43,7 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
     system = () if said is None else content.system_of(said, "system", needs)
     body = bodies.read(Messages, given, model)
     needs += bodies.needs_of(Messages, given)
+    needs += turns.stored_in({name: given[name] for name in given if name not in Messages.model_fields})
     needs += bodies.needs_of(OutputConfig, as_object(given.get("output_config")), "output_config.")
     needs += bodies.needs_of(Metadata, as_object(given.get("metadata")), "metadata.")
     needs += tools.context_needs(body.context_management)

@@ -9,6 +9,7 @@ from typing import Any
 from chat.protocols import bodies
 from chat.protocols.anthropic.body import EFFORTS, OutputConfig, Thinking
 from chat.protocols.bodies import LONGEST_ECHO, complaints
+from chat.protocols.payload import as_list, as_object
 from chat.types import HINT, LISTED, STORED, UNKNOWN, Choice, Format, Need, Tool
 
 CLIENTS = re.compile(r"(?:bash|text_editor|memory|computer|computer_toolset|browser_toolset)_\d{8}", re.ASCII)
@@ -112,5 +113,8 @@ def container_needs(container: Any) -> Iterator[Need]:
     """Yield the needs in a container: an id would find that of another user, and skills run in it."""
     if isinstance(container, str) or (isinstance(container, dict) and container.get("id")):
         yield Need(STORED, "container", "container")
+    for number, skill in enumerate(as_list(as_object(container).get("skills"))):
+        if as_object(skill).get("type") != "anthropic":  # somebody's own, not one of the vendor's
+            yield Need(STORED, f"container.skills[{number}]", "skill_id")
     if container is not None and not isinstance(container, str):
         yield Need(LISTED, "container", "container")

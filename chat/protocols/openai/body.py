@@ -95,6 +95,9 @@ class ChatCompletion(VendorBody):
     models: Annotated[Any, Asks(LISTED, [])] = None
     plugins: Annotated[Any, Asks(LISTED, [])] = None
     search_parameters: Annotated[Any, Asks(LISTED)] = None
+    data_sources: Annotated[Any, Asks(LISTED, [])] = None
+    preset: Annotated[Any, Asks(STORED)] = None
+    deferred: Annotated[Any, Asks(STORED, False)] = None
 
 
 def request_schema() -> dict[str, Any]:

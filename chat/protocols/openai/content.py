@@ -40,8 +40,10 @@ NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 OF_A_MESSAGE = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "audio", "function_call")
 HARMLESS = ("annotations", *thoughts.FIELDS)
 """Fields of an answer that come back with it and that a route can do without."""
-OF_A_PART = ("type", "text", "refusal", "prompt_cache_breakpoint")
-"""The fields that a part may have beside the one that is called by its type; the last is about cost alone."""
+OF_A_PART = ("type", "text", "refusal", "prompt_cache_breakpoint", "cache_control")
+"""The fields that a part may have beside the one that is called by its type; the last two are about cost alone."""
+OF_A_TOOL = ("type", "function", "cache_control")
+OF_A_FUNCTION = ("name", "description", "parameters", "strict", "cache_control")
 CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -63,6 +65,8 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
         Need(HINT if field in HARMLESS else UNKNOWN, f"{place}.{field}"[:LONGEST_ECHO], value=value)
         for field, value in further.items()
     ]
+    if item.get("audio"):
+        needs.append(Need(STORED, f"{place}.audio.id", "audio"))
     parts = _content(item, place, needs)
     if role == "tool":
         return Message("user", (Result(text_at(item, "tool_call_id", place), parts),))
@@ -79,8 +83,6 @@ def _said(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Part,
     parts: list[Part] = []
     if refusal := item.get("refusal"):
         parts.append(Refusal(text_at(item, "refusal", place)))
-    if item.get("audio"):
-        needs.append(Need(STORED, f"{place}.audio.id", "audio"))
     if item.get("function_call"):
         parts.append(turns.opaque(PROTOCOL, item["function_call"], f"{place}.function_call", needs, "functions"))
     calls = item.get("tool_calls") or []
@@ -119,6 +121,7 @@ def _content(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Pa
 def _part(part: Any, place: str, needs: list[Need]) -> Part:
     part = object_at(part, place)
     kind = part.get("type")
+    needs += turns.stored_in(part, place)
     needs += [
         Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value)
         for name, value in part.items()
@@ -133,21 +136,21 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if kind == "image_url":
         image = object_at(part.get("image_url"), f"{place}.image_url")
         url, detail = text_at(image, "url", f"{place}.image_url"), image.get("detail")
+        needs += turns.further_in(image, ("url", "detail"), f"{place}.image_url")
         return turns.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
     if kind == "file":
         return _file(object_at(part.get("file"), f"{place}.file"), f"{place}.file", needs)
     if not isinstance(kind, str):
         complaint = 'A part is an object with a type, such as {"type": "text", "text": "..."}.'
         raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
-    needs += turns.stored_in(part, place)
     own = "audio" if kind == "input_audio" else UNKNOWN
     return turns.opaque(PROTOCOL, part, f"{place}.{kind}"[:LONGEST_ECHO], needs, own)
 
 
 def _file(file: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     if file.get("file_id"):
-        needs.append(Need(STORED, f"{place}.file_id", "file_id"))
         return Opaque(PROTOCOL, file)
+    needs += turns.further_in(file, ("file_id", "file_data", "filename"), place)
     url, name = text_at(file, "file_data", place), file.get("filename")
     media_type, data = turns.split_data_url(url, f"{place}.file_data")
     return turns.document_of(media_type, data, name if isinstance(name, str) else "", f"{place}.file_data", needs)
@@ -161,6 +164,8 @@ def tools_of(tools: list[dict[str, Any]], needs: list[Need]) -> tuple[Tool, ...]
         place, kind = f"tools[{number}]", tool.get("type")
         if kind == "function":
             found.append(function_of(tool.get("function"), f"{place}.function"))
+            needs += turns.further_in(tool, OF_A_TOOL, place)
+            needs += turns.further_in(tool["function"], OF_A_FUNCTION, f"{place}.function")
         elif kind == "custom":
             needs.append(Need("custom_tool", place, "custom", tool))
         else:
@@ -194,12 +199,25 @@ def choice_of(choice: Any, parallel: bool | None, needs: list[Need]) -> Choice |
         return Choice("tool", name, parallel)
     if kind == "allowed_tools" and isinstance(allowed := choice.get("allowed_tools"), dict):
         functions = [as_object(as_object(tool).get("function")) for tool in as_list(allowed.get("tools"))]
-        names = tuple(name for function in functions if isinstance(name := function.get("name"), str))
-        return Choice("any" if allowed.get("mode") == "required" else "auto", "", parallel, names)
+        names = [function.get("name") for function in functions]
+        return allowed_of(allowed, names, parallel, needs, "tool_choice.allowed_tools")
     if isinstance(kind, str) and kind != "function":
         needs.append(Need("custom_tool" if kind == "custom" else UNKNOWN, "tool_choice"))
         return None
     raise complaints({"tool_choice": ["This must be auto, none, required, or name a function."]})
+
+
+def allowed_of(
+    choice: Mapping[str, Any], names: list[Any], parallel: bool | None, needs: list[Need], place: str
+) -> Choice:
+    """Return the choice among the tools of these `names`; other tools than functions have none, and are a need. So is a
+    list of nothing: elsewhere it would be one of everything. Raises `ValidationError`."""
+    if (mode := choice.get("mode", "auto")) not in ("auto", "required"):
+        raise complaints({f"{place}.mode": ["This must be auto or required."]})
+    allowed = tuple(name for name in names if isinstance(name, str))
+    if len(allowed) < len(names) or not allowed:
+        needs.append(Need(UNKNOWN, f"{place}.tools"))
+    return Choice("any" if mode == "required" else "auto", "", parallel, allowed)
 
 
 def format_of(form: Mapping[str, Any] | None, needs: list[Need]) -> Format | None:
@@ -217,6 +235,8 @@ def format_of(form: Mapping[str, Any] | None, needs: list[Need]) -> Format | Non
     if not isinstance(inner, dict) or not isinstance(inner.get("schema", {}), dict):
         raise complaints({"response_format.json_schema": ["This must be an object with a name and a schema."]})
     name, words, strict = inner.get("name"), inner.get("description"), inner.get("strict")
+    needs += turns.further_in(form, ("type", "json_schema"), "response_format")
+    needs += turns.further_in(inner, ("name", "description", "schema", "strict"), "response_format.json_schema")
     return Format(
         inner.get("schema") or {},
         name if isinstance(name, str) else "output",

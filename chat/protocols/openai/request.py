@@ -8,10 +8,10 @@ from typing import Any
 
 from chat.protocols import bodies, fields, images, turns
 from chat.protocols.openai import content, thoughts, translate
-from chat.protocols.openai.body import MOST_STOPS, ChatCompletion
+from chat.protocols.openai.body import MOST_STOPS, ChatCompletion, StreamOptions
 from chat.protocols.openai.strict import is_strict
-from chat.protocols.payload import as_list
-from chat.types import SAMPLING, Catalogue, ChatRequest, Format, Need, Raw, Upstream, Wish
+from chat.protocols.payload import as_list, as_object
+from chat.types import SAMPLING, STORED, Catalogue, ChatRequest, Format, Need, Raw, Upstream, Wish
 
 NAME = "openai"
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
@@ -43,6 +43,11 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
     messages = turns.messages_of(given, needs, content.read_message)
     body = bodies.read(ChatCompletion, given, model)
     needs += bodies.needs_of(ChatCompletion, given)
+    needs += bodies.needs_of(StreamOptions, as_object(given.get("stream_options")), "stream_options.")
+    known = ChatCompletion.model_fields.keys() - {"prompt_cache_options"}
+    needs += turns.stored_in({name: given[name] for name in given if name not in known})
+    if isinstance(as_object(given.get("audio")).get("voice"), dict):
+        needs.append(Need(STORED, "audio.voice", "audio"))  # one that was made for us, of somebody's own
     named = next((f"messages[{number}].name" for number, message in enumerate(messages) if message.name), "name")
     request = ChatRequest(
         turns.results_joined(messages),

@@ -22,6 +22,8 @@ INPUT = {
     ],
     "description": f"What the user says, or the whole conversation: 1 to {MOST_MESSAGES} items.",
 }
+AT_ONCE: tuple[Any, ...] = (None, {}, {"completion_window": "soonest"})
+"""The options of an answer in the background that ask for nothing."""
 AnObject = Annotated[dict[str, Any], Says("This must be an object.")]
 
 
@@ -36,6 +38,16 @@ class Reasoning(VendorBody):
 class TextConfig(VendorBody):
     format: AnObject | None = None
     verbosity: Annotated[Any, Asks("verbosity", "medium")] = None
+
+
+class CacheOptions(VendorBody):
+    """What is to be cached of the prompt: fields that save money, but for one that asks for no answer at all, and one
+    that names another request."""
+
+    mode: Hint = None
+    ttl: Hint = None
+    prewarm: Annotated[Any, Asks(UNKNOWN, False)] = None
+    comparison_response_id: Annotated[Any, Asks(STORED)] = None
 
 
 class Create(VendorBody):
@@ -54,6 +66,7 @@ class Create(VendorBody):
     text: TextConfig = TextConfig()
     reasoning: Reasoning = Reasoning()
     background: Annotated[Flag, WithJsonSchema({"enum": [False, None]})] = False
+    background_options: Annotated[Any, WithJsonSchema({"enum": [*AT_ONCE]})] = None
     user: Label = ""
     safety_identifier: Label = ""
     prompt_cache_key: Label = ""

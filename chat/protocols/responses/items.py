@@ -29,6 +29,12 @@ from chat.types import (
 PROTOCOL = "responses"
 OF_A_MESSAGE = ("type", "role", "content", "id", "status", "phase")
 OF_A_CALL = ("type", "call_id", "name", "arguments", "input", "output", "id", "status")
+OF_ALL = ("input_text", "output_text", "text", "refusal", "input_image", "input_file")
+OF_A_PART = (
+    *("type", "text", "refusal", "image_url", "file_id", "file_url", "file_data", "filename", "detail"),
+    *("annotations", "logprobs", "parsed", "prompt_cache_breakpoint"),
+)
+"""The fields of parts that others have, too, and those that tell of an answer or save money."""
 DIRECT = {"type": "direct"}
 """The `caller` of a call that no program of the model's makes."""
 LONGEST_LABEL = 64
@@ -44,6 +50,8 @@ def read_item(item: Any, place: str, needs: list[Need]) -> Message:
     if reader:
         return reader(item, place, needs)
     needs += turns.stored_in(item, place)
+    if kind == "image_generation_call" and not item.get("result"):
+        return _reference(item, place, needs)
     return Message("assistant", (turns.opaque(PROTOCOL, item, f"{place}.type", needs),))
 
 
@@ -73,12 +81,15 @@ def _content(content: Any, place: str, needs: list[Need]) -> tuple[Part, ...]:
 def _part(part: Any, place: str, needs: list[Need]) -> Part:
     part = object_at(part, place)
     kind = part.get("type")
+    if kind in ("input_image", "input_file") and part.get("file_id"):
+        return turns.opaque(PROTOCOL, part, f"{place}.file_id", needs, STORED)
+    needs += turns.stored_in(part, place)
+    if kind in OF_ALL:
+        needs += turns.further_in(part, OF_A_PART, place)
     if kind in ("input_text", "output_text", "text"):
         return Text(text_at(part, "text", place))
     if kind == "refusal":
         return Refusal(text_at(part, "refusal", place))
-    if kind in ("input_image", "input_file") and part.get("file_id"):
-        return turns.opaque(PROTOCOL, part, f"{place}.file_id", needs, STORED)
     if kind == "input_image":
         url, detail = text_at(part, "image_url", place), part.get("detail")
         return turns.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
@@ -87,7 +98,6 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if not isinstance(kind, str):
         complaint = 'A part is an object with a type, such as {"type": "input_text", "text": "..."}.'
         raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
-    needs += turns.stored_in(part, place)
     return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
 
 

@@ -9,11 +9,13 @@ from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
 from chat.protocols import bodies, fields, openai, turns
 from chat.protocols.openai.request import ALWAYS_THINKING, REASONING
 from chat.protocols.openai.strict import is_strict
+from chat.protocols.payload import as_list, as_object
 from chat.protocols.responses import items, tools, translate
-from chat.protocols.responses.body import Create, Reasoning, TextConfig
+from chat.protocols.responses.body import AT_ONCE, CacheOptions, Create, Reasoning, TextConfig
 from chat.protocols.turns import echo
 from chat.types import (
     SAMPLING,
+    UNKNOWN,
     Catalogue,
     ChatRequest,
     Message,
@@ -41,6 +43,8 @@ CARRIES = frozenset(
 LEAST_OUTPUT = 16
 """The smallest limit of an answer that the API takes."""
 CONTINUED_BY = ("previous_response_id", "conversation")
+LOGPROBS = "message.output_text.logprobs"
+"""Of all that may be included the one that a client cannot do without: it has asked for numbers."""
 WITH_IDS = ("message", "function_call", "custom_tool_call")
 
 
@@ -50,14 +54,15 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
     model = bodies.model_of(given, catalogue)
     needs: list[Need] = []
     messages = _messages(given, needs)
-    if given.get("background") is True:
-        raise UnsupportedParameter("background")  # an answer that is to be fetched later would have to be stored
+    _refuse_background(given)
     body = bodies.read(Create, given, model)
     needs += bodies.needs_of(Create, given)
     needs += bodies.needs_of(Reasoning, given.get("reasoning") or {}, "reasoning.")
     needs += bodies.needs_of(TextConfig, given.get("text") or {}, "text.")
-    unread = {name: given[name] for name in given if name not in Create.model_fields or name == "prompt_cache_options"}
-    needs += turns.stored_in(unread)
+    needs += bodies.needs_of(CacheOptions, as_object(given.get("prompt_cache_options")), "prompt_cache_options.")
+    needs += turns.stored_in({name: given[name] for name in given if name not in Create.model_fields})
+    if LOGPROBS in as_list(given.get("include")):
+        needs.append(Need(UNKNOWN, "include"))
     prompt = (Message.of("system", body.instructions),) if body.instructions else ()
     request = ChatRequest(
         (*prompt, *messages),
@@ -78,6 +83,15 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
         usage_in_stream=True,
         spelling=SPELLING,
     )
+
+
+def _refuse_background(given: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedParameter` where the answer is to be fetched later: it would have to be stored, and to be paid
+    for when nobody is there."""
+    if given.get("background") is True:
+        raise UnsupportedParameter("background")
+    if given.get("background_options") not in AT_ONCE:
+        raise UnsupportedParameter("background_options")
 
 
 def _messages(given: Mapping[str, Any], needs: list[Need]) -> tuple[Message, ...]:

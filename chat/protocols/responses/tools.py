@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chat.protocols.bodies import LONGEST_ECHO, complaints
-from chat.protocols.openai.content import CHOICES, function_of
+from chat.protocols.openai.content import CHOICES, allowed_of, function_of
+from chat.protocols.payload import as_list, as_object
 from chat.protocols.responses.items import LONGEST_LABEL
-from chat.protocols.turns import stored_in
+from chat.protocols.turns import further_in, stored_in
 from chat.types import LISTED, UNKNOWN, Choice, Format, Need, Tool
 
 OF_A_FUNCTION = ("type", "name", "description", "parameters", "strict", "output_schema")
@@ -61,22 +62,15 @@ def choice_of(choice: Any, parallel: bool | None, needs: list[Need]) -> Choice |
     kind = choice.get("type") if isinstance(choice, dict) else None
     if kind == "function" and isinstance(name := choice.get("name"), str):
         return Choice("tool", name, parallel)
-    if kind == "allowed_tools" and choice.get("mode", "auto") in ("auto", "required"):
-        return _allowed(choice, parallel, needs)
-    if isinstance(kind, str) and kind not in ("function", "allowed_tools"):
+    if kind == "allowed_tools":
+        listed = as_list(choice.get("tools"))
+        functions = [tool if as_object(tool).get("type") == "function" else {} for tool in listed]
+        names = [function.get("name") for function in functions]
+        return allowed_of(choice, names, parallel, needs, "tool_choice")
+    if isinstance(kind, str) and kind != "function":
         needs.append(Need("custom_tool" if kind == "custom" else UNKNOWN, "tool_choice", kind[:LONGEST_LABEL]))
         return None
     raise complaints({"tool_choice": ["This must be auto, none, required, or name a function."]})
-
-
-def _allowed(choice: Mapping[str, Any], parallel: bool | None, needs: list[Need]) -> Choice:
-    listed = choice.get("tools")
-    tools = [tool if isinstance(tool, dict) else {} for tool in (listed if isinstance(listed, list) else [])]
-    names = [tool.get("name") for tool in tools if tool.get("type") == "function"]
-    if len(names) < len(tools):
-        needs.append(Need(UNKNOWN, "tool_choice.tools"))
-    mode = CHOICES[choice.get("mode", "auto")]
-    return Choice(mode, "", parallel, tuple(name for name in names if isinstance(name, str)))  # type: ignore[arg-type]
 
 
 def format_of(form: Mapping[str, Any] | None, needs: list[Need]) -> Format | None:
@@ -93,4 +87,5 @@ def format_of(form: Mapping[str, Any] | None, needs: list[Need]) -> Format | Non
     name, words, schema = form.get("name"), form.get("description"), form.get("schema")
     if not isinstance(schema, dict) or not isinstance(name, str):
         raise complaints({"text.format": ["A json_schema has a name and a schema, which is an object."]})
+    needs += further_in(form, ("type", "name", "description", "schema", "strict"), "text.format")
     return Format(schema, name, form.get("strict") is True, words if isinstance(words, str) else "")
