@@ -33,7 +33,7 @@ BY_OPERATORS = (
     "prune_conversations",
     "export_user",
 )
-OPERATORS = re.compile(rf"python manage\.py ((?:{'|'.join(BY_OPERATORS)})(?: (?!demo)[^`\n#)]*)?)(?=[`\n])")
+OPERATORS = re.compile(rf"python manage\.py ((?:{'|'.join(BY_OPERATORS)})(?: (?!demo)[^`\n#)>]*?)?)(?=[`\n]| >)")
 LOGGED = re.compile(r"""\blog\.(?:debug|info|warning|error|critical)\(\s*"(\w+)\"""")
 PLACES = (ROOT, ROOT / "chat", ROOT / "chat" / "protocols")
 """Where a path that the manual names may begin."""
