@@ -7,8 +7,8 @@
         redis.kill()        # refuses connections
         redis.start()       # is back, on the same port
 
-`python -m tests.support.servers -- COMMAND ...` starts both, names them to COMMAND in DATABASE_URL, REDIS_URL and in both with
-TEST_ before them, and ends with its exit status.
+`python -m tests.support.servers -- COMMAND ...` starts both, names them to COMMAND in DATABASE_URL, REDIS_URL and in
+both with TEST_ before them, and ends with its exit status.
 """
 
 from __future__ import annotations
