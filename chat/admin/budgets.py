@@ -149,6 +149,7 @@ class BudgetPeriodAdmin(HistoryAdmin):
     list_display = ["user", "period", "start", "used", "reserved", "money_used", "money_reserved"]
     sortable_by = ["start"]
     list_filter = [UsernameFilter, StartFilter, "period"]
+    fields = list_display
 
     def money_used(self, row: BudgetPeriod) -> str:
         """Only of chats whose price is known."""
@@ -168,13 +169,15 @@ class UsageRecordAdmin(HistoryAdmin):
     sortable_by = ["created"]
     list_filter = [UsernameFilter, DayFilter, KeyFilter, "state", ErrorFilter, ModelFilter, ProviderFilter]
     search_fields = ["request_id"]
-    search_help_text = f"A request id, or {SEARCHABLE} characters of one or more; quicker with a day or a user beside."
-    readonly_fields = ["code", "paid"]
+    search_help_text = f"A request id, or {SEARCHABLE} characters of it"  # as long as its box is on a phone
     raw = {"created": "created_at", "whole_request_id": "request_id"}
     change_form_outer_before_template = "admin/chat/usagerecord/timeline.html"
 
-    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ["attempts"]  # which stand above, one by one
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the row's own, but for the attempts, which stand above; amounts of money are in dollars."""
+        names = [field.name for field in self.opts.fields if field.name not in ("id", "attempts")]
+        names.insert(names.index("error") + 1, "code")
+        return [{"cost": "paid", "cost_reserved": "held"}.get(name, name) for name in names]
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         record = context["original"]
@@ -200,6 +203,10 @@ class UsageRecordAdmin(HistoryAdmin):
         if record.cost is None:
             return "-" if record.state == UsageRecord.State.RESERVED else "unknown"
         return shown(record.cost)
+
+    @admin.display(description="cost reserved")
+    def held(self, record: UsageRecord) -> str:
+        return shown(record.cost_reserved)
 
     @admin.display(description="error's code")
     def code(self, record: UsageRecord) -> str | None:

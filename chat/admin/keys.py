@@ -74,7 +74,7 @@ class KeyAdmin(LargeTableAdmin):
     list_select_related = ["user", "details"]
     ordering = ["-created"]
     search_fields = ["user__username", "token_key__startswith"]
-    search_help_text = "A username, or the first characters of a key."
+    search_help_text = "A username, or how a key begins"
     autocomplete_fields = ["user"]
 
     readonly_fields = ["starts_with", "name", "last_used"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from chat.models import BudgetPeriod
 from tests.admin.test_admin import RECORDS, page, record
 
 FAILED = {"provider": "openai", "model": "gpt", "number": 1, "status": 503, "reason": "ProviderUnavailableError"}
@@ -36,3 +37,13 @@ def test_a_refused_request_asked_nobody(admin_client, user):
     html = page(admin_client, f"{RECORDS}{record(user, state='refused').pk}/change/")
     assert "No provider was asked." in html
     assert "The request never reached a provider" in html
+
+
+def test_amounts_of_money_are_in_dollars_and_stand_once(admin_client, user):
+    row = record(user, state="settled", cost=12_345_678, cost_reserved=23_456_789, error="ProviderTimeoutError")
+    html = page(admin_client, f"{RECORDS}{row.pk}/change/")
+    for digits in ("12345678", "23456789"):
+        assert html.count(digits) == html.count(f"$0.0{digits}") == 1
+    month = BudgetPeriod.objects.create(user=user, period="month", start=row.period_start, cost_used=12_345_678)
+    html = page(admin_client, f"/admin/chat/budgetperiod/{month.pk}/change/")
+    assert html.count("12345678") == html.count("$0.012345678") == 1
