@@ -94,18 +94,6 @@ def test_remaining_is_never_negative(admin_client, user, limit, used, remaining,
     assert (cells(html, "remaining"), cells(html, "share")) == ([remaining], [share])
 
 
-def test_the_number_of_queries_does_not_grow_with_the_list(admin_client, django_assert_max_num_queries):
-    users = [get_user_model().objects.create(username=f"user{number}") for number in range(40)]
-    for user in users:
-        TokenBudget.objects.create(user=user, limit=1, period="day")
-        record(user)
-
-    with django_assert_max_num_queries(8):
-        page(admin_client, BUDGETS)
-    with django_assert_max_num_queries(10):
-        page(admin_client, RECORDS)
-
-
 def test_limit_period_and_rate_are_edited_in_the_list(admin_client, auth_client, user):
     TokenBudget.objects.create(user=user, limit=5)
 
