@@ -29,9 +29,9 @@ def fit(request: ChatRequest, routes: Sequence[Route], max_tokens: int | None) -
 
     Raises `UnsupportedParameter` with the first route's objection where there is none.
     """
-    fields = [*request.optional(), *(need.name for need in request.needs if need.name)]
+    fields = {*request.optional(), *(need.name for need in request.needs)} & set(OF_THE_MODEL)
     if any(route.upstream.temperature is not None for route in routes):
-        fields.append("temperature")
+        fields.add("temperature")
     routes = _with_refusals(routes, fields) if fields else routes
     objections = [_objection(request, route, max_tokens) for route in routes]
     able = [route for route, objection in zip(routes, objections, strict=True) if not objection]

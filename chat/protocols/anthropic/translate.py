@@ -52,14 +52,17 @@ class Ids:
     def __init__(self) -> None:
         self._used: set[str] = set()
         self._written: dict[str, str] = {}
+        self._times: dict[str, int] = {}
 
     def of_call(self, given: str) -> str:
         """Return the id of a call."""
-        name = fit(given, LONGEST_ID)
-        again = (f"{name}_{number}" for number in range(2, len(self._used) + 3))
-        self._written[given] = next(written for written in (name, *again) if written not in self._used)
-        self._used.add(self._written[given])
-        return self._written[given]
+        name = written = fit(given, LONGEST_ID)
+        while written in self._used:
+            self._times[name] = self._times.get(name, 1) + 1
+            written = f"{name}_{self._times[name]}"
+        self._used.add(written)
+        self._written[given] = written
+        return written
 
     def of_result(self, given: str) -> str:
         """Return the id of the last call that had this one."""

@@ -20,7 +20,7 @@ def is_strict(schema: Mapping[str, Any] | None) -> bool:
         if not isinstance(found, Mapping):
             continue
         if found.get("type") == "object" or "properties" in found:
-            required = as_list(found.get("required"))
+            required = {name for name in as_list(found.get("required")) if isinstance(name, str)}
             open_ended = found.get("additionalProperties") is not False
             if open_ended or any(name not in required for name in as_object(found.get("properties"))):
                 return False
