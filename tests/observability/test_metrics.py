@@ -168,9 +168,13 @@ def test_nothing_is_counted_where_nobody_asks(rig, scraped, settings):
 
 
 # --- the dashboard ----------------------------------------------------------------------------------------------------
-def test_each_figure_of_the_dashboard_exists():
-    dashboard = json.loads((Path(settings.BASE_DIR) / "genai_site" / "docs" / "grafana.json").read_text())
+def test_each_figure_of_the_dashboard_and_of_the_manuals_rules_exists():
+    docs = Path(settings.BASE_DIR) / "genai_site" / "docs"
+    dashboard = json.loads((docs / "grafana.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = re.findall(r"expr: (.+)", (docs / "operate.md").read_text())
+    assert len(rules) == 4
+    expressions += rules
     asked = {name for expression in expressions for name in re.findall(r"\bchat_\w+", expression)}
     counted = {family.name for family in own.collect()}
     states = {family.name for family in States().collect()} | {"chat_database_connections"}
