@@ -21,6 +21,8 @@ RETRY_AFTER = 1.0
 """Seconds for which Redis is left alone after it failed."""
 WARN_EVERY = 60.0
 """Seconds between two log lines about it."""
+TRIAL = ("health", 1, 60)
+"""Key, value and seconds of what is written to see whether Redis takes it."""
 
 log = structlog.get_logger(__name__)
 clock = time.monotonic
@@ -45,9 +47,10 @@ class Outage:
         self.lock = threading.Lock()
         self.ask_at: float | None = None
         self.warned_at: float | None = None
+        self.refused = False  # it answers and takes nothing, being full, or a replica
 
     def over(self) -> None:
-        self.ask_at = None
+        self.ask_at, self.refused = None, False
 
     def may_ask(self) -> bool:
         """Return whether to ask Redis now. In an outage one thread in `RETRY_AFTER` seconds may, and pays the
@@ -64,13 +67,15 @@ class Outage:
     def noticed(self, exc: Exception) -> None:
         with self.lock:
             self.ask_at = clock() + RETRY_AFTER
+            self.refused = isinstance(exc, ResponseError) or isinstance(exc.__cause__, ResponseError)
             warn = self.warned_at is None or clock() - self.warned_at >= WARN_EVERY
             if warn:
                 self.warned_at = clock()
         if warn:
             log.warning(
                 "cache_unavailable",
-                detail="Redis does not answer; rate limits, cooldowns and stored replies are per process meanwhile.",
+                detail="Redis does not answer, or takes nothing; rate limits, cooldowns and stored replies are per "
+                "process meanwhile.",
                 exc_info=exc,
             )
 
@@ -79,6 +84,14 @@ class Outage:
 def outage_of(location: str) -> Outage:
     """Return what this process knows of the Redis at `location`."""
     return Outage()
+
+
+def speaks_of_the_counter(exc: Exception) -> bool:
+    """Return whether the failure of an `incr` says that the counter is missing, no number, or one that cannot be read.
+    Where Redis takes nothing, its own words are the failure or the cause of one."""
+    if isinstance(exc, ResponseError):
+        return str(exc).startswith("WRONGTYPE")
+    return isinstance(exc, TypeError) or (isinstance(exc, ValueError) and not isinstance(exc.__cause__, ResponseError))
 
 
 class FallbackCache(BaseCache):
@@ -92,15 +105,14 @@ class FallbackCache(BaseCache):
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if self.outage.may_ask():
             try:
+                if self.outage.refused:  # what was meant for it is here, so nothing is read there before it takes again
+                    caches["redis"].set(*TRIAL)
                 answer = getattr(caches["redis"], method)(*args, **kwargs)
             except Exception as exc:  # whatever the client raises, a chat must not fail for want of a cache
-                if method == "incr" and isinstance(exc, ValueError):
+                if method == "incr" and speaks_of_the_counter(exc):
                     self.outage.over()
-                    raise  # the key is not there: an answer, not a failure
-                if method == "incr" and isinstance(
-                    exc, ResponseError | TypeError
-                ):  # no number, or none that can be read
-                    self.outage.over()
+                    if isinstance(exc, ValueError):
+                        raise  # the key is not there: an answer, not a failure
                     caches["redis"].delete(args[0], version=kwargs.get("version"))
                     raise ValueError("The value is no number.") from None
                 self.outage.noticed(exc)
@@ -110,9 +122,10 @@ class FallbackCache(BaseCache):
         return getattr(caches[self.local], method)(*args, **kwargs)
 
     def healthy(self) -> bool:
-        """Return whether Redis itself answers now."""
+        """Return whether Redis itself answers now, and takes what it is given."""
         try:
             caches["redis"].get("health")
+            caches["redis"].set(*TRIAL)
         except Exception as exc:  # see _call
             self.outage.noticed(exc)
             return False

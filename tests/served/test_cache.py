@@ -9,6 +9,7 @@ from threading import Barrier, Event
 from time import monotonic
 
 import pytest
+import redis
 from django.core.cache import cache, caches
 from django.core.cache.backends.locmem import LocMemCache
 from structlog.testing import capture_logs
@@ -173,6 +174,45 @@ def test_a_counter_goes_on_when_redis_goes_or_comes_between_two_calls(settings, 
     else:
         redis.kill()
     assert [cache.incr("count"), cache.incr("count")] == [1, 2]  # instead of a ValueError, which would limit the user
+
+
+REFUSALS = {
+    "it is full": ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+    "it is a replica": ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    "it has too few replicas": ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+}
+
+
+@pytest.mark.parametrize(("refuse", "take"), REFUSALS.values(), ids=REFUSALS)
+def test_a_redis_that_answers_and_takes_nothing_is_an_outage(settings, private_server, clock, refuse, take):
+    server = private_server(servers.Redis)
+    configure(settings, django_redis(server.url))
+    cache.set("old", 5)
+    operator = redis.Redis.from_url(server.url)
+    operator.execute_command(*refuse.split())
+    with capture_logs() as logs:
+        cache.add("new", 1, timeout=60)
+        cache.set("rests", "yes")
+        counted = []
+        for _ in range(3):
+            clock.now += chat.backends.cache.RETRY_AFTER
+            assert cache.get("rests") == "yes"
+            clock.now += chat.backends.cache.RETRY_AFTER
+            counted.append((cache.incr("old"), cache.incr("new")))
+    assert counted == [(1, 2), (2, 3), (3, 4)]  # and not 1 again and again, which would be no limit
+    assert cache.healthy() is False
+    assert [line["event"] for line in logs] == ["cache_unavailable"]
+    operator.execute_command(*take.split())
+    clock.now += chat.backends.cache.RETRY_AFTER
+    assert (cache.get("rests"), cache.get("old"), cache.healthy()) == (None, 5, True)
+
+
+def test_a_counter_that_redis_has_goes_on_in_memory_when_redis_is_full(settings, private_server, clock):
+    server = private_server(servers.Redis)
+    configure(settings, django_redis(server.url))
+    cache.set("old", 5)
+    redis.Redis.from_url(server.url).config_set("maxmemory", 1)
+    assert [cache.incr("old"), cache.incr("old")] == [1, 2]
 
 
 class Bomb:
