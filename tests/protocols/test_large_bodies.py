@@ -1,4 +1,4 @@
-"""Bodies as large as they may be, of the shapes that cost the most: twice the body takes twice the time, and not more."""
+"""Bodies as large as they may be, of the shapes that cost the most: twice the body takes twice the time, no more."""
 
 from __future__ import annotations
 
