@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import replace
 
@@ -75,15 +76,26 @@ SHAPES = (
 )
 
 
+@pytest.fixture
+def _no_collector():
+    gc.disable()  # which looks at all that other tests have left
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collector")
 @pytest.mark.parametrize("spoken", FORMATS)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_twice_the_body_takes_twice_the_time(shape, spoken):
     def cost(count):
-        own, body = shape(count)
+        return min(once(*shape(count)) for _ in range(3))
+
+    def once(own, body):
         began = time.process_time()
         wish = PROTOCOLS[own].read_request({"model": "m"} | body, CATALOGUE, {})
-        request = replace(wish.request, max_tokens=9, raw=wish.request.raw if own == spoken else None)
-        PROTOCOLS[spoken].write_request(request, Upstream("m"), host="x", stream=False)
+        for raw in [None, *([wish.request.raw] if own == spoken else [])]:
+            request = replace(wish.request, max_tokens=9, raw=raw)
+            PROTOCOLS[spoken].write_request(request, Upstream("m"), host="x", stream=False)
         return time.process_time() - began
 
     assert cost(8_000) < 3 * cost(4_000) + 0.1
