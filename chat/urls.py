@@ -19,7 +19,7 @@ from chat.dashboard.overview import OverviewView
 from chat.dashboard.playground import PlaygroundView
 from chat.dashboard.root import RootView
 from chat.dashboard.usage import UsageView
-from chat.views import account, docs, health, metrics, models
+from chat.views import account, docs, health, icon, metrics, models
 from chat.views.conversations import ConversationsView, ConversationView
 
 urlpatterns = [
@@ -47,5 +47,6 @@ urlpatterns = [
     re_path(r"^schema/?$", docs.SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", docs.DocsView.as_view(), name="docs"),
     re_path(r"^overview/?$", OverviewView.as_view(), name="overview"),
+    re_path(r"^favicon\.ico$", icon.IconView.as_view(), name="icon"),
     re_path(r"^playground/?$", PlaygroundView.as_view(), name="playground"),
 ]

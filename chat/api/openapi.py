@@ -12,6 +12,7 @@ operations have in common is added here.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import defaultdict
 from http import HTTPStatus
@@ -87,8 +88,14 @@ class AutoSchema(SpectacularAutoSchema):
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self.view).__name__.removesuffix("View"))
         return f"{self.method}_{name}".lower()
 
+    def get_description(self) -> str:
+        """Return the words of the method, but of a chat's only one those of its class: the method's are for us."""
+        if hasattr(self.view, "request_schema"):
+            return inspect.getdoc(type(self.view)) or ""
+        return str(super().get_description())
+
     def get_summary(self) -> str | None:
-        return re.split(r"(?<=\.)\s", self.get_description())[0]
+        return " ".join(re.split(r"(?<=\.)\s", self.get_description())[0].replace("`", "").split())
 
     def get_request_serializer(self) -> Any:
         own = getattr(self.view, "request_schema", None)

@@ -31,6 +31,8 @@ ENDPOINTS = {
     "ready": "Whether a chat could be served now",
 }
 """What the page for people says of the addresses for programs."""
+FOR_PROGRAMS_ALONE = {name for name, what in ENDPOINTS.items() if what.startswith("POST") and name != "chat"}
+"""Those that answer a browser's GET with an error in JSON: no link leads there. `/chat` has a form."""
 NAMES = (
     *("chat", "models", "conversations", "usage", "keys", "errors", "health", "ready", "schema", "docs", "playground"),
     *("openai-chat", "openai-responses", "anthropic-messages", "anthropic-count", "openai-embeddings", "vendor-models"),
@@ -51,4 +53,4 @@ class RootView(OpenView):
         return Response({name: reverse(name, request=request) for name in NAMES})
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
-        return {"endpoints": [(reverse(name), what) for name, what in ENDPOINTS.items()]}
+        return {"endpoints": [(reverse(name), what, name in FOR_PROGRAMS_ALONE) for name, what in ENDPOINTS.items()]}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from html import unescape
 from urllib.parse import parse_qsl
+from xml.etree import ElementTree
 
 import pytest
 from django.db import OperationalError, connection
 from django.urls import reverse
 
-from chat.dashboard.root import NAMES
+from chat.dashboard.root import FOR_PROGRAMS_ALONE, NAMES
 from tests.support.contract import TABLE, check_error, check_page
 
 pytestmark = pytest.mark.django_db
@@ -55,8 +56,11 @@ def test_a_page_shows_who_is_logged_in(browser, client, path):
 def test_the_root_leads_to_everything(browser):
     page = page_of(browser, "/")
     links = set(re.findall(r'href="(/[^"]*)"', page))
-    assert {reverse(name) for name in NAMES} <= links
-    assert all(browser.get(link).status_code in (200, 405) for link in links if "/static/" not in link)
+    assert {reverse(name) for name in {*NAMES} - FOR_PROGRAMS_ALONE} <= links
+    assert all(f"<code>{reverse(name)}</code>" in page for name in FOR_PROGRAMS_ALONE)
+    refused = {link for link in links if "/static/" not in link and browser.get(link).status_code != 200}
+    assert refused == {"/chat"}
+    assert "fill in the box below" in browser.get("/chat", headers=HTML).content.decode()
     assert reverse("admin:index") not in links
 
 
@@ -152,6 +156,15 @@ def test_where_nothing_is_simulated_there_is_nothing_to_provoke(client):
     assert "The simulator could provoke it" in page
 
 
+@pytest.mark.parametrize("path", ["/usage", "/overview", "/keys", "/chat"])
+def test_a_stranger_is_offered_the_log_in_and_the_playground(client, path):
+    page = page_of(client, path, 401)
+    assert "You are not logged in." in page
+    assert re.search(rf'href="/api-auth/login/\?next=(/|%2F){path[1:]}"', page)
+    assert re.search(r'paste a key in the <a[^>]* href="/playground"', page)
+    assert "Send your key in the header" in client.get(path).json()["message"]
+
+
 # --- the rest ---------------------------------------------------------------------------------------------------------
 def test_the_playground_offers_the_models(client, upstream):
     page = page_of(client, "/playground")
@@ -172,6 +185,24 @@ def test_a_log_in_leads_back_and_a_wrong_one_says_so(client, user):
     accepted = client.post("/api-auth/login/", form | {"password": "a password for tests"}, headers=HTML)
     assert (accepted.status_code, accepted["Location"]) == (302, form["next"])
     assert client.post("/api-auth/logout/", {"next": "/"})["Location"] == "/"
+
+
+@pytest.mark.parametrize("path", ["/", "/usage", "/nowhere", "/models"])
+def test_a_page_has_the_icon_and_browsers_find_it_unasked(browser, path):
+    response = browser.get("/favicon.ico")
+    assert (response.status_code, response["Content-Type"]) == (200, "image/svg+xml")
+    assert response["Cache-Control"] == "public, max-age=86400"
+    assert ElementTree.fromstring(response.content).tag == "{http://www.w3.org/2000/svg}svg"
+    assert not re.search(rb"style|script", response.content)
+    page = browser.get(path, headers=HTML).content.decode()
+    assert '<link rel="icon" href="/favicon.ico" type="image/svg+xml">' in page
+
+
+def test_what_the_docs_say_of_an_endpoint_is_for_its_users(client):
+    operations = [one for methods in client.get("/schema").json()["paths"].values() for one in methods.values()]
+    summaries = [operation["summary"] for operation in operations]
+    assert "A chat, as OpenAI's clients send it." in summaries
+    assert not [words for words in summaries if re.match("Return|See|Raise", words) or "`" in words or "\n" in words]
 
 
 def test_the_browsable_api_fits_a_phone_and_links_its_errors(browser):
