@@ -141,8 +141,8 @@ class ErrorMiddleware:
 
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
         """Answer an exception that a view let out, a failure to render included. The admin has pages of its own, but
-        none that tells an operator of an outage."""
-        if is_admin(request) and not isinstance(exc, TooManyAttempts) and find(exc).status != 503:
+        none that tells an operator of a refusal, an unknown address or an outage."""
+        if is_admin(request) and not isinstance(exc, TooManyAttempts) and find(exc).status not in (403, 404, 503):
             return None
         if find(exc).traceback:
             got_request_exception.send(sender=type(self), request=request)

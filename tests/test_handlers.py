@@ -161,18 +161,16 @@ def test_a_body_that_breaks_off(user, token):
     check_error(response, "bad_request")
 
 
-# --- the admin keeps its own pages ------------------------------------------------------------------------------------
+# --- the admin has its own pages, but for refusals, unknown addresses and outages -------------------------------------
 @pytest.fixture
 def staff(client, django_user_model):
     client.force_login(django_user_model.objects.create_superuser("root", password="x"))
     return client
 
 
-def test_the_admins_own_404(staff):
-    response = staff.get("/admin/nothing/here/")
-    assert response.status_code == 404
-    assert response["Content-Type"].startswith("text/html")
-    check_ids(response)
+def test_an_unknown_address_of_the_admin(staff):
+    check_error(staff.get("/admin/nothing/here/"), "not_found")
+    check_page(staff.get("/admin/nothing/here/", headers={"Accept": "text/html"}), "not_found")
 
 
 def test_the_admins_own_500(staff, monkeypatch, log):

@@ -11,7 +11,8 @@ from django.core.cache import cache
 from knox.models import AuthToken
 
 from chat.models import BudgetPeriod, TokenBudget
-from tests.admin.test_admin import record
+from tests.admin.test_admin import page, record
+from tests.support.contract import check_page
 
 HTML = {"Accept": "text/html"}
 NOW = "2027-03-15 10:30 +0000"
@@ -76,6 +77,34 @@ def test_an_operator_sees_their_permissions_figures_and_no_link_to_a_refusal(ope
     told = " ".join(text.replace("987654", "987,654").replace("876543", "876,543") for _, text in pages.values())
     told = told.replace("44444", "44,444")
     assert {name for name, figure in FIGURES.items() if figure in told} == seen
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_refusal_and_an_unknown_address_of_the_admin_are_pages_that_lead_back(operator, settings, log, debug):
+    settings.DEBUG = debug
+    client = operator("view_user")
+    for path, code in [
+        ("/admin/chat/tokenbudget/", "permission_denied"),
+        ("/admin/nowhere/", "not_found"),
+        ("/admin/auth/user/999/use/", "not_found"),
+    ]:
+        response = client.get(path, headers=HTML)
+        assert 'class="button" href="/"' in check_page(response, code)
+        lines = log.of(response["X-Request-ID"])
+        assert [line["event"] for line in lines] == ["incoming_request", code, "response_sent"]
+        assert not [line for line in lines if "exception" in line]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/admin/chat/usagerecord/", "There is none yet."),
+        ("/admin/chat/usagerecord/?day=2027-01-01", "No row is as the search and the filters want it."),
+        ("/admin/chat/tokenbudget/", "Add the first"),
+    ],
+)
+def test_an_empty_list_says_why_it_is_empty(admin_client, path, words):
+    assert words in page(admin_client, path)
 
 
 @pytest.mark.usefixtures("_books")
