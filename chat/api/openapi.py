@@ -88,11 +88,11 @@ class AutoSchema(SpectacularAutoSchema):
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self.view).__name__.removesuffix("View"))
         return f"{self.method}_{name}".lower()
 
-    def get_description(self) -> str:
+    def get_description(self, *args: Any) -> str:
         """Return the words of the method, but of a chat's only one those of its class: the method's are for us."""
         if hasattr(self.view, "request_schema"):
             return inspect.getdoc(type(self.view)) or ""
-        return str(super().get_description())
+        return str(super().get_description(*args))
 
     def get_summary(self) -> str | None:
         return " ".join(re.split(r"(?<=\.)\s", self.get_description())[0].replace("`", "").split())
