@@ -111,11 +111,18 @@ def opaque(protocol: str, part: Mapping[str, Any], place: str, needs: list[Need]
     return Opaque(protocol, part)
 
 
+def misplaced_in(role: str, parts: Sequence[Part], place: str) -> Iterator[Need]:
+    """Yield the needs in parts that stand in a turn of another side than theirs: only the client's own format may have
+    a place for them there."""
+    strange = ("call",) if role == "user" else ("image", "document", "result")
+    yield from (Need(UNKNOWN, f"{place}[{number}]") for number, part in enumerate(parts) if part.kind in strange)
+
+
 def further_in(item: Mapping[str, Any], known: Collection[str], place: str) -> Iterator[Need]:
     """Yield the needs in the fields of an object that are not `known`, as far as they say anything."""
-    for name, value in item.items():
-        if name not in known and value is not None:
-            yield Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value)
+    further = {name: value for name, value in item.items() if name not in known and value is not None}
+    yield from (Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value) for name, value in further.items())
+    yield from stored_in(further, place)
 
 
 def stored_in(value: Any, place: str = "") -> Iterator[Need]:

@@ -72,12 +72,17 @@ def test_what_costs_more_or_is_stored_goes_nowhere_by_itself(rig, protocol, name
         assert refused(rig, OPENAI, "unsupported_parameter", stream=stream, **{name: value})["param"] == name
 
 
+URL: dict[str, Any] = {"url": "https://a.example"}
 PLACES: list[tuple[str, Any]] = [
     ("messages[0].mood", {"role": "user", "content": "x", "mood": "good"}),
     ("messages[0].role", {"role": "function", "name": "f", "content": "x"}),
     ("messages[0].content[0].smell", {"role": "user", "content": [{"type": "smell"}]}),
     ("messages[0].content[1].input_audio", {"role": "user", "content": [TEXT, {"type": "input_audio"}]}),
     ("messages[0].content[0].a", {"role": "user", "content": [TEXT | {"a": 1}]}),
+    *[
+        ("messages[0].content[1]", {"role": role, "content": [TEXT, {"type": "image_url", "image_url": URL}]})
+        for role in ("system", "assistant")
+    ],
     (
         "messages[0].content[0].image_url.crop",
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a.example", "crop": 1}}]},
@@ -142,7 +147,6 @@ def test_where_to_cache_is_no_need(rig):
     assert sent(rig, OPENAI, messages=messages, tools=[LOOK | cache])["messages"] == [{"role": "user", "content": "x"}]
 
 
-URL: dict[str, Any] = {"url": "https://a.example"}
 STORED: list[tuple[str, dict[str, Any]]] = [
     ("messages[0].content[0].file.file_id", {"content": [{"type": "file", "file": {"file_id": "file-7"}}]}),
     (
@@ -150,6 +154,7 @@ STORED: list[tuple[str, dict[str, Any]]] = [
         {"content": [{"type": "image_url", "image_url": URL | {"file_id": "file-7"}}]},
     ),
     ("messages[0].content[0].smell.file_id", {"content": [{"type": "smell", "smell": {"file_id": "file-7"}}]}),
+    ("messages[0].attached.file_id", {"content": "x", "attached": {"file_id": "file-7"}}),
     ("messages[0].audio.id", {"content": "x", "audio": {"id": "audio_1"}}),
 ]
 STORED_ELSEWHERE = [

@@ -174,6 +174,18 @@ NEEDS = [
         {"messages": [api.USER, {"role": "system", "content": "x", "clear_at": "never"}]},
         [(UNKNOWN, "messages[1].clear_at")],
     ),
+    (
+        {"messages": [*api.talk("Hi", [api.IMAGE, api.NOTE]), api.USER]},
+        [
+            *(("image_base64", "messages[1].content[0].source"), ("document_text", "messages[1].content[1].source")),
+            *((UNKNOWN, f"messages[1].content[{number}]") for number in range(2)),
+        ],
+    ),
+    ({"messages": [*api.talk([api.call("look")])]}, [(UNKNOWN, "messages[0].content[0]")]),
+    (
+        {"messages": [api.USER | {"attached": {"file_id": "x"}}]},
+        [(UNKNOWN, "messages[0].attached"), (STORED, "messages[0].attached.file_id")],
+    ),
     ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, [("client_tool", "tools[0].type")]),
     ({"tools": [{"type": "text_editor_20250728", "name": "e"}]}, [("client_tool", "tools[0].type")]),
     ({"tools": [{"type": "computer_toolset_20260801"}]}, [("client_tool", "tools[0].type")]),

@@ -227,6 +227,13 @@ def test_a_format_is_the_apis_own_and_no_forced_tool():
     assert not {"tools", "tool_choice"} & body.keys()
 
 
+def test_the_words_about_a_format_stand_in_its_schema():
+    said = write(format=Format(api.SCHEMA, "place", True, "Where it is."))["output_config"]["format"]["schema"]
+    assert said == api.SCHEMA | {"description": "Where it is."}
+    own = api.SCHEMA | {"description": "A place."}
+    assert write(format=Format(own, "place", True, "Where it is."))["output_config"]["format"]["schema"] == own
+
+
 # --- thinking ---------------------------------------------------------------------------------------------------------
 def thinks(effort, upstream=HAIKU, **more):
     body = write(upstream=upstream, effort=effort, **more)

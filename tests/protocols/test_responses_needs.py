@@ -55,6 +55,14 @@ NEEDS = {
         {"said": [USER, {"role": "assistant", "content": [{**api.text("a"), "annotations": [{"file_id": "file-1"}]}]}]},
         [(STORED, "input[1].content[0].annotations[0].file_id")],
     ),
+    "an image that nobody else has a place for": (
+        {"said": [{"role": "developer", "content": [{"type": "input_image", "image_url": "https://a.example"}]}, USER]},
+        [(UNKNOWN, "input[0].content[0]"), ("image_url", "input[0].content[0].image_url")],
+    ),
+    "a file beside a message": (
+        {"said": [USER | {"attached": [{"file_id": "file-1"}]}]},
+        [(STORED, "input[0].attached[0].file_id"), (UNKNOWN, "input[0].attached")],
+    ),
     "a part with something of tomorrow's": (
         {"said": [{"role": "user", "content": [{"type": "input_text", "text": "a", "mood": "good"}]}]},
         [(UNKNOWN, "input[0].content[0].mood")],

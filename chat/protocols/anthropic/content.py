@@ -54,6 +54,7 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     if role == "system":
         return Message("system", system_of(content, f"{place}.content", needs))
     parts = _content(content, f"{place}.content", needs, READERS)
+    needs += turns.misplaced_in(role, parts, f"{place}.content")
     if role == "user" and not turns.has_words(parts):
         complaint = "The content must not be blank."
         raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(content))
@@ -170,6 +171,7 @@ def _further(block: Mapping[str, Any], place: str, known: tuple[str, ...]) -> It
         if name in known or name == "cache_control" or value is None or value in HARMLESS.get(name, ()):
             continue
         yield Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value)
+        yield from turns.stored_in({name: value}, place)
 
 
 OF_A_RESULT: Mapping[str, Reader] = {"text": _text, "image": _image, "document": _document}

@@ -7,7 +7,7 @@ from typing import Any
 
 from chat.protocols.ids import fit
 from chat.protocols.payload import parse_object
-from chat.types import Call, ChatRequest, Choice, Document, Image, Message, Part, Refusal, Result, Text, Tool
+from chat.types import Call, ChatRequest, Choice, Document, Format, Image, Message, Part, Refusal, Result, Text, Tool
 
 LONGEST_ID = 256
 LONGEST_NAME = 128
@@ -25,7 +25,7 @@ def body_of(request: ChatRequest, sent: Mapping[str, Any]) -> dict[str, Any]:
     if "stop" in sent:
         body["stop_sequences"] = list(sent["stop"])
     if "format" in sent:
-        body["output_config"] = {"format": {"type": "json_schema", "schema": sent["format"].schema}}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": _schema(sent["format"])}}
     return body | _tools(sent.get("tools", ()), sent.get("choice"))
 
 
@@ -137,6 +137,12 @@ def _tool(tool: Tool) -> dict[str, Any]:
     if tool.description:
         written["description"] = tool.description
     return written if tool.strict is None else written | {"strict": tool.strict}
+
+
+def _schema(form: Format) -> dict[str, Any]:
+    """Return the schema of an answer. What the client says of its format stands there, since it has no other place."""
+    words = {"description": form.description} if form.description else {}
+    return words | dict(form.schema or {})
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

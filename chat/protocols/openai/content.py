@@ -65,9 +65,11 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
         Need(HINT if field in HARMLESS else UNKNOWN, f"{place}.{field}"[:LONGEST_ECHO], value=value)
         for field, value in further.items()
     ]
+    needs += turns.stored_in(further, place)
     if item.get("audio"):
         needs.append(Need(STORED, f"{place}.audio.id", "audio"))
     parts = _content(item, place, needs)
+    needs += turns.misplaced_in(ROLES[role], parts, f"{place}.content")
     if role == "tool":
         return Message("user", (Result(text_at(item, "tool_call_id", place), parts),))
     if role == "assistant":
@@ -121,12 +123,9 @@ def _content(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Pa
 def _part(part: Any, place: str, needs: list[Need]) -> Part:
     part = object_at(part, place)
     kind = part.get("type")
-    needs += turns.stored_in(part, place)
-    needs += [
-        Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value)
-        for name, value in part.items()
-        if name not in OF_A_PART and name != kind
-    ]
+    needs += turns.further_in(part, (*OF_A_PART, kind), place)
+    if isinstance(kind, str):
+        needs += turns.stored_in(part.get(kind), f"{place}.{kind}")
     if kind == "text":
         return Text(text_at(part, "text", place))
     if kind == "refusal":

@@ -8,7 +8,6 @@ from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import turns
-from chat.protocols.bodies import LONGEST_ECHO
 from chat.protocols.openai.body import ROLES
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
@@ -60,9 +59,9 @@ def _message(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
     if not isinstance(role, str) or role not in ROLES or role == "tool":
         complaint = "The role must be one of system, developer, user, assistant."
         raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
-    further = {name: value for name, value in item.items() if name not in OF_A_MESSAGE and value}
-    needs += [Need(UNKNOWN, f"{place}.{name}"[:LONGEST_ECHO], value=value) for name, value in further.items()]
+    needs += turns.further_in({name: value for name, value in item.items() if value}, OF_A_MESSAGE, place)
     parts = _content(content, f"{place}.content", needs)
+    needs += turns.misplaced_in(ROLES[role], parts, f"{place}.content")
     if role == "user" and not turns.has_words(parts):
         complaint = "The content must not be blank."
         raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(content))
@@ -150,6 +149,7 @@ def _further(item: Mapping[str, Any], place: str) -> Iterator[Need]:
     for name, value in item.items():
         if name not in OF_A_CALL and value and not (name == "caller" and value == DIRECT):
             yield Need(UNKNOWN, f"{place}.{name}")
+            yield from turns.stored_in({name: value}, place)
 
 
 def _reasoning(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
