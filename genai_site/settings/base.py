@@ -223,6 +223,8 @@ def mail(url: str) -> dict[str, Any]:
         config: dict[str, Any] = env.email_url_config(url)
     except (KeyError, ValueError):  # without the URL, which holds a password
         raise ImproperlyConfigured("EMAIL_URL must read smtp+tls://USER:PASSWORD@HOST:PORT.") from None
+    if config["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
+        config["EMAIL_BACKEND"] = "chat.management.mail.EmailBackend"
     return config
 
 
@@ -281,7 +283,7 @@ UNFOLD = {
 # Django's own, for what an operator is told and for lost passwords. Without a server it is printed.
 globals().update(mail(env.str("EMAIL_URL", "consolemail://")))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", "chat@localhost")
-EMAIL_TIMEOUT = 10
+EMAIL_TIMEOUT = 20  # for all of a mail
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -32,21 +33,23 @@ class Command(BaseCommand):
             raise CommandError(f"{message} {hint}")
         if watch is not None and watch < 1:
             raise CommandError("--watch is a number of seconds, 1 or more.")
+        told_to_end: alerts.Told = SimpleQueue()
         if watch is None:
-            self.stdout.write(told(*alerts.run()))
+            self.stdout.write(told(*alerts.run(told_to_end)))
             return
-        ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: ended.set())
-        while not ended.is_set():
-            self.again()
+            signal.signal(number, lambda number, _: told_to_end.put(number))
+        while told_to_end.empty():
+            self.again(told_to_end)
             connection.close()
-            ended.wait(watch)
+            with suppress(Empty):
+                told_to_end.get(timeout=watch)
+                return
 
-    def again(self) -> None:
+    def again(self, told_to_end: alerts.Told) -> None:
         """Run once more. A database that is away is no reason to end: the next run may find it back."""
         try:
-            sent, failed = alerts.run()
+            sent, failed = alerts.run(told_to_end)
         except Error as exc:
             self.stderr.write(f"The database is away ({type(exc).__name__}).")
             return
