@@ -286,6 +286,7 @@ PROBLEMS = [
         example=tree.BodyTooLarge(limit_bytes=2_621_440),
         meaning="The body is larger than `limit_bytes`, or than `limit_values` JSON values.",
         what_to_do="Shorten it.",
+        message=words.too_large_words,
         facts=TOO_LARGE,
     ),
     Problem(

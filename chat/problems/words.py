@@ -125,6 +125,13 @@ def json_words(exc: Any) -> str:
     return f"The body is not valid JSON: {why.rstrip('.')}. Correct it and retry."
 
 
+def too_large_words(exc: Any) -> str:
+    """Return the message that names the limit which the body is over."""
+    if getattr(exc, "limit_values", 0):
+        return "The body has more than `limit_values` JSON values. Send fewer."
+    return "The body is larger than `limit_bytes`. Shorten it."
+
+
 def unsupported_words(exc: tree.UnsupportedParameter) -> str:
     """Return the message that names the parameter."""
     place, why = exc.param[:LONGEST_ECHO], "is not ignored, since the answer would not be what you asked for."
