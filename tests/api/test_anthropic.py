@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import messages as api
 from tests.support.asking import ANTHROPIC, OPENAI, body_for, client_of, events_of, post, refused, sent
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import answer
@@ -252,3 +253,25 @@ def test_how_it_is_drawn_and_where_it_stops(rig, protocol, asked, openai):
     own = {name: value for name, value in asked.items() if value is not None}
     wanted = {"openai": openai, "anthropic": own}[protocol]
     assert payload == {"model": "m", "messages": HELLO, "max_tokens": 64} | wanted
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_conversation_is_compacted_by_its_own_vendor_alone(rig, stream):
+    asked = {"compaction": {"type": "summarize"}, "stream": stream}
+    assert refused(rig, ANTHROPIC, "unsupported_parameter", **asked)["details"]["param"] == "compaction"
+    block = {"type": "compaction", "content": "So far ...", "signature": "EqQB-proof"}
+    whole = api.message(block, stop_reason="compaction")
+    told = Fault("stream_paced", body=api.stream(whole).decode(), seconds=0) if stream else status(200, body=whole)
+    rig.configure("anthropic").first.always = told
+    response = ask(rig, **asked)
+    if stream:
+        events = events_of(response)
+        assert named("content_block_start", index=0, content_block=block) in events
+        assert (events[-2][1]["delta"]["stop_reason"], events[-1][0]) == ("compaction", "message_stop")
+    else:
+        assert (response.json()["content"], response.json()["stop_reason"]) == ([block], "compaction")
+    assert rig.first.requests[-1].json["compaction"] == asked["compaction"]
+    again = [{"role": "user", "content": [block, {"type": "text", "text": "And now?"}]}]
+    rig.first.always = "ok"
+    assert sent(rig, ANTHROPIC, messages=again)["messages"] == again
+    assert (rig.tokens(), rig.record().state) == ((123 + 21, 0), "settled")
