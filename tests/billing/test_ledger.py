@@ -72,10 +72,16 @@ def test_nothing_agrees_with_nothing():
     assert run("audit_budgets") == "Compared 0 budget periods with 0 usage records: all agree.\n"
 
 
-def test_but_an_empty_database_may_be_the_wrong_one():
-    err = io.StringIO()
-    call_command("audit_budgets", stdout=io.StringIO(), stderr=err)
-    assert "holds no usage records; is it the right one?" in err.getvalue()
+def test_but_an_empty_database_may_be_the_wrong_one_and_one_whose_users_were_deleted_is_not_empty(user):
+    def doubts():
+        err = io.StringIO()
+        call_command("audit_budgets", stdout=io.StringIO(), stderr=err)
+        return err.getvalue()
+
+    assert "holds no usage records; is it the right one?" in doubts()
+    live(user, NOW)
+    run("delete_user", user.username)
+    assert doubts() == ""
 
 
 def of_record(**changes):
