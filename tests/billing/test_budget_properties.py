@@ -20,7 +20,7 @@ from chat.billing.reservations import rows_of
 from chat.exceptions import MoneyBudgetExceededError, TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from chat.types import Settlement, Usage
-from tests.billing.test_budgets import settle, with_budget
+from tests.billing.booking import settle, with_budget
 from tests.billing.test_money import DEAR, priced_route, with_money
 
 names = count()

@@ -9,7 +9,7 @@ from chat.billing.allowance import usage_of
 from chat.exceptions import ModelWithoutPrice, MoneyBudgetExceededError
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.types import Price, ProviderEntry, Rates, Route, Settlement, Upstream, Usage
-from tests.billing.test_budgets import record_of, settle, with_budget
+from tests.billing.booking import record_of, settle, with_budget
 
 pytestmark = pytest.mark.django_db
 PRICE = Price(Rates(input=1_000, output=10_000, cached=100, written=1_000, written_long=1_000))

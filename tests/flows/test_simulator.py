@@ -1,8 +1,7 @@
-"""The simulator does what models do, for clients without keys: tools, thinking, forms, images, and breaks."""
+"""The simulator does what models do, for clients without keys: tools, thinking, forms, images, limits and breaks."""
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -12,67 +11,9 @@ import pytest
 from jsonschema import validate
 
 from chat.models import UsageRecord
+from tests.flows.simulated import FORECAST, IN_BERN, PDF, PNG, SCHEMA, by_chat, by_messages, function, said
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-SCHEMA = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}, "unit": {"enum": ["C", "F"]}},
-    "required": ["city", "unit"],
-    "additionalProperties": False,
-}
-FORECAST = {
-    "type": "object",
-    "properties": {"days": {"type": "array", "items": SCHEMA, "minItems": 2}},
-    "required": ["days"],
-    "additionalProperties": False,
-}
-IN_BERN = '/tool weather {"city": "Bern"}'
-PNG = base64.b64encode(
-    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x00\x00\x00\x01\x00\x08\x06\x00\x00\x00" + bytes(60)
-).decode()
-PDF = base64.b64encode(b"%PDF-1.7" + bytes(992)).decode()
-
-
-@pytest.fixture
-def openais(live_server, token, settings):
-    settings.CHAT_RATE_LIMIT, settings.TOKEN_BUDGET_DEFAULT = "1000/m", 10**7
-    with openai.OpenAI(base_url=f"{live_server.url}/v1", api_key=token, max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def anthropics(live_server, token, settings):
-    settings.CHAT_RATE_LIMIT, settings.TOKEN_BUDGET_DEFAULT = "1000/m", 10**7
-    with anthropic.Anthropic(base_url=live_server.url, api_key=token, max_retries=0) as client:
-        yield client
-
-
-def function(name: str = "weather") -> Any:
-    return {"type": "function", "function": {"name": name, "parameters": SCHEMA}}
-
-
-def said(role: str, content: Any) -> Any:
-    return {"role": role, "content": content}
-
-
-def by_chat(client: Any, content: Any, *, stream: bool = False, **options: Any) -> Any:
-    """The message of an answer of OpenAI's older API."""
-    messages = content if isinstance(content, list) and "role" in content[0] else [said("user", content)]
-    asked = {"model": "gpt-4", "messages": messages, **options}
-    if not stream:
-        return client.chat.completions.create(**asked).choices[0].message
-    with client.chat.completions.stream(**asked) as events:
-        return events.get_final_completion().choices[0].message
-
-
-def by_messages(client: Any, content: Any, *, stream: bool = False, **options: Any) -> Any:
-    """An answer of Anthropic's API."""
-    asked = {"model": "claude-3", "max_tokens": 500, "messages": [said("user", content)], **options}
-    if not stream:
-        return client.messages.create(**asked)
-    with client.messages.stream(**asked) as events:
-        return events.get_final_message()
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------
@@ -236,84 +177,6 @@ def test_images_and_documents_are_described_and_counted(anthropics, openais):
     text = {"type": "document", "title": "Notes", "source": {"type": "text", "media_type": "text/plain", "data": "Öl"}}
     answer = by_messages(anthropics, [text, {"type": "text", "text": "And this?"}])
     assert "a document Notes (text/plain, 3 bytes)" in answer.content[0].text
-
-
-# --- whole agents -----------------------------------------------------------------------------------------------------
-CLAUDE_CODE: dict[str, Any] = {
-    "model": "claude-3",
-    "max_tokens": 32_000,
-    "system": [
-        {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli;"},
-        {"type": "text", "text": "You are Claude Code.", "cache_control": {"type": "ephemeral"}},
-    ],
-    "tools": [{"name": name, "description": name, "input_schema": SCHEMA} for name in ("Bash", "Read", "mcp__a__b")],
-    "thinking": {"type": "adaptive"},
-    "output_config": {"effort": "high"},
-    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
-    "metadata": {"user_id": "user_1_session_2"},
-}
-HEADERS = {
-    "anthropic-version": "2023-06-01",
-    "anthropic-beta": "claude-code-20250219,context-management-2025-06-27",
-    "x-claude-code-session-id": "1",
-}
-
-
-def test_claude_code_finds_all_it_asks_for(anthropics, auth_client):
-    block = {"type": "text", "text": '/think /tool Bash {"city": "Bern"}', "cache_control": {"type": "ephemeral"}}
-    assert auth_client.head("/").status_code == 200
-    models = auth_client.get("/v1/models?limit=1000", headers=HEADERS).json()["data"]
-    assert "claude-3" in [model["id"] for model in models]
-    asked = CLAUDE_CODE | {"messages": [said("user", [block])]}
-    counted = auth_client.post("/v1/messages/count_tokens?beta=true", asked, format="json", headers=HEADERS).json()
-    assert counted["input_tokens"] > 100
-
-    def ask(messages: Any) -> Any:
-        with anthropics.beta.messages.stream(**CLAUDE_CODE | {"messages": messages}, extra_headers=HEADERS) as events:
-            return events.get_final_message()
-
-    first = ask(asked["messages"])
-    assert ([part.type for part in first.content], first.stop_reason) == (["thinking", "tool_use"], "tool_use")
-    result = {"type": "tool_result", "tool_use_id": first.content[1].id, "content": [{"type": "text", "text": "done"}]}
-    last = ask([*asked["messages"], said("assistant", first.to_dict()["content"]), said("user", [result])])
-    assert last.content[0].text.startswith('Bash answered: "done".')
-
-
-def test_codex_finds_all_it_asks_for(openais):
-    schema = {"type": "object", "properties": {"cmd": {"type": "array", "items": {"type": "string"}}}}
-    asked: Any = {
-        "model": "gpt-4",
-        "instructions": "You are a coding agent.",
-        "input": [
-            {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "<permissions>"}]},
-            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "/think /tool shell"}]},
-        ],
-        "tools": [
-            {"type": "function", "name": "shell", "description": "", "strict": False, "parameters": schema},
-            {
-                "type": "custom",
-                "name": "apply_patch",
-                "format": {"type": "grammar", "syntax": "lark", "definition": "x"},
-            },
-        ],
-        "tool_choice": "auto",
-        "parallel_tool_calls": True,
-        "reasoning": {"effort": "medium", "summary": "auto"},
-        "store": False,
-        "include": ["reasoning.encrypted_content"],
-        "prompt_cache_key": "session",
-        "text": {"verbosity": "low"},
-    }
-    with openais.responses.stream(**asked) as events:
-        first = events.get_final_response()
-    call = first.output[-1]
-    assert (call.type, json.loads(call.arguments)) == ("function_call", {"cmd": ["cmd"]})
-    output = {"type": "function_call_output", "call_id": call.call_id, "output": "done"}
-    last = openais.responses.create(**asked | {"input": [*asked["input"], *first.output, output]})
-    assert last.output_text.startswith('shell answered: "done".')
-    with pytest.raises(openai.BadRequestError) as forced:
-        openais.responses.create(**asked | {"tool_choice": {"type": "custom", "name": "apply_patch"}})
-    assert forced.value.param == "tool_choice"
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

@@ -1,14 +1,43 @@
-"""Servers: plain, with TLS, or both in turn."""
+"""A transport, and servers for it: plain, with TLS, both in turn, or none at all."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
+from contextlib import ExitStack
 
 import pytest
 
+from chat.providers.transport.pool import Transport
 from tests.support.loopback import LoopbackProvider
+
+
+@pytest.fixture
+def transport():
+    transport = Transport(pool_size=4)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def dead_port():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        return closed.getsockname()[1]
+
+
+@pytest.fixture
+def silent_port():
+    """A port where no connection comes about and none is refused, as with a host that drops packets."""
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The transport against a real server on the loopback interface: deadlines, limits, and what each fault becomes."""
+"""The transport against a real server on the loopback interface: limits, and what each fault becomes."""
 
 from __future__ import annotations
 
@@ -6,205 +6,23 @@ import socket
 import threading
 import time
 import tracemalloc
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from chat.exceptions import (
-    ClientLeft,
     InvalidProviderResponseError,
-    ProviderError,
-    ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.protocols.payload import LARGEST_REPLY, Response
+from chat.protocols.payload import LARGEST_REPLY
 from chat.protocols.waits import retry_after
 from chat.providers.transport import addresses as where
-from chat.providers.transport import sockets
 from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.pool import Transport
+from tests.providers.sending import failure, post
 from tests.support.loopback import Fault, LoopbackProvider, status
-from tests.support.rig import SLACK, eventually
-
-TOTAL = 0.3
-
-
-@pytest.fixture
-def transport():
-    transport = Transport(pool_size=4)
-    yield transport
-    transport.close()
-
-
-@pytest.fixture
-def dead_port():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        return closed.getsockname()[1]
-
-
-@pytest.fixture
-def silent_port():
-    """A port where no connection comes about and none is refused, as with a host that drops packets."""
-    with socket.socket() as full, ExitStack() as waiting:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(3):
-            sock = waiting.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex(full.getsockname())
-        yield full.getsockname()[1]
-
-
-def addresses(*ports):
-    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
-
-
-def post(transport: Transport, url: str, timeout: float = 5.0, connect_timeout: float = 5.0, **options) -> Response:
-    endpoint = Endpoint("acme", url, "/v1/chat/completions", {"Authorization": "Bearer sk-secret-1234"})
-    ends = time.monotonic() + timeout
-    incoming = transport.send(endpoint, b"{}", timeout=timeout, connect_timeout=connect_timeout, **options)
-    return incoming.whole(ends - time.monotonic())
-
-
-def failure(transport: Transport, url: str, **kwargs) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        post(transport, url, **kwargs)
-    error = caught.value
-    assert error.provider == "acme"
-    assert "sk-secret" not in str(error)
-    assert error.__suppress_context__ or error.__context__ is None
-    return error
-
-
-class TestWatch:
-    FAULTS = [Fault("slow", seconds=0.2), Fault("drip_headers", seconds=0.002), Fault("drip_body", seconds=0.002)]
-
-    @pytest.fixture(autouse=True)
-    def often(self, monkeypatch):
-        monkeypatch.setattr(sockets, "LOOK", 0.02)
-
-    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-    def test_a_client_that_stays_is_looked_for_and_gets_the_answer(self, transport, either, fault):
-        either.then(fault)
-        looks = []
-        response = post(transport, either.url, has_left=lambda: bool(looks.append(1)))
-        assert (response.status, b"hello" in response.body, len(looks) > 2) == (200, True, True)
-
-    @pytest.mark.parametrize("fault", ["hang", "hang_after_headers", *FAULTS], ids=str)
-    def test_one_that_has_left_ends_the_call_and_its_connection(self, transport, either, fault):
-        either.then("ok", fault)
-        assert post(transport, either.url, has_left=lambda: False).status == 200
-        assert type(failure(transport, either.url, has_left=lambda: True)) is ClientLeft
-        assert post(transport, either.url).status == 200
-        assert either.connections == 2
-
-    def test_a_deadline_is_no_later_for_it(self, transport, either):
-        either.then("hang")
-        began = time.monotonic()
-        assert type(failure(transport, either.url, timeout=TOTAL, has_left=lambda: False)) is ProviderTimeoutError
-        assert TOTAL <= time.monotonic() - began < TOTAL + SLACK
-
-
-class TestDeadline:
-    @pytest.mark.parametrize(
-        "fault",
-        ["drip_body", "drip_headers", "hang", "hang_after_headers", "endless_continue"],
-    )
-    @pytest.mark.parametrize("warm", [False, True])
-    def test_is_for_the_whole_exchange(self, transport, server, fault, warm):
-        if warm:
-            post(transport, server.url)
-        server.then(fault)
-        began = time.monotonic()
-        error = failure(transport, server.url, timeout=TOTAL)
-        assert type(error) is ProviderTimeoutError
-        assert TOTAL * 0.9 <= time.monotonic() - began < TOTAL + SLACK
-        assert not error.unsent
-        eventually(lambda: server.connections)  # on a busy machine it may be late to accept the first
-        assert server.connections == 1
-
-    @pytest.mark.parametrize("fault", ["drip_body", "drip_headers", "hang"])
-    def test_holds_under_tls(self, transport, tls_server, fault):
-        tls_server.then("ok", fault)
-        assert post(transport, tls_server.url).status == 200
-        began = time.monotonic()
-        assert type(failure(transport, tls_server.url, timeout=TOTAL)) is ProviderTimeoutError
-        assert time.monotonic() - began < TOTAL + SLACK
-        assert tls_server.connections == 1
-
-    def test_a_tls_handshake_that_hangs_is_a_connect_timeout(self, transport):
-        with socket.create_server(("127.0.0.1", 0)) as mute:
-            began = time.monotonic()
-            url = f"https://127.0.0.1:{mute.getsockname()[1]}"
-            error = failure(transport, url, timeout=5, connect_timeout=TOTAL)
-        assert type(error) is ProviderTimeoutError
-        assert error.unsent
-        assert time.monotonic() - began < TOTAL + SLACK
-
-    @pytest.mark.parametrize("scheme", ["http", "https"])
-    def test_a_proxy_that_hangs(self, transport, monkeypatch, scheme):
-        with LoopbackProvider("drip_headers") as proxy:
-            monkeypatch.setenv(f"{scheme}_proxy", f"http://user:hunter22@127.0.0.1:{proxy.port}")
-            monkeypatch.delenv("no_proxy", raising=False)
-            monkeypatch.delenv("NO_PROXY", raising=False)
-            began = time.monotonic()
-            error = failure(transport, f"{scheme}://provider.test", timeout=TOTAL)
-            assert type(error) is ProviderTimeoutError
-            assert "hunter22" not in str(error)
-            assert time.monotonic() - began < TOTAL + SLACK
-            eventually(lambda: proxy.connections == 1)
-
-    def test_each_use_of_a_pooled_connection_has_its_own(self, transport, server):
-        server.always = Fault("slow", seconds=0.3)
-        for _ in range(3):
-            assert post(transport, server.url, timeout=0.8).status == 200
-        assert server.connections == 1
-
-    def test_a_body_that_is_not_read_by_the_server(self, transport):
-        with socket.create_server(("127.0.0.1", 0)) as deaf:
-            endpoint = Endpoint("acme", f"http://127.0.0.1:{deaf.getsockname()[1]}", "/", {})
-            began = time.monotonic()
-            with pytest.raises(ProviderTimeoutError) as caught:
-                transport.send(endpoint, b" " * 20_000_000, timeout=TOTAL, connect_timeout=TOTAL / 6)
-            # A long prompt may take longer to send than a connection takes to open.
-            assert TOTAL * 0.9 <= time.monotonic() - began < TOTAL + SLACK
-            assert not caught.value.unsent
-
-    def test_connect_timeout_bounds_all_addresses_together(self, transport, silent_port, monkeypatch):
-        monkeypatch.setattr(where, "_resolve", lambda *args: addresses(*[silent_port] * 20))
-        began = time.monotonic()
-        error = failure(transport, "http://provider.test", timeout=5, connect_timeout=TOTAL)
-        assert type(error) is ProviderTimeoutError
-        assert error.unsent
-        assert time.monotonic() - began < TOTAL + SLACK
-
-    def test_dead_addresses_leave_time_for_the_next(self, transport, server, dead_port, silent_port, monkeypatch):
-        monkeypatch.setattr(where, "_resolve", lambda *args: addresses(dead_port, silent_port, server.port))
-        monkeypatch.setattr(where, "SHORTEST_TRY", 0.01)
-        assert post(transport, "http://provider.test", connect_timeout=TOTAL).status == 200
-
-    def test_a_name_server_that_is_silent(self, transport, monkeypatch):
-        silent = threading.Event()
-        real = socket.getaddrinfo
-
-        def look_up(host, *args, **kwargs):
-            if not kwargs.get("flags"):
-                silent.wait(10)
-            return real(host, *args, **kwargs)
-
-        monkeypatch.setattr(where.socket, "getaddrinfo", look_up)
-        began = time.monotonic()
-        error = failure(transport, "http://provider.test", connect_timeout=TOTAL)
-        silent.set()
-        assert type(error) is ProviderTimeoutError
-        assert error.unsent
-        assert time.monotonic() - began < TOTAL + SLACK
-
-    def test_no_time_left_asks_nobody(self, transport, server):
-        assert failure(transport, server.url, timeout=0).unsent
-        assert server.connections == 0
+from tests.support.rig import SLACK
 
 
 class TestFaults:

@@ -26,7 +26,7 @@ from chat.exceptions import TokenBudgetExceededError
 from chat.models import BudgetPeriod, UsageRecord
 from chat.types import Settlement
 from tests.billing import test_money
-from tests.billing.test_budgets import numbers, record_of, reserve, settle, spend, with_budget
+from tests.billing.booking import numbers, record_of, reserve, settle, spend, with_budget
 from tests.billing.test_money import money, with_money
 
 pytestmark = pytest.mark.django_db(transaction=True)
