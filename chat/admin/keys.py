@@ -138,7 +138,9 @@ class KeyAdmin(LargeTableAdmin):
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """Return the page that shows the key. A message would leave it in a cookie or in the session's row."""
         context = self.admin_site.each_context(request)
-        context |= {"title": f"A key for {obj.user}", "issued": obj, "opts": self.opts}
+        context |= {"title": f"A key for {obj.user}", "issued": obj}
+        if self.has_view_permission(request):
+            context["opts"] = self.opts  # of which unfold makes a link to the list
         return TemplateResponse(request, "admin/chat/key/issued.html", context)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:

@@ -79,6 +79,16 @@ def test_an_operator_sees_their_permissions_figures_and_no_link_to_a_refusal(ope
     assert {name for name, figure in FIGURES.items() if figure in told} == seen
 
 
+@pytest.mark.parametrize("more", [(), ("view_authtoken",)])
+def test_who_issues_a_key_is_led_to_the_list_only_if_they_may_see_it(operator, user, more):
+    client = operator("add_authtoken", *more)
+    html = client.post("/admin/chat/key/add/", {"user": user.pk, "days": 30}).content.decode()
+    assert "Copy the key now." in html
+    links = set(re.findall(r'href="(/admin/[^"#]*)"', html))
+    assert {link: client.get(link, follow=True).status_code for link in links} == dict.fromkeys(links, 200)
+    assert ("/admin/chat/key/" in links) == bool(more)
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_refusal_and_an_unknown_address_of_the_admin_are_pages_that_lead_back(operator, settings, log, debug):
     settings.DEBUG = debug

@@ -237,6 +237,7 @@ def test_the_admins_first_page_has_the_totals(operator, user, client):
     cache.clear()
     page = page_of(operator, "/admin/")
     assert page.count("<td>12,345</td>") == page.count("<td>$5.68</td>") == 3
+    assert "half and 95 % of the chats took no longer" in page
     user.is_staff = True
     user.save()
     client.force_login(user)
