@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
@@ -34,6 +35,16 @@ def is_network(text: str) -> bool:
     return True
 
 
+def is_address(text: str) -> bool:
+    """Return whether `text` is the http or https address of a host, with a port that there can be."""
+    try:
+        parts = urlsplit(text)
+        named, _ = parts.hostname, parts.port
+    except ValueError:  # a bracket without its other, a port that is no number or too large
+        return False
+    return parts.scheme in {"http", "https"} and bool(named) and not re.search(r"[\x00-\x20\s]", text)
+
+
 def signing_key(secret: str) -> bytes:
     """Return the key of a webhook's secret: base64 behind whsec_, 24 bytes at the least. Raises `ValueError`."""
     key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
@@ -54,7 +65,7 @@ def alert_faults() -> Iterator[tuple[str, str]]:
         yield "CHAT_ALERT_EMAILS is set, but mails are only printed.", "Set EMAIL_URL to a mail server."
     if not conf.CHAT_ALERT_WEBHOOK_URL:
         return
-    if not re.match(r"https?://[^/\s]+", conf.CHAT_ALERT_WEBHOOK_URL):
+    if not is_address(conf.CHAT_ALERT_WEBHOOK_URL):
         yield "CHAT_ALERT_WEBHOOK_URL is no address.", "Write it as https://alerts.example.org/hook."
     try:
         signing_key(conf.CHAT_ALERT_WEBHOOK_SECRET)
@@ -67,8 +78,8 @@ def alert_faults() -> Iterator[tuple[str, str]]:
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong: E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis,
-    E005 numbers, E006 origins of front ends, E007 alerts, E008 the
-    collector of spans, E009 who reads the metrics; W001 one user's share."""
+    E005 numbers, E006 origins of front ends, E007 alerts, E008 the collector of spans, E009 who reads the metrics; W001
+    one user's share, W002 a webhook's secret without its address."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
@@ -91,7 +102,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     for origin in conf.CORS_ALLOWED_ORIGINS:
         if not ORIGIN.fullmatch(origin):
             refuse(6, f"CORS_ALLOWED_ORIGINS holds {origin!r}.", "Name each origin as https://app.example.org.")
-    if conf.OTEL_EXPORTER_OTLP_ENDPOINT and not re.match(r"https?://[^/\s]+", conf.OTEL_EXPORTER_OTLP_ENDPOINT):
+    if conf.OTEL_EXPORTER_OTLP_ENDPOINT and not is_address(conf.OTEL_EXPORTER_OTLP_ENDPOINT):
         refuse(8, "OTEL_EXPORTER_OTLP_ENDPOINT is no address.", "Write it as http://127.0.0.1:4318.")
     for network in conf.CHAT_METRICS_ADDRESSES:
         if not is_network(network):
@@ -105,6 +116,14 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
                 f"CHAT_MAX_IN_FLIGHT ({conf.CHAT_MAX_IN_FLIGHT}).",
                 hint="A few users could take all of it. Left out, it is a tenth.",
                 id="chat.W001",
+            )
+        )
+    if conf.CHAT_ALERT_WEBHOOK_SECRET and not conf.CHAT_ALERT_WEBHOOK_URL:
+        errors.append(
+            Warning(
+                "CHAT_ALERT_WEBHOOK_SECRET is set, but CHAT_ALERT_WEBHOOK_URL is not: no webhook is told of alerts.",
+                hint="Set CHAT_ALERT_WEBHOOK_URL, or remove the secret.",
+                id="chat.W002",
             )
         )
     return errors

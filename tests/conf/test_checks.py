@@ -71,7 +71,10 @@ MISTAKES = [
     *(("E007", "CHAT_ALERT_EMAILS", [address]) for address in ("ops", "Ops <ops@example.org>", "a@b@c")),
     *(("E007", "CHAT_ALERT_BUDGET_PERCENTS", [percent]) for percent in ("0", "101", "80 %", "-1", "1.5")),
     *(("E009", "CHAT_METRICS_ADDRESSES", [address]) for address in ("", "host", "10.0.0.7/16", "10.0.0.1:80", "*")),
-    *(("E008", "OTEL_EXPORTER_OTLP_ENDPOINT", address) for address in ("127.0.0.1:4318", "grpc://127.0.0.1:4317")),
+    *(
+        ("E008", "OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        for address in ("127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://:4318")
+    ),
     ("E007", "CHAT_ALERT_WEBHOOK_URL", "https://alerts.example.org"),  # without a secret
 ]
 
@@ -121,3 +124,35 @@ def test_several_mistakes_are_told_together(settings):
 def test_a_users_share_of_the_chats_in_flight_is_warned_of_above_a_quarter(settings, of_all, of_one, warned):
     settings.CHAT_MAX_IN_FLIGHT, settings.CHAT_MAX_IN_FLIGHT_PER_USER = of_all, of_one
     assert [found.id for found in check_settings()] == ["chat.W001"] * warned
+
+
+WEBHOOK_SECRET = "whsec_" + "A" * 44
+BAD_ADDRESSES = [
+    "alerts.example.org/hook",
+    "ftp://alerts.example.org",
+    "https:///hook",
+    "https://:443/hook",
+    "https://alerts.example.org:99999/hook",
+    "https://alerts.example.org:port/hook",
+    "https://[::1/hook",
+    "https://alerts.example.org/a hook",
+    "https://alerts.example.org/hook\n",
+]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+def test_a_webhooks_address_is_one(settings, address):
+    settings.CHAT_ALERT_WEBHOOK_URL, settings.CHAT_ALERT_WEBHOOK_SECRET = address, WEBHOOK_SECRET
+    (error,) = check_settings()
+    assert (error.id, error.msg) == ("chat.E007", "CHAT_ALERT_WEBHOOK_URL is no address.")  # which may hold a password
+
+
+def test_a_webhooks_secret_without_its_address_is_warned_of(settings):
+    settings.CHAT_ALERT_WEBHOOK_SECRET = WEBHOOK_SECRET
+    (warning,) = check_settings()
+    assert (warning.id, warning.is_serious()) == ("chat.W002", False)
+    assert "CHAT_ALERT_WEBHOOK_URL" in warning.msg
+    assert WEBHOOK_SECRET not in str(warning)
+    for address in ("https://alerts.example.org/hook/?a=b", "http://user:password@127.0.0.1:8080", "http://[::1]/hook"):
+        settings.CHAT_ALERT_WEBHOOK_URL = address
+        assert check_settings() == []
