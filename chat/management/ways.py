@@ -13,6 +13,7 @@ import json
 import smtplib
 from collections.abc import Callable
 from contextlib import closing
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -63,7 +64,8 @@ def post(alert: Alert) -> None:
     data = {"title": alert.title, **alert.facts}
     told = {"type": f"alert.{alert.kind}", "timestamp": alert.created_at.isoformat(), "data": data}
     body = json.dumps(told).encode()
-    receiver = Endpoint("webhook", conf.CHAT_ALERT_WEBHOOK_URL, "", {})
+    url = conf.CHAT_ALERT_WEBHOOK_URL
+    receiver = Endpoint("webhook", url, "/" if urlsplit(url).path.endswith("/") else "", {})
     with closing(Transport(pool_size=1)) as transport:
         answer = transport.send(
             receiver,

@@ -101,6 +101,15 @@ def test_nothing_of_an_answers_body_is_read(spent, settings, monkeypatch, caplog
     assert Alert.objects.get().posted_at
 
 
+@pytest.mark.parametrize("path", ["/", "/hook", "/hook/", "/hook/?room=ops&to=/", "/?a=b"])
+def test_a_webhook_is_called_at_the_address_that_is_set(spent, settings, path):
+    spent(1)
+    with Receiver().running() as receiver:
+        settings.CHAT_ALERT_WEBHOOK_URL = receiver.url.removesuffix("/hook") + path
+        run()
+    assert receiver.paths == [path]
+
+
 def test_a_receiver_that_is_silent_is_asked_once_in_a_run(spent, settings, caplog):
     spent(3)
     with talking() as port:

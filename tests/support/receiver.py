@@ -15,12 +15,13 @@ class Receiver:
     """A webhook's server: it keeps what it gets, calls `before_it_answers`, and answers with `status`."""
 
     def __init__(self, before_it_answers=lambda: None):
-        self.status, self.got = 204, []
+        self.status, self.got, self.paths = 204, [], []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.paths.append(self.path)
                 receiver.got.append((self.headers, body))
                 before_it_answers()
                 self.send_response(receiver.status)
