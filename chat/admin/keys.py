@@ -84,8 +84,8 @@ class KeyAdmin(LargeTableAdmin):
         return f"{key.token_key}…"
 
     @admin.display(empty_value="-")
-    def name(self, key: Any) -> str:
-        return str(key.details.name)
+    def name(self, key: Any) -> str | None:
+        return key.details.name or None
 
     @admin.display(ordering="details__last_used_at")
     def last_used(self, key: Any) -> Any:
