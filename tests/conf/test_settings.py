@@ -89,6 +89,21 @@ def test_a_sound_server_starts_with_the_settings_of_its_environment(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("url", "tls"),
+    [
+        ("smtp://mail:25", "False False"),
+        ("smtp+tls://u:p@mail:587", "True False"),
+        ("smtp+ssl://u:p@mail", "False True"),
+    ],
+)
+def test_a_mail_server_has_twenty_seconds_in_all(url, tls):
+    setup = "import django; django.setup(); from django.core.mail import get_connection; m = get_connection()"
+    words = "print(m.connection_class.__module__, m.timeout, m.use_tls, m.use_ssl)"
+    status, output = python("-c", f"{setup}; {words}", EMAIL_URL=url)
+    assert (status, output) == (0, f"chat.providers.transport.mail 20 {tls}\n")
+
+
+@pytest.mark.parametrize(
     ("url", "words"),
     [
         ("postgresql://u:planted@127.0.0.1:1/chat", ["127.0.0.1:1/chat (PostgreSQL) cannot be used"]),
