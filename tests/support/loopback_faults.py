@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 PROMPT_TOKENS, COMPLETION_TOKENS = 9, 12
@@ -169,10 +170,15 @@ def _huge() -> Iterator[bytes]:
 
 
 def _gzip_bomb() -> Iterator[bytes]:
-    # Packed piece by piece, so that a test may measure what unpacking costs in the same process.
+    yield page_of(200, {"content-encoding": "gzip"}, _bomb())
+
+
+@cache
+def _bomb() -> bytes:
+    # Once, since it takes a second. Packed piece by piece, so that a test may measure what unpacking costs in the same
+    # process.
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-    packed = b"".join(packer.compress(b" " * 65536) for _ in range(HUGE * 20 // 65536)) + packer.flush()
-    yield page_of(200, {"content-encoding": "gzip"}, packed)
+    return b"".join(packer.compress(b" " * 65536) for _ in range(HUGE * 20 // 65536)) + packer.flush()
 
 
 def _forever(start: bytes, piece: bytes) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.support.fleet import accepts
 from tests.support.loopback import LoopbackProvider
+from tests.support.rig import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,14 +43,12 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 
 @contextmanager
 def started(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Start the server and give its process and its URL."""
-    manage(environment, "migrate", "-v0")
-    manage(environment, "collectstatic", "--noinput", "-v0")
+    """Start the server on a database that is there, and give its process and its URL."""
     command = [sys.executable, "-m", "gunicorn", "-c", "python:genai_site.gunicorn", "genai_site.wsgi"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not accepts(environment["BIND"]):
-            assert process.poll() is None
+        eventually(lambda: process.poll() is not None or accepts(environment["BIND"]), 50)
+        assert process.poll() is None
         yield process, f"http://{environment['BIND']}"
     finally:
         process.kill()
