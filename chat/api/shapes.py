@@ -14,6 +14,14 @@ ADDRESSES = {"type": "object", "additionalProperties": {"type": "string", "forma
 STATES = ("ok", "unavailable")
 
 
+class Dollars(serializers.CharField):
+    """Dollars as a string, exact to the nano-dollar: a program's own numbers may be no exact ones."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"help_text": "Dollars."} | kwargs)
+        self.validators.append(RegexValidator(r"^[0-9]+\.[0-9]{9}$"))
+
+
 class TokenCounts(serializers.Serializer):
     prompt_tokens = serializers.IntegerField(min_value=0)
     completion_tokens = serializers.IntegerField(min_value=0)
@@ -24,6 +32,7 @@ class ChatAnswer(serializers.Serializer):
     model = serializers.CharField()
     upstream_model = serializers.CharField(help_text="The provider's own name of the model that answered.")
     tokens_used = serializers.IntegerField(min_value=0, help_text="What the budget was charged.")
+    cost = Dollars(allow_null=True, help_text="The same in dollars; null where the price is not known.")
     usage = TokenCounts()
     finish_reason = serializers.ChoiceField(choices=("stop", "length", "content_filter"))
     provider = serializers.CharField(help_text="Who answered.")
@@ -40,14 +49,6 @@ class ModelLimits(serializers.Serializer):
     name = serializers.CharField()
     max_output_tokens = serializers.IntegerField(min_value=1)
     default_output_tokens = serializers.IntegerField(min_value=1, help_text="Where a chat names no max_tokens.")
-
-
-class Dollars(serializers.CharField):
-    """Dollars as a string, exact to the nano-dollar: a program's own numbers may be no exact ones."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"help_text": "Dollars."} | kwargs)
-        self.validators.append(RegexValidator(r"^[0-9]+\.[0-9]{9}$"))
 
 
 class DayOfUse(serializers.Serializer):

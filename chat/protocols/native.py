@@ -12,6 +12,7 @@ from chat.protocols import bodies, schemas, sse, turns
 from chat.protocols.bodies import Body, Flag, Says, Tokens
 from chat.protocols.turns import echo
 from chat.types import Answer, Catalogue, ChatRequest, Delta, Message, Need, Start, Tick, Told, Wish
+from chat.types.money import exact
 
 ROLES = ("system", "user", "assistant")
 MESSAGES = {
@@ -122,6 +123,7 @@ def _facts(answer: Answer) -> dict[str, Any]:
         "model": answer.model,
         "upstream_model": answer.upstream_model,
         "tokens_used": answer.tokens_used,
+        "cost": None if answer.cost is None else exact(answer.cost),
         "usage": {
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,

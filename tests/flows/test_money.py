@@ -65,7 +65,7 @@ def use_of(rig):
 
 
 def test_a_chat_costs_what_the_price_says_everywhere(shop):
-    assert shop.chat("priced").status_code == 200
+    assert shop.chat("priced").json()["cost"] == "0.000129000"
     assert (paid(), shop.record().cost, shop.record().tokens_used) == ((CHAT, 0), CHAT, 21)
     assert [line["cost"] for line in shop.events("chat_completed")] == [CHAT]
     use = use_of(shop)

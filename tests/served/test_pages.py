@@ -129,6 +129,7 @@ def test_a_chat_streams_and_its_tokens_are_the_books(page, live_server, token):
     said = facts.inner_text()
     tokens, asked, answered = map(int, re.match(r"(\d+) tokens \((\d+) \+ (\d+)\)", said).groups())
     assert tokens == asked + answered == told(live_server, token)["used"] - before
+    assert f" · ${told(live_server, token)['cost']['used']} · " in said
     expect(page.locator("article").last).to_contain_text("gpt-4")
     answer = page.locator("article .text").last.inner_text()
     body = chat_body("What is a budget?", model="gpt-4")

@@ -19,7 +19,7 @@ from tests.support.contract import TABLE, ask, chat_body, check_error, check_ids
 from tests.support.rig import route_of
 
 pytestmark = pytest.mark.django_db
-BODY = ["response", "model", "upstream_model", "tokens_used", "usage", "finish_reason", "provider", "cached"]
+BODY = ["response", "model", "upstream_model", "tokens_used", "cost", "usage", "finish_reason", "provider", "cached"]
 BODY.append("request_id")
 
 
@@ -35,6 +35,7 @@ def test_an_answer(auth_client, upstream, model, user):
         "model": model,
         "upstream_model": upstream.requests[0].json["model"],
         "tokens_used": 21,
+        "cost": None,  # a model of an upstream that nobody has a price of
         "usage": {"prompt_tokens": 9, "completion_tokens": 12},
         "finish_reason": "stop",
         "provider": model,
