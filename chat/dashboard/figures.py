@@ -13,6 +13,7 @@ from django.db.models import F
 
 from chat.billing import rollup
 from chat.billing.allowance import passed, period_start, use_of
+from chat.billing.prices import price_of
 from chat.models import KeyDetail, Period, UsageRecord
 from chat.problems.table import BUG, CODES
 from chat.routing import catalogue
@@ -64,7 +65,7 @@ def overview(span: Span, order: str, page: int, now: datetime) -> dict[str, Any]
         "at": now.isoformat(),
         "totals": totals(groups) | percentiles(latencies),
         "places": [place.isoformat() for place in places],
-        "models": [*ranked(groups, "model")],
+        "models": models(groups, now),
         "tokens": series(groups, places, "model", "tokens"),
         "money": series(groups, places, "", "cost"),
         "outcomes": series(groups, places, "outcome", "chats"),
@@ -128,6 +129,16 @@ def ranked(groups: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any
             row[each] += group[each]
         row["errors"] += group["chats"] * group["failed"]
     return sorted(sums.values(), key=lambda row: (-row["tokens"], row["name"]))
+
+
+def models(groups: Iterable[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
+    """Return the sums by model. The cost of tokens that nobody has a price of is None, and not nothing."""
+    offered, rows = catalogue.current().models, [*ranked(groups, "model")]
+    for row in rows:
+        routes = offered[row["name"]].routes if row["name"] in offered else ()
+        if row["tokens"] and not row["cost"] and not any(price_of(route, now) for route in routes):
+            row["cost"] = None
+    return rows
 
 
 def series(groups: Iterable[Mapping[str, Any]], places: list[datetime], name: str, count: str) -> list[dict[str, int]]:

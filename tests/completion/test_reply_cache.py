@@ -39,7 +39,7 @@ def test_an_identical_request_gets_its_earlier_answer_marked_and_uncharged(rig, 
     response = rig.chat(headers={"X-Request-ID": "again-1"})
     assert response.status_code == 200
     assert response.json() == fresh | {
-        "cached": True, "tokens_used": 0, "message": message, "request_id": "again-1",
+        "cached": True, "tokens_used": 0, "cost": "0.000000000", "message": message, "request_id": "again-1",
     }  # fmt: skip
     assert not {"Retry-After", "X-Should-Retry"} & set(response.headers)
     assert rig.tokens() == (21, 0)

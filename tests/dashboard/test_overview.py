@@ -72,6 +72,21 @@ def test_the_sums_are_those_of_the_books(operator, user):
     assert figures_of(operator, "?span=nonsense&order=nonsense")["totals"] == totals
 
 
+def test_tokens_that_nobody_has_a_price_of_do_not_cost_nothing(operator, user, settings, tmp_path):
+    limits = "max_output_tokens = 4096\ndefault_output_tokens = 64\n"
+    free = 'routes = [{ provider = "own", model = "m", price = { input = 0, output = 0 } }]'
+    settings.CHAT_MODELS_FILE = tmp_path / "models.toml"
+    settings.CHAT_MODELS_FILE.write_text(
+        f'[providers.own]\nprotocol = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n[models.free]\n{free}\n{limits}'
+        f'[models.unpriced]\nroutes = ["own:m"]\n{limits}'
+    )
+    for model, cost in (("free", 0), ("unpriced", None), ("gone", None), ("gone, but dear", 7)):
+        add(user, model=model, tokens_used=100, cost=cost)
+    costs = {row["name"]: row["cost"] for row in figures_of(operator)["models"]}
+    assert costs == {"free": 0, "unpriced": None, "gone": None, "gone, but dear": 7}
+    assert page_of(operator, "/overview").count("<td>unknown</td>") == 2
+
+
 @pytest.mark.parametrize(
     ("span", "steps", "ago", "place"),
     [
