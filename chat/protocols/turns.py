@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols.bodies import LONGEST_ECHO
 from chat.protocols.payload import parse_object
-from chat.types import STORED, UNKNOWN, Call, Document, Image, Message, Need, Opaque, Part, Result
+from chat.types import STORED, UNKNOWN, Call, Message, Need, Opaque, Part, Result
 
 MOST_MESSAGES = 2_000
 STORED_BY = (
@@ -21,7 +18,6 @@ STORED_BY = (
 """Names of what stands at the vendor under our key."""
 READ_APART = ("tools", "parameters", "schema", "input_schema", "output_schema")
 """Names of tools, and of schemas that may give these names to anything."""
-DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII)
 
 Read = Callable[[Any, str, "list[Need]"], Message]
 """Returns the message that an item at a place is, and adds what it needs to the list."""
@@ -140,45 +136,6 @@ def stored_in(value: Any, place: str = "") -> Iterator[Need]:
                 yield Need(STORED, path[:LONGEST_ECHO], name)
             elif name not in READ_APART:
                 waiting.append((inner, path))
-
-
-def image_of(url: str, detail: str, place: str, needs: list[Need]) -> Image:
-    """Return the image at `url`, which may be a data URL, and note what it takes to carry it."""
-    if url.startswith("data:"):
-        media_type, data = split_data_url(url, place)
-        needs.append(Need("image_base64", place))
-        return Image(media_type, data, detail=detail)
-    needs.append(Need("image_url", place))
-    return Image(url=url, detail=detail)
-
-
-def document_of(media_type: str, data: str, name: str, place: str, needs: list[Need]) -> Document:
-    """Return the document of base64 `data`, as text where it is one, and note what it takes to carry it."""
-    if media_type == "application/pdf":
-        needs.append(Need("document_pdf", place))
-        return Document(media_type, data, name=name)
-    if media_type.startswith("text/"):
-        needs.append(Need("document_text", place))
-        return Document("text/plain", text=_decoded(data, place), name=name)
-    needs.append(Need("document_other", place))
-    return Document(media_type, data, name=name)
-
-
-def split_data_url(url: str, place: str) -> tuple[str, str]:
-    """Return media type and base64 of a data URL. Raises `InvalidMessageFormatError`."""
-    found = DATA_URL.match(url)
-    if not found:
-        complaint = "A data URL must read data:<media type>;base64,<data>."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(url))
-    return found[1].lower(), url[found.end() :]
-
-
-def _decoded(data: str, place: str) -> str:
-    try:
-        return base64.b64decode(data, validate=True).decode()
-    except (binascii.Error, ValueError):
-        complaint = "The document is not base64 of a text in UTF-8."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(data)) from None
 
 
 def arguments_of(value: Any, place: str) -> str:

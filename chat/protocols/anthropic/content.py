@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
-from chat.protocols import turns
+from chat.protocols import media, turns
 from chat.protocols.anthropic.body import ROLES
 from chat.protocols.anthropic.tools import tool_of
 from chat.protocols.bodies import LONGEST_ECHO
@@ -111,7 +111,7 @@ def _document(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     name = name if isinstance(name, str) else ""
     if kind == "base64":
         media_type, data = text_at(source, "media_type", where), text_at(source, "data", where)
-        return turns.document_of(media_type, data, name, where, needs)
+        return media.document_of(media_type, data, name, where, needs)
     if kind == "text":
         needs.append(Need("document_text", where))
         return Document("text/plain", text=text_at(source, "data", where), name=name)

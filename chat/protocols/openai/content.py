@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
-from chat.protocols import turns
+from chat.protocols import media, turns
 from chat.protocols.bodies import LONGEST_ECHO, complaints
 from chat.protocols.openai import thoughts
 from chat.protocols.openai.body import ROLES
+from chat.protocols.openai.reply import KIND, field_of, thought_in
 from chat.protocols.payload import as_list, as_object
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
@@ -59,7 +60,7 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
         complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
         raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
-    known = (*OF_A_MESSAGE, (thoughts.field_of(item) or None) if role == "assistant" else None)
+    known = (*OF_A_MESSAGE, (field_of(item) or None) if role == "assistant" else None)
     further = {field: value for field, value in item.items() if field not in known and value is not None}
     needs += [
         Need(HINT if field in HARMLESS else UNKNOWN, f"{place}.{field}"[:LONGEST_ECHO], value=value)
@@ -130,13 +131,13 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
         return Text(text_at(part, "text", place))
     if kind == "refusal":
         return Refusal(text_at(part, "refusal", place))
-    if kind == thoughts.KIND:
-        return Thinking(thoughts.text_of(part))
+    if kind == KIND:
+        return Thinking(thought_in(part))
     if kind == "image_url":
         image = object_at(part.get("image_url"), f"{place}.image_url")
         url, detail = text_at(image, "url", f"{place}.image_url"), image.get("detail")
         needs += turns.further_in(image, ("url", "detail"), f"{place}.image_url")
-        return turns.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
+        return media.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
     if kind == "file":
         return _file(object_at(part.get("file"), f"{place}.file"), f"{place}.file", needs)
     if not isinstance(kind, str):
@@ -151,8 +152,8 @@ def _file(file: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
         return Opaque(PROTOCOL, file)
     needs += turns.further_in(file, ("file_id", "file_data", "filename"), place)
     url, name = text_at(file, "file_data", place), file.get("filename")
-    media_type, data = turns.split_data_url(url, f"{place}.file_data")
-    return turns.document_of(media_type, data, name if isinstance(name, str) else "", f"{place}.file_data", needs)
+    media_type, data = media.split_data_url(url, f"{place}.file_data")
+    return media.document_of(media_type, data, name if isinstance(name, str) else "", f"{place}.file_data", needs)
 
 
 # --- tools, choice, format --------------------------------------------------------------------------------------------

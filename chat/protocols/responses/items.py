@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from chat.exceptions import InvalidMessageFormatError
-from chat.protocols import turns
+from chat.protocols import media, turns
 from chat.protocols.openai.body import ROLES
 from chat.protocols.turns import echo, object_at, text_at
 from chat.types import (
@@ -91,7 +91,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
         return Refusal(text_at(part, "refusal", place))
     if kind == "input_image":
         url, detail = text_at(part, "image_url", place), part.get("detail")
-        return turns.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
+        return media.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
     if kind == "input_file":
         return _file(part, place, needs)
     if not isinstance(kind, str):
@@ -108,10 +108,10 @@ def _file(part: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
         return Document(url=text_at(part, "file_url", place), name=name)
     data = text_at(part, "file_data", place)
     if data.startswith("data:"):
-        media_type, data = turns.split_data_url(data, f"{place}.file_data")
+        media_type, data = media.split_data_url(data, f"{place}.file_data")
     else:  # of plain base64 the name alone says what it is
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return turns.document_of(media_type, data, name, f"{place}.file_data", needs)
+    return media.document_of(media_type, data, name, f"{place}.file_data", needs)
 
 
 def _call(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
