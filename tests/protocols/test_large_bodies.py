@@ -10,7 +10,7 @@ import pytest
 
 from chat.protocols.registry import PROTOCOLS
 from chat.types import Upstream
-from tests.support.responses import CATALOGUE
+from tests.support.responses import CALL, CATALOGUE, OUTPUT, read
 
 USER = {"role": "user", "content": "Hello!"}
 FORMATS = ("openai", "responses", "anthropic")
@@ -99,3 +99,19 @@ def test_twice_the_body_takes_twice_the_time(shape, spoken):
         return time.process_time() - began
 
     assert cost(8_000) < 3 * cost(4_000) + 0.1
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_a_turn_of_many_texts_and_many_calls_takes_no_longer_than_the_two_apart():
+    def cost(texts, calls):
+        said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}] * texts}
+        ids = [{"call_id": f"call_{number}"} for number in range(calls)]
+        items = [USER, said, *(CALL | each for each in ids), *(OUTPUT | each for each in ids)]
+        return min(once(items) for _ in range(3))
+
+    def once(items):
+        began = time.process_time()
+        read(items)
+        return time.process_time() - began
+
+    assert cost(60_000, 500) < 3 * (cost(60_000, 1) + cost(1, 500)) + 0.1
