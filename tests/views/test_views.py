@@ -64,8 +64,8 @@ def test_the_finish_reason_of_a_short_answer(auth_client):
     [("hang", "slow"), ("unavailable", "unavailable"), ("rate_limit", "busy"), ("html", None), ("bad_key", None)],
 )
 def test_an_earlier_answer_stands_in_when_all_providers_fail(auth_client, upstream, settings, fault, words):
-    settings.CHAT_MAX_ATTEMPTS, settings.CHAT_DEADLINE = 1, 0.5
     fresh = ask(auth_client, model="gpt").json()
+    settings.CHAT_MAX_ATTEMPTS, settings.CHAT_DEADLINE = 1, 0.5  # not before: a process's first chat reads the prices
     upstream.always = fault
     response = ask(auth_client, model="gpt")
     if words is None:
