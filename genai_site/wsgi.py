@@ -78,6 +78,14 @@ class Handler(WSGIHandler):
         return super().__call__(environ, start_response)
 
 
+def look_up_prices() -> None:
+    """Look up what the models on offer cost, which takes half a second that the first chat would wait for."""
+    from chat.billing import prices  # not before Django is set up
+    from chat.routing import catalogue
+
+    prices.look_up(catalogue.current())
+
+
 django.setup(set_prefix=False)
 bound_waits()
 application = Handler()
@@ -88,5 +96,6 @@ if errors := [str(message) for message in found if message.is_serious(checks.ERR
     raise SystemCheckError("\n".join(errors))
 for message in found:
     log.log(message.level, "system_check", id=message.id, detail=message.msg, hint=message.hint)
+look_up_prices()
 if connection.vendor == "sqlite" and not settings.DEBUG:
     log.warning("budgets_in_a_file", file=str(connection.settings_dict["NAME"]), hint="Set DATABASE_URL in production.")

@@ -128,6 +128,12 @@ def test_a_commands_log_does_not_stand_in_its_output(tmp_path):
     assert "planted" in (tmp_path / "log").read_text()
 
 
+def test_the_prices_are_there_before_the_first_chat(tmp_path):
+    words = "import sys, genai_site.wsgi; print(sorted(sys.modules.keys() & {'genai_prices', 'genai_prices.data'}))"
+    _, output = python("-c", words, STATIC_ROOT=str(tmp_path))
+    assert output.splitlines()[-1] == "['genai_prices', 'genai_prices.data']"
+
+
 def test_a_reader_that_has_read_enough_ends_a_command_without_a_word():
     end, write = os.pipe()
     os.close(end)
