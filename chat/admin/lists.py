@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.auth import get_permission_codename, get_user_model
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -152,9 +152,8 @@ def is_narrow(request: HttpRequest) -> bool:
 
 
 def may_see(request: HttpRequest, model: Any) -> bool:
-    """Return whether the operator may open the pages of a model: who may change its rows may see them, too."""
-    names = (get_permission_codename(action, model._meta) for action in ("view", "change"))
-    return any(request.user.has_perm(f"{model._meta.app_label}.{name}") for name in names)
+    """Return whether the operator may open the pages of a model."""
+    return bool(admin.site.get_model_admin(model).has_view_permission(request))
 
 
 class ShortChangeList(ChangeList):

@@ -59,10 +59,11 @@ class OneUserAdmin(DownloadAdmin):
         """Return the page."""
         user = self.user_of(request, object_id)
         facts: dict[str, Any] = {"may_export": request.user.is_superuser}
-        told = usage_of(user, DAYS)
-        if may_see(request, TokenBudget):
+        budgets, records = may_see(request, TokenBudget), may_see(request, UsageRecord)
+        told = usage_of(user, DAYS) if budgets or records else {}
+        if budgets:
             facts["budget"] = budget(told)
-        if may_see(request, UsageRecord):
+        if records:
             facts |= {"days": told["daily"], "chart": chart(told["daily"]), "width": DAYS * WIDE}
             facts["failures"] = failures(user)
         if request.user.has_perm("knox.view_authtoken"):

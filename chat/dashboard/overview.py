@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django.contrib.admin import site
 from django.core.cache import cache
 from django.utils import timezone
 from rest_framework.permissions import BasePermission
@@ -19,6 +20,7 @@ from rest_framework.views import APIView
 
 from chat.dashboard import figures
 from chat.dashboard.usage import COLOURS, HEIGHT, WIDTH
+from chat.models import TokenBudget
 from chat.problems.negotiation import PageRenderer
 
 KEPT = 30
@@ -38,11 +40,6 @@ class MayReadRecords(BasePermission):
         return bool(user.is_staff and user.has_perm("chat.view_usagerecord"))
 
 
-def may_see_budgets(user: Any) -> bool:
-    """Return whether the user may see budgets in the admin."""
-    return any(user.has_perm(f"chat.{action}_tokenbudget") for action in ("view", "change"))
-
-
 class OverviewView(APIView):
     """Chats, errors, tokens and money of today, of 7 or of 30 days (`span`), by model, provider, user and key; for
     staff who may see usage records. `order` ranks by tokens, money, chats or errors."""
@@ -57,8 +54,9 @@ class OverviewView(APIView):
 
     def get(self, request: Request) -> Response:
         data = overview(*chosen(request))
-        withheld = set() if may_see_budgets(request.user) else {"budgets"}
-        return Response({name: value for name, value in data.items() if name not in withheld})
+        if not site.get_model_admin(TokenBudget).has_view_permission(request):
+            data = {name: value for name, value in data.items() if name != "budgets"}
+        return Response(data)
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
         span, order, page = chosen(request)

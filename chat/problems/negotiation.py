@@ -89,7 +89,6 @@ def problem_page(body: dict[str, Any], status: int, request: Any) -> str:
     shown = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
     address = request.get_full_path() if request.content_type in FORMS else ""
     context = {"problem": body, "facts": shown, "status": status, "address": address, "here": request.path}
-    context["is_stranger"] = body["error"] == "not_authenticated"
     return render_to_string("dashboard/problem.html", context)
 
 

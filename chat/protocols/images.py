@@ -31,7 +31,7 @@ def size_of(image: Image) -> tuple[int, int] | None:
     try:
         head = base64.b64decode(image.data[: HEAD * 4 // 3 // 4 * 4])
         width, height = imagesize.get(io.BytesIO(head))
-    except Exception:  # whatever the bytes are, the vendor will tell
+    except ValueError:  # no base64, as the vendor will tell; of bytes that are no image the library says -1
         return None
     return (width, height) if width > 0 and height > 0 else None
 

@@ -79,11 +79,12 @@ def test_tokens_that_nobody_has_a_price_of_do_not_cost_nothing(operator, user, s
     settings.CHAT_MODELS_FILE.write_text(
         f'[providers.own]\nprotocol = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n[models.free]\n{free}\n{limits}'
         f'[models.unpriced]\nroutes = ["own:m"]\n{limits}'
+        f'[models.vectors]\nkind = "embedding"\n{free}\n'
     )
-    for model, cost in (("free", 0), ("unpriced", None), ("gone", None), ("gone, but dear", 7)):
+    for model, cost in (("free", 0), ("vectors", 0), ("unpriced", None), ("gone", None), ("gone, but dear", 7)):
         add(user, model=model, tokens_used=100, cost=cost)
     costs = {row["name"]: row["cost"] for row in figures_of(operator)["models"]}
-    assert costs == {"free": 0, "unpriced": None, "gone": None, "gone, but dear": 7}
+    assert costs == {"free": 0, "vectors": 0, "unpriced": None, "gone": None, "gone, but dear": 7}
     assert page_of(operator, "/overview").count("<td>unknown</td>") == 2
 
 

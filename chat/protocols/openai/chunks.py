@@ -24,9 +24,8 @@ def read_event(data: dict[str, Any], heard: Heard) -> tuple[Piece, ...]:
     """See `Protocol.read_event`."""
     # Usage comes in an extra chunk without choices, in the last one with choices, or in every one.
     heard.usage = usage_in(data) or heard.usage
-    choices = data.get("choices")
     pieces: list[Piece] = []
-    for choice in map(as_object, choices if isinstance(choices, list) else ()):
+    for choice in map(as_object, as_list(data.get("choices"))):
         number = index if isinstance(index := choice.get("index"), int) else 0
         # A server that does not stream may answer the whole message as one event.
         delta, reason = as_object(choice.get("delta") or choice.get("message")), choice.get("finish_reason")
