@@ -11,6 +11,7 @@ from django.core import checks
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.management.base import SystemCheckError
 from django.db import connection
+from django.utils import timezone
 
 from chat.backends.database import bound_waits
 from chat.conf import largest_body
@@ -80,10 +81,12 @@ class Handler(WSGIHandler):
 
 def look_up_prices() -> None:
     """Look up what the models on offer cost, which takes half a second that the first chat would wait for."""
-    from chat.billing import prices  # not before Django is set up
+    from chat.billing.prices import price_of  # not before Django is set up
     from chat.routing import catalogue
 
-    prices.look_up(catalogue.current())
+    for model in catalogue.current().all_models:
+        for route in model.routes:
+            price_of(route, timezone.now())
 
 
 django.setup(set_prefix=False)

@@ -42,14 +42,6 @@ def price_of(route: Route, at: datetime) -> Price | None:
     return _listed(route.provider.base_url, route.provider.protocol, route.upstream_model, int(at.timestamp()) // 3600)
 
 
-def look_up(catalogue: Catalogue) -> None:
-    """Look up what each route costs now. The first to do so in a process reads the list: no chat should wait for it."""
-    now = datetime.now(UTC)
-    for model in (*catalogue.models.values(), *catalogue.embedders.values()):
-        for route in model.routes:
-            price_of(route, now)
-
-
 @lru_cache(maxsize=1024)
 def _listed(base_url: str, protocol: str, model: str, hour: int) -> Price | None:
     # Read when it is needed: half a second, and 20 MB.

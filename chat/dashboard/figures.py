@@ -133,8 +133,8 @@ def ranked(groups: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any
 
 def models(groups: Iterable[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
     """Return the sums by model. The cost of tokens that nobody has a price of is None, and not nothing."""
-    current, rows = catalogue.current(), [*ranked(groups, "model")]
-    offered = {**current.models, **current.embedders}
+    offered = {model.name: model for model in catalogue.current().all_models}
+    rows = ranked(groups, "model")
     for row in rows:
         routes = offered[row["name"]].routes if row["name"] in offered else ()
         if row["tokens"] and not row["cost"] and not any(price_of(route, now) for route in routes):
