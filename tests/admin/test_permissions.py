@@ -6,12 +6,13 @@ import re
 from html import unescape
 
 import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Permission
 from django.core.cache import cache
 from knox.models import AuthToken
 
 from chat.models import BudgetPeriod, TokenBudget
-from tests.admin.test_admin import page, record
+from tests.admin.test_admin import cells, page, record
 from tests.support.contract import check_page
 
 HTML = {"Accept": "text/html"}
@@ -34,7 +35,8 @@ ROLES = {
 def _books(user, time_machine):
     time_machine.move_to(NOW, tick=False)
     AuthToken.objects.create(user)
-    TokenBudget.objects.create(user=user, limit=987_654)
+    budget = TokenBudget.objects.create(user=user, limit=987_654)
+    LogEntry.objects.log_actions(user.pk, [budget, user], CHANGE, [{"changed": {"fields": ["limit"]}}])
     BudgetPeriod.objects.create(user=user, period="month", start="2027-03-01T00:00Z", used=876_543)
     record(user, state="settled", tokens_used=44_444, reserved=0)
     record(user, state="released", error="ProviderTimeoutError", attempts=[])
@@ -123,3 +125,17 @@ def test_of_a_users_page_each_part_needs_its_permission(operator, permission, us
     told = operator("view_user", permission).get(f"/admin/auth/user/{user.pk}/use/").content.decode()
     shown = {name for name, figure in FIGURES.items() if figure in told}
     assert shown == ROLES[permission]
+
+
+@pytest.mark.usefixtures("_books")
+@pytest.mark.parametrize(
+    ("more", "entries"),
+    [
+        ((), []),
+        (("view_user",), ["ada"]),
+        (("view_user", "view_tokenbudget"), ["987654 tokens a month for ada", "ada"]),
+    ],
+)
+def test_the_history_of_rows_is_for_who_may_see_these_rows(operator, more, entries):
+    html = page(operator("view_logentry", *more), "/admin/admin/logentry/")
+    assert sorted(cells(html, "object_repr")) == entries
