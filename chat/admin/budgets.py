@@ -27,9 +27,9 @@ from chat.admin.lists import (
     ProviderFilter,
     StartFilter,
     UsernameFilter,
-    is_narrow,
     may_see,
 )
+from chat.admin.search import SEARCHABLE, by_request_id
 from chat.admin.timeline import timeline
 from chat.billing import prices
 from chat.billing.allowance import allowance, period_start
@@ -41,11 +41,6 @@ from chat.routing.states import provider_states
 from chat.types.money import shown
 
 admin.site.index_title = "Budgets, usage and keys"
-
-SEARCHABLE = 8
-"""Characters of a request id that are enough to look for it."""
-MOST_FOUND = 1_000
-"""Ids that a search goes through."""
 
 
 @admin.register(TokenBudget)
@@ -186,16 +181,7 @@ class UsageRecordAdmin(HistoryAdmin):
         return response
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Return the records of an id, or of ids with these characters. Of one user or one day they are looked through;
-        else all ids are, once, and no row beside them."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if is_narrow(request):
-            return queryset.filter(request_id__contains=term), False
-        ids = UsageRecord.objects.order_by().values_list("request_id", flat=True)
-        found = ids.filter(request_id__contains=term) if len(term) >= SEARCHABLE else [term]
-        return queryset.filter(request_id__in=list(found[:MOST_FOUND])), False
+        return by_request_id(request, queryset, search_term), False
 
     @admin.display(description="cost", ordering="cost")
     def paid(self, record: UsageRecord) -> str:
