@@ -78,6 +78,12 @@ class Opaque(NamedTuple):
     data: Mapping[str, Any]
     kind: Literal["opaque"] = "opaque"
 
+    @property
+    def signature(self) -> str:
+        """Return the encrypted text, or the proof, that only the part's own vendor reads; empty where it has none."""
+        found = self.data.get("encrypted_content") or self.data.get("signature")
+        return found if isinstance(found, str) else ""
+
 
 Part = Text | Refusal | Image | Document | Call | Result | Thinking | Opaque
 KINDS: Mapping[str, Any] = {
