@@ -38,7 +38,7 @@ from chat.models import BudgetPeriod, Period, TokenBudget, UsageRecord
 from chat.problems.table import BUG, CODES
 from chat.routing import catalogue
 from chat.routing.states import provider_states
-from chat.types.money import shown
+from chat.types.money import dollars, shown
 
 admin.site.index_title = "Budgets, usage and keys"
 
@@ -52,6 +52,13 @@ class TokenBudgetAdmin(LargeTableAdmin):
     list_filter = ["period"]
     search_fields = ["user__username"]
     autocomplete_fields = ["user"]
+    raw = {
+        "cost_limit": lambda budget: in_dollars(budget.cost_limit),
+        "used": lambda budget: in_unit(budget, use_now(budget)[0]),
+        "reserved": lambda budget: in_unit(budget, use_now(budget)[1]),
+        "remaining": lambda budget: in_unit(budget, left(budget)),
+        "share": lambda budget: f"{percent_of(budget)} %",
+    }
     actions = None  # their button would take the Enter key from Save, and lose what was typed
     list_per_page = 50
 
@@ -105,7 +112,7 @@ class TokenBudgetAdmin(LargeTableAdmin):
     @admin.display(ordering="used_now")
     def used(self, budget: Any) -> str:
         """Leads to the user's chats, where the operator may see them."""
-        amount = self.in_unit(budget, self.now(budget)[0])
+        amount = in_words(budget, use_now(budget)[0])
         if not budget.records_are_seen:
             return amount
         url = reverse("admin:chat_usagerecord_changelist", query={"username": budget.user.get_username()})
@@ -113,28 +120,46 @@ class TokenBudgetAdmin(LargeTableAdmin):
 
     @admin.display(ordering="reserved_now")
     def reserved(self, budget: Any) -> str:
-        return self.in_unit(budget, self.now(budget)[1])
+        return in_words(budget, use_now(budget)[1])
 
     def remaining(self, budget: Any) -> str:
-        used, reserved, limit = self.now(budget)
-        return self.in_unit(budget, max(0, limit - used - reserved))
-
-    def now(self, budget: Any) -> tuple[int, int, int]:
-        """Return what is used and reserved in this period, and the limit, in the budget's unit."""
-        if budget.cost_limit is None:
-            return budget.used_now, budget.reserved_now, budget.limit
-        return budget.cost_used_now, budget.cost_reserved_now, budget.cost_limit
-
-    def in_unit(self, budget: Any, amount: int) -> str:
-        return f"{amount:,}" if budget.cost_limit is None else shown(amount)
+        return in_words(budget, left(budget))
 
     @admin.display(description="used or reserved")
     def share(self, budget: Any) -> str:
         """Return a bar that the browser draws itself: it needs no style for a content security policy to refuse."""
-        used, reserved, limit = self.now(budget)
-        percent = 100 * (used + reserved) // limit if limit else 100
+        percent = percent_of(budget)
         bar = '<meter max="100" low="75" high="90" optimum="0" value="{}" aria-label="{}"></meter> {} %'
-        return format_html(bar, min(percent, 100), f"Used or reserved by {budget.user}", percent)
+        return format_html(bar, min(percent, 100), f"Used or reserved by {budget.user}", f"{percent:,}")
+
+
+def use_now(budget: Any) -> tuple[int, int, int]:
+    """Return what is used and reserved in this period, and the limit, in tokens or nano-dollars."""
+    if budget.cost_limit is None:
+        return budget.used_now, budget.reserved_now, budget.limit
+    return budget.cost_used_now, budget.cost_reserved_now, budget.cost_limit
+
+
+def left(budget: Any) -> int:
+    used, reserved, limit = use_now(budget)
+    return max(0, limit - used - reserved)
+
+
+def percent_of(budget: Any) -> int:
+    used, reserved, limit = use_now(budget)
+    return 100 * (used + reserved) // limit if limit else 100
+
+
+def in_words(budget: Any, amount: int) -> str:
+    return f"{amount:,}" if budget.cost_limit is None else shown(amount)
+
+
+def in_unit(budget: Any, amount: int) -> Any:
+    return amount if budget.cost_limit is None else dollars(amount)
+
+
+def in_dollars(nano: int | None) -> Any:
+    return None if nano is None else dollars(nano)
 
 
 @admin.register(BudgetPeriod)
@@ -145,6 +170,10 @@ class BudgetPeriodAdmin(HistoryAdmin):
     sortable_by = ["start"]
     list_filter = [UsernameFilter, StartFilter, "period"]
     fields = list_display
+    raw = {
+        "money_used": lambda row: dollars(row.cost_used),
+        "money_reserved": lambda row: dollars(row.cost_reserved),
+    }
 
     def money_used(self, row: BudgetPeriod) -> str:
         """Only of chats whose price is known."""
@@ -165,7 +194,11 @@ class UsageRecordAdmin(HistoryAdmin):
     list_filter = [UsernameFilter, DayFilter, KeyFilter, "state", ErrorFilter, ModelFilter, ProviderFilter]
     search_fields = ["request_id"]
     search_help_text = f"A request id, or {SEARCHABLE} characters of it"  # as long as its box is on a phone
-    raw = {"created": "created_at", "whole_request_id": "request_id"}
+    raw = {
+        "created": "created_at",
+        "whole_request_id": "request_id",
+        "paid": lambda record: in_dollars(record.cost),
+    }
     change_form_outer_before_template = "admin/chat/usagerecord/timeline.html"
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:

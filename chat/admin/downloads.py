@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -36,9 +37,10 @@ class Line:
 
 
 class DownloadAdmin(ModelAdmin):
-    """A list with a link to itself as CSV. `raw` names the fields whose value a column has in place of its words."""
+    """A list with a link to itself as CSV. `raw` names the fields, or makes the values, that a column has in
+    place of its words."""
 
-    raw: dict[str, str] = {}
+    raw: Mapping[str, str | Callable[[Any], Any]] = {}
 
     @property
     def csv_name(self) -> str:
@@ -88,8 +90,8 @@ class DownloadAdmin(ModelAdmin):
 
 
 def plain(value: Any) -> Any:
-    """Return a value as a program reads it: times in UTC by ISO 8601, nothing for what is empty, texts without markup
-    and never as a formula."""
+    """Return a value as a program reads it: times in UTC by ISO 8601, numbers without separators or signs of money,
+    nothing for what is empty, texts without markup and never as a formula."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     if isinstance(value, date):
@@ -98,5 +100,7 @@ def plain(value: Any) -> Any:
         return ""
     if isinstance(value, (bool, int)):
         return value
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
     text = strip_tags(value).strip() if isinstance(value, SafeString) else str(value)
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from chat.conf.checks import is_rate
-from chat.types.money import dollars, nano_dollars
+from chat.types.money import dollars, nano_dollars, shown
 
 MOST_DOLLARS = 10**9
 """The most that a budget may be."""
@@ -99,7 +99,7 @@ class TokenBudget(models.Model):
     @property
     def terms(self) -> str:
         """Return the limit in words."""
-        return f"{self.limit} tokens" if self.cost_limit is None else f"${dollars(self.cost_limit).normalize():f}"
+        return f"{self.limit:,} tokens" if self.cost_limit is None else shown(self.cost_limit)
 
     @property
     def most_tokens(self) -> int:
@@ -136,7 +136,7 @@ class BudgetPeriod(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.period} from {self.start:%Y-%m-%d %H:%M}: {self.used} used, {self.reserved} reserved"
+        return f"{self.period} from {self.start:%Y-%m-%d %H:%M}: {self.used:,} used, {self.reserved:,} reserved"
 
 
 class UsageRecord(models.Model):
@@ -213,4 +213,4 @@ class UsageRecord(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.request_id}: {self.state}, {self.tokens_used} tokens"
+        return f"{self.request_id}: {self.state}, {self.tokens_used:,} tokens"

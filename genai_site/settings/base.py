@@ -35,6 +35,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 FORMAT_MODULE_PATH = "genai_site.formats"
+USE_THOUSAND_SEPARATOR = True  # on pages; an attribute that is a number is `unlocalize`d
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 LOGIN_URL = "rest_framework:login"
@@ -52,7 +53,6 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.humanize",  # 1,234
     "django.contrib.staticfiles",
     "rest_framework",
     "knox",

@@ -133,7 +133,7 @@ def test_of_a_users_page_each_part_needs_its_permission(operator, permission, us
     [
         ((), []),
         (("view_user",), ["ada"]),
-        (("view_user", "view_tokenbudget"), ["987654 tokens a month for ada", "ada"]),
+        (("view_user", "view_tokenbudget"), ["987,654 tokens a month for ada", "ada"]),
     ],
 )
 def test_the_history_of_rows_is_for_who_may_see_these_rows(operator, more, entries):
