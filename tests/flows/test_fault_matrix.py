@@ -23,7 +23,7 @@ OUTCOMES = {
     REJECTED: "rejected",
     INVALID: "close_half_way chunk_half_way bad_status_line endless_header endless_headers redirect huge gzip_bomb "
     "bad_gzip html broken_json empty_body json_list not_utf8 deep_json no_choices",
-    "stop": "ok slow usage_missing usage_nonsense surrogates null_content empty_content tool_calls",
+    "stop": "ok slow informational usage_missing usage_nonsense surrogates null_content empty_content tool_calls",
     "length": "reasoning_only",
     "content_filter": "refusal content_filter",
 }

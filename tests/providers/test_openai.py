@@ -182,7 +182,7 @@ def test_variants(provider, server, changes, reply):
         (status(200, body=answer("openai", " \n", finish_reason=None)), USAGE),
         (status(200, body=answer("openai", "half an ans", finish_reason="error")), USAGE),
         (status(200, body=b'{"choices": ' + b"1" * 5000 + b"}"), None),
-        (status(103), None),
+        (status(101), None),
     ],
 )
 def test_unusable_answers(provider, server, fault, usage):

@@ -96,12 +96,25 @@ class TestFaults:
         server.then(status(429, {"content-length": "5000"}, "{"))
         assert post(transport, server.url, timeout=2.0).status == 429
 
-    @pytest.mark.parametrize("code", [103, 204, 301, 307, 404, 529])
+    @pytest.mark.parametrize("code", [101, 204, 301, 307, 404, 529])
     def test_other_statuses_are_answers(self, transport, server, code):
         with LoopbackProvider() as elsewhere:
             server.then(status(code, {"location": elsewhere.url}))
             assert post(transport, server.url).status == code
             assert elsewhere.requests == []
+
+    def test_an_answer_that_is_announced_goes_to_nobody_else(self, transport, server):
+        server.then(Fault("informational", seconds=0.2, text="for the first"), Fault(text="for the second"))
+        first, second = (post(transport, server.url) for _ in range(2))
+        assert (first.status, b"for the first" in first.body) == (200, True)
+        assert (second.status, b"for the second" in second.body) == (200, True)
+        assert server.connections == 1
+
+    @pytest.mark.parametrize("code", [101, 204, 304])
+    def test_after_an_answer_without_a_body_nothing_is_believed_of_its_connection(self, transport, server, code):
+        assert post(transport, server.then(status(code)).url).status == code
+        post(transport, server.url)
+        assert server.connections == 2
 
 
 class TestRequest:

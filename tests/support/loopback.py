@@ -14,7 +14,7 @@
     drip_body             one byte of a good answer each `seconds`
     drip_headers          a good answer, its headers one byte each `seconds`
     endless_header        one header line that never ends;         endless_headers: lines that never end
-    endless_continue      `100 Continue`, again and again
+    endless_continue      `100 Continue`, again and again;   informational: `102 Processing`, ok after `seconds`
     reset                 the connection is reset instead of an answer;  close: it is closed
     close_half_way        half of the promised body, then the end; chunk_half_way: of a chunked one
     bad_status_line       not HTTP;                                      redirect: to `location`
@@ -214,7 +214,9 @@ class LoopbackProvider:
 
     def _play(self, fault: Fault, recorded: Recorded) -> Iterator[bytes]:
         """The bytes to send, with the pauses between them."""
-        if fault.name == "slow":
+        if fault.name == "informational":
+            yield b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+        if fault.name in ("slow", "informational"):
             self._wait(fault.seconds)
         if fault.name == "hang":
             self._wait(60)

@@ -132,7 +132,7 @@ def body_of(fault: Any, protocol: str) -> tuple[int, dict[str, str], bytes]:
     return 200, headers, _encoded(answer(protocol, fault.text, **(changes or {})))
 
 
-ANSWERED = ("ok", "slow", "hang_after_headers", "drip_body", "drip_headers", "close_half_way")
+ANSWERED = ("ok", "slow", "informational", "hang_after_headers", "drip_body", "drip_headers", "close_half_way")
 
 
 def changes_of(name: str, protocol: str) -> dict[str, Any] | None:

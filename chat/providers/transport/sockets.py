@@ -27,6 +27,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from chat.exceptions import ClientLeft
 from chat.providers.transport.addresses import NEVER, connect
+from chat.providers.transport.framing import FinalResponse
 
 T = TypeVar("T")
 
@@ -177,6 +178,7 @@ class DeadlineSSLSocket(DeadlineMixin, ssl.SSLSocket):
 class ConnectionMixin:
     """Connects within the call's connect timeout, which covers name, TCP, CONNECT and TLS together."""
 
+    response_class: Any = FinalResponse
     _held: bytes | None = None
     _has_served = False
 
