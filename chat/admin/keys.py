@@ -175,6 +175,10 @@ class UserAdmin(django.contrib.auth.admin.UserAdmin, OneUserAdmin):
     change_password_form = PasswordForm
     change_user_password_template = "admin/chat/change_password.html"
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether the operator may add and change users: Django refuses to add to who may not change."""
+        return super().has_add_permission(request) and self.has_change_permission(request)
+
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """As `manage.py delete_user`, which is for users with a long history: here it is one transaction."""
         for _ in deletion.delete(obj, by=by(request)):

@@ -85,7 +85,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "libraries": {"amounts": "chat.dashboard.amounts"},
+            "libraries": {"amounts": "chat.dashboard.amounts", "links": "chat.admin.links"},
         },
     }
 ]

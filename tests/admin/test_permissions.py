@@ -56,9 +56,9 @@ def operator(client, django_user_model):
     return made
 
 
-def walk(client):
-    """Return what each page says that links lead to from the admin's first page, with its status."""
-    found, waiting = {}, ["/admin/"]
+def walk(client, *begin):
+    """Return what each page says that links lead to from the admin's first page or others, with its status."""
+    found, waiting = {}, list(begin or ["/admin/"])
     while waiting:
         path = waiting.pop()
         if path in found:
@@ -79,6 +79,27 @@ def test_an_operator_sees_their_permissions_figures_and_no_link_to_a_refusal(ope
     told = " ".join(text.replace("987654", "987,654").replace("876543", "876,543") for _, text in pages.values())
     told = told.replace("44444", "44,444")
     assert {name for name, figure in FIGURES.items() if figure in told} == seen
+
+
+@pytest.mark.usefixtures("_books")
+@pytest.mark.parametrize(
+    ("permissions", "path"),
+    [
+        (("add_tokenbudget",), "chat/tokenbudget/add/"),
+        (("add_authtoken",), "chat/key/add/"),
+        (("add_group",), "auth/group/add/"),
+        (("add_user", "change_user"), "auth/user/add/"),
+    ],
+)
+def test_who_may_add_but_not_see_is_led_to_no_refusal(operator, permissions, path):
+    client = operator(*permissions)
+    pages = walk(client, "/admin/", f"/admin/{path}")
+    assert {path: status for path, (status, _) in pages.items() if status != 200} == {}
+
+
+def test_who_may_add_users_but_not_change_them_is_offered_nothing(operator):
+    """Since Django refuses it."""
+    assert "/admin/auth/user/add/" not in walk(operator("add_user"))
 
 
 @pytest.mark.parametrize("more", [(), ("view_authtoken",)])
