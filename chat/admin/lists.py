@@ -17,11 +17,10 @@ from django.utils.functional import cached_property
 from unfold.views import ChangeList
 
 from chat.admin.downloads import DownloadAdmin
-from chat.exceptions import ALL_PROVIDERS
 from chat.models import KeyDetail
 from chat.problems.table import BUG, CODES
 from chat.routing import catalogue
-from chat.types import SIMULATOR, Catalogue
+from chat.types import ALL_PROVIDERS, SIMULATOR, Catalogue
 
 TOLD_TO_NOBODY = {"", "AnsweredAgain", "ClientLeft", "WorkerLost", "SystemExit"}
 """Errors that no client heard of."""

@@ -18,6 +18,7 @@ from chat.models import KeyDetail, Period, UsageRecord
 from chat.problems.table import BUG, CODES
 from chat.routing import catalogue
 from chat.routing.states import provider_states
+from chat.types import ALL_PROVIDERS
 
 OUTCOMES = {
     "settled": "answered",
@@ -243,7 +244,7 @@ def providers(groups: list[dict[str, Any]], latencies: list[dict[str, Any]]) -> 
     for key, state in provider_states().items():
         routes = [{"model": model, **route} for model, route in state.pop("routes", {}).items()]
         rows.append({"key": key, "name": entries[key].name, "routes": routes} | state)
-    others = counted.keys() - entries.keys() - {"none", "all_providers"}  # the simulator, and providers of the past
+    others = counted.keys() - entries.keys() - {"none", ALL_PROVIDERS}  # the simulator, and providers of the past
     rows += [{"key": key, "name": key, "routes": [], "state": ""} for key in sorted(others)]
     nothing = {"chats": 0, "tokens": 0, "cost": 0, "errors": 0}
     for row in rows:

@@ -43,9 +43,6 @@ from chat.exceptions.budget import TokenBudgetExceededError as TokenBudgetExceed
 from chat.exceptions.budget import TooManyAttempts as TooManyAttempts
 from chat.exceptions.budget import TooManyConcurrentRequests as TooManyConcurrentRequests
 
-ALL_PROVIDERS = "all_providers"
-"""The `provider` of an error that all of several routes of a model share."""
-
 
 class ProviderError(GenAIException):
     """A provider failed. On its own (not as a subclass): a fault on our side of the contract with the provider, that

@@ -10,9 +10,8 @@ from typing import Any
 from django.utils import timezone
 
 from chat import exceptions as tree
-from chat.exceptions import ALL_PROVIDERS
 from chat.routing import catalogue
-from chat.types import SIMULATOR, SMALLEST_ANSWER
+from chat.types import ALL_PROVIDERS, SIMULATOR, SMALLEST_ANSWER
 from chat.types.money import shown
 
 HELD = 5

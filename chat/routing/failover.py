@@ -13,7 +13,6 @@ import structlog
 
 from chat.conf import conf
 from chat.exceptions import (
-    ALL_PROVIDERS,
     ClientLeft,
     InvalidProviderResponseError,
     ProviderError,
@@ -25,7 +24,7 @@ from chat.exceptions import (
 from chat.routing.attempts import Result, Stopwatch, at_rest, call, log_failure
 from chat.routing.fitting import remember_refusal
 from chat.routing.hedging import race
-from chat.types import ABANDONED, Attempt, ChatRequest, Outcome, Route
+from chat.types import ABANDONED, ALL_PROVIDERS, Attempt, ChatRequest, Outcome, Route
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0
 """Seconds: after its n-th call a chat retries in a random time up to base x 2^n, at most the cap (full jitter)."""

@@ -12,14 +12,14 @@ from django.core.exceptions import ImproperlyConfigured
 from chat.routing import tables
 from chat.routing.tables import EmbeddingTable, How, ModelTable, ProviderTable, RouteTable, T
 from chat.routing.toml_lines import line_of
-from chat.types import EMBEDDINGS, SAMPLING, SIMULATOR, Catalogue, Model, ProviderEntry, Route, Upstream
+from chat.types import ALL_PROVIDERS, EMBEDDINGS, SAMPLING, SIMULATOR, Catalogue, Model, ProviderEntry, Route, Upstream
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 URL = re.compile(r"https?://[^/\s?#]+(/[^\s?#]*)?")
 API_KEY = re.compile(r"[\x21-\x7e]*")
 UPSTREAM = re.compile(r"\S{1,200}")
-RESERVED = {SIMULATOR, "all_providers"}
+RESERVED = {SIMULATOR, ALL_PROVIDERS}
 OUR_NAMES = {
     "stop_sequences": "stop",
     "reasoning_effort": "effort",

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from chat.types.money import Price as Price
 from chat.types.money import Rates as Rates
+from chat.types.offer import ALL_PROVIDERS as ALL_PROVIDERS
 from chat.types.offer import EMBEDDINGS as EMBEDDINGS
 from chat.types.offer import SIMULATOR as SIMULATOR
 from chat.types.offer import Catalogue as Catalogue

@@ -15,6 +15,8 @@ EMBEDDINGS = "embeddings"
 """The wire format in which models make vectors."""
 SIMULATOR = "simulator"
 """The key and the protocol of the built-in provider."""
+ALL_PROVIDERS = "all_providers"
+"""In place of a provider's key: that of an error that all of several routes of a model share."""
 
 
 @dataclass(frozen=True)
