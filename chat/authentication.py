@@ -1,8 +1,10 @@
-"""Who asks: a key (`Authorization: Token ...` or `Bearer ...`, or `x-api-key`), or the browser's session."""
+"""Who asks: a key (`Authorization: Token ...` or `Bearer ...`, or `x-api-key`), or the browser's session; and the
+log-in that begins one."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hmac import compare_digest
@@ -14,6 +16,8 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.models import Model
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
@@ -25,13 +29,15 @@ from rest_framework.request import Request
 from chat.backends.database import fetch
 from chat.exceptions import CSRFFailed
 from chat.models import Key, KeyDetail, TokenBudget
-from chat.throttling import limit_bad_keys
+from chat.throttling import limit_bad_keys, limit_logins
 
 log = structlog.get_logger(__name__)
 
 SCHEMES = {b"token", b"bearer"}
 USE_NOTED_EVERY = timedelta(minutes=10)
 """How exact `last_used_at` is: a chat pays one UPDATE for it in so long."""
+LONGEST_NAME = 150
+"""Characters of a username, by Django's own model; no more is counted or logged of what was typed."""
 
 
 class KeyAuthentication(TokenAuthentication):
@@ -183,3 +189,21 @@ class BrowserAuthentication(SessionAuthentication):
         except PermissionDenied:
             request.user, request.auth = AnonymousUser(), None
             raise CSRFFailed("The CSRF token is missing or does not match.") from None
+
+
+def limited(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Return a log-in view, the admin's or the browsable API's, with a limit by address and by name, and the event
+    `login_failed`. The view raises `TooManyAttempts`, which the middleware answers."""
+
+    @functools.wraps(view)
+    def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method != "POST":
+            return view(request, *args, **kwargs)
+        username = request.POST.get("username", "")[:LONGEST_NAME]
+        limit_logins(request, username)
+        response = view(request, *args, **kwargs)
+        if response.status_code == 200:  # the form again: who is let in is redirected
+            log.warning("login_failed", username=username)
+        return response
+
+    return door

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
 
-from chat.accounts.login import limited
+from chat.authentication import limited
 
 urlpatterns = [
     # The two log-ins come before the same addresses of what they belong to, which have no limit.

@@ -1,1 +1,1 @@
-"""Who may come in: keys issued and revoked, the log-ins of people, and deleting a user."""
+"""A user's own: keys issued and revoked, all that is stored of them, and deleting it."""
