@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+
 from chat.accounts import trail
 from chat.models import Key, KeyDetail
 
@@ -17,6 +19,11 @@ def issue(user: Any, days: int, *, by: str, name: str = "") -> tuple[Key, str]:
         KeyDetail.objects.filter(key=row).update(name=name)
     trail.key_issued(by, user, days, row.details.pk)
     return row, key
+
+
+def of(user: Any) -> QuerySet[KeyDetail]:
+    """Return the details of the user's keys, the newest first."""
+    return KeyDetail.objects.filter(key__user=user).select_related("key__user").order_by("-key__created", "pk")
 
 
 def revoke(rows: Iterable[Key], *, by: str) -> int:

@@ -16,7 +16,7 @@ from django.db import DataError, Error, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from chat.billing import reservations
-from chat.models import IdempotentRequest
+from chat.models import IdempotentRequest, TokenBudget
 from chat.types import Claim, Settlement
 
 PAUSES = (0.05, 0.25, 0.7)
@@ -93,6 +93,20 @@ def write_pending(*, at_once: bool = False) -> None:
             return
         else:
             _report_late(value)
+
+
+def can_write() -> bool:
+    """Return whether the database answers and takes writes; what waited for that is written now."""
+    write_pending()
+    try:
+        if connection.vendor == "sqlite":
+            TokenBudget.objects.exists()  # a write would stand in line for the only lock
+        else:
+            TokenBudget.objects.filter(pk=0).update(limit=0)  # nobody's; but one that only reads refuses it
+    except Error as exc:
+        log.error("database_unavailable", reason=str(exc), hint="Without its tables: manage.py migrate.")
+        return False
+    return True
 
 
 def write(value: Settlement | Claim) -> None:

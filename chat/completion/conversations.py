@@ -1,4 +1,4 @@
-"""What a conversation remembers of a chat: read before it, written after it, deleted with all that is kept."""
+"""What a conversation remembers of a chat: begun, read before it, written after it, deleted with all that is kept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from chat import models
 from chat.completion import reply_cache
@@ -19,10 +20,23 @@ from chat.types import Answer, Message
 log = structlog.get_logger(__name__)
 
 
+def of(user: Any) -> QuerySet[Conversation]:
+    """Return the user's own conversations, the newest first."""
+    return Conversation.objects.filter(user=user)
+
+
+def check_room(user: Any) -> None:
+    """Raise `ValidationError` where the user has as many as a user may have."""
+    most = conf.CONVERSATIONS_PER_USER
+    if of(user)[:most].count() >= most:
+        full = f"You have {most} conversations, the most that a user may have. Delete one first."
+        raise ValidationError("The user has CONVERSATIONS_PER_USER conversations.", fields={"conversations": [full]})
+
+
 def owned(user: Any, conversation_id: str) -> Conversation:
     """Return the user's own conversation. Raises `ConversationNotFound`."""
     key = parse_uuid(conversation_id)
-    conversation = Conversation.objects.filter(pk=key, user=user).first() if key else None
+    conversation = of(user).filter(pk=key).first() if key else None
     if conversation is None:
         raise ConversationNotFound("The user has no conversation with this id.")
     return conversation

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -13,7 +12,6 @@ from rest_framework.views import APIView
 
 from chat.accounts import keys
 from chat.completion.conversations import parse_uuid
-from chat.models import KeyDetail
 from chat.problems.table import Where
 from chat.serializers import KeySerializer
 from chat.views.conversations import Pagination
@@ -28,7 +26,7 @@ class KeysView(generics.ListAPIView):
     where = {"GET": Where.OBJECT}
 
     def get_queryset(self) -> Any:
-        return own_keys(self.request.user).order_by("-key__created", "pk")
+        return keys.of(self.request.user)
 
 
 class KeyView(APIView):
@@ -40,11 +38,7 @@ class KeyView(APIView):
     def delete(self, request: Request, key_id: str) -> Response:
         """Revoke a key."""
         number = parse_uuid(key_id)
-        found = own_keys(request.user).filter(pk=number).first() if number else None
+        found = keys.of(request.user).filter(pk=number).first() if number else None
         if not found or not keys.revoke([found.key], by=request.user.get_username()):
             raise NotFound
         return Response(status=204)
-
-
-def own_keys(user: Any) -> QuerySet[KeyDetail]:
-    return KeyDetail.objects.filter(key__user=user).select_related("key__user")

@@ -11,9 +11,6 @@ from rest_framework.response import Response
 
 from chat.api.admission import admitted
 from chat.completion import conversations
-from chat.conf import conf
-from chat.exceptions import ValidationError
-from chat.models import Conversation
 from chat.problems.table import Where
 from chat.serializers import (
     ConversationDetailSerializer,
@@ -54,7 +51,7 @@ class ConversationsView(generics.ListCreateAPIView):
     where = {"GET": Where.OBJECT, "POST": Where.LIMITED}  # a page is one, too
 
     def get_queryset(self) -> Any:
-        return Conversation.objects.filter(user=self.request.user)  # type: ignore[misc]
+        return conversations.of(self.request.user)
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Begin a conversation, then name its `id` as `conversation_id` in a chat."""
@@ -62,12 +59,7 @@ class ConversationsView(generics.ListCreateAPIView):
             return super().post(request, *args, **kwargs)
 
     def perform_create(self, serializer: Any) -> None:
-        most = conf.CONVERSATIONS_PER_USER
-        if self.get_queryset()[:most].count() >= most:
-            full = f"You have {most} conversations, the most that a user may have. Delete one first."
-            raise ValidationError(
-                "The user has CONVERSATIONS_PER_USER conversations.", fields={"conversations": [full]}
-            )
+        conversations.check_room(self.request.user)
         serializer.save(user=self.request.user)
 
 
@@ -87,7 +79,7 @@ class ConversationView(generics.RetrieveDestroyAPIView):
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         conversation, pages = self.get_object(), MessagePagination()
-        messages = pages.paginate_queryset(conversation.messages.order_by("pk"), request, view=self)
+        messages: Any = pages.paginate_queryset(conversation.messages.order_by("pk"), request, view=self)
         page = dict(pages.get_paginated_response(MessageSerializer(messages, many=True).data).data)
         page["messages"] = page.pop("results")
         return Response(ConversationSerializer(conversation).data | page)
@@ -96,8 +88,8 @@ class ConversationView(generics.RetrieveDestroyAPIView):
         """Remove a conversation and its messages."""
         return super().delete(request, *args, **kwargs)
 
-    def perform_destroy(self, instance: Conversation) -> None:
+    def perform_destroy(self, instance: Any) -> None:
         conversations.delete(instance)
 
-    def get_object(self) -> Conversation:
+    def get_object(self) -> Any:
         return conversations.owned(self.request.user, self.kwargs["conversation_id"])

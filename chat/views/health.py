@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
 from django.core.cache import cache
-from django.db import Error, connection
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from chat.api import shapes
 from chat.api.open import OpenView
-from chat.billing.outbox import write_pending
-from chat.models import TokenBudget
+from chat.billing import outbox
 from chat.routing.states import can_serve, provider_states
-
-log = structlog.get_logger(__name__)
 
 
 class HealthView(OpenView):
@@ -42,7 +37,7 @@ class ReadyView(OpenView):
     def get(self, request: Request) -> Response:
         states = provider_states()
         checks = {
-            "database": database_answers(),
+            "database": outbox.can_write(),
             "cache": getattr(cache, "healthy", lambda: True)(),
             "providers": can_serve(states),
         }
@@ -54,17 +49,3 @@ class ReadyView(OpenView):
         if request.user.is_staff:
             body["providers"] = states
         return Response(body, status=200 if ready else 503)
-
-
-def database_answers() -> bool:
-    """Return whether the database answers and takes writes; what waited for that is written now."""
-    write_pending()
-    try:
-        if connection.vendor == "sqlite":
-            TokenBudget.objects.exists()  # a write would stand in line for the only lock
-        else:
-            TokenBudget.objects.filter(pk=0).update(limit=0)  # nobody's; but one that only reads refuses it
-    except Error as exc:
-        log.error("database_unavailable", reason=str(exc), hint="Without its tables: manage.py migrate.")
-        return False
-    return True
