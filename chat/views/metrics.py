@@ -18,7 +18,6 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from chat.backends.database import fetch
 from chat.billing import ledger
 from chat.conf import conf
 from chat.observability.metrics import exposition
@@ -88,6 +87,8 @@ def connections_in_use() -> Metric:
         "WHERE datname = current_database() AND usename = current_user GROUP BY 1"
     )
     found = GaugeMetricFamily("chat_database_connections", "Connections to PostgreSQL.", labels=["state"])
-    for state, count in fetch(statement, {}):
-        found.add_metric([state], count)
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        for state, count in cursor.fetchall():
+            found.add_metric([state], count)
     return found
