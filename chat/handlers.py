@@ -15,10 +15,10 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from chat.exceptions import CSRFFailed, GenAIException
+from chat.exceptions import CSRFFailed, GenAIException, TooManyAttempts
 from chat.problems.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
 from chat.problems.negotiation import PROBLEM_JSON, problem_page, wants_page, wants_problem_json
-from chat.problems.table import Description, Problem, describe, level_of
+from chat.problems.table import Description, Problem, describe, find, level_of
 from chat.problems.words import LONGEST_ECHO
 
 LONGEST_SLEEP = 120
@@ -35,9 +35,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     """
     request: HttpRequest = context["request"]._request
     description = describe(exc)
-    report(exc, description.problem, request)
-    if description.problem.traceback:
-        got_request_exception.send(sender=exception_handler, request=request)
+    report_caught(exc, description.problem, request)
     response = drf_exception_handler(_translated(exc, description), context)
     assert response is not None
     as_details = wants_problem_json(request) and accepted(context["request"]) == "json"
@@ -73,6 +71,17 @@ def error_response(exc: BaseException, request: HttpRequest) -> HttpResponse:
     return response
 
 
+def answer_uncaught(exc: Exception, request: HttpRequest) -> HttpResponse | None:
+    """Return the answer to an exception that a view let out, a failure to render included. The admin has pages of its
+    own, but none that tells an operator of a refusal, an unknown address or an outage."""
+    problem = find(exc)
+    if is_admin(request) and not isinstance(exc, TooManyAttempts) and problem.status not in (403, 404, 503):
+        return None
+    if problem.traceback:
+        got_request_exception.send(sender=answer_uncaught, request=request)
+    return error_response(exc, request)
+
+
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
     if is_admin(request):
@@ -98,6 +107,13 @@ def report(exc: BaseException, problem: Problem, request: HttpRequest) -> None:
     facts["detail"] = str(getattr(exc, "message", "") or getattr(exc, "detail", "") or exc)[:1000]
     request.reported = True  # type: ignore[attr-defined]
     getattr(log, level_of(exc))(problem.code, **facts, exc_info=exc if problem.traceback else None)
+
+
+def report_caught(exc: BaseException, problem: Problem, request: HttpRequest) -> None:
+    """Report an error that Django itself does not see, and a bug to whoever listens for `got_request_exception`."""
+    report(exc, problem, request)
+    if problem.traceback:
+        got_request_exception.send(sender=report_caught, request=request)
 
 
 def _short(value: Any) -> Any:

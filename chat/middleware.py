@@ -27,11 +27,10 @@ from rest_framework.response import Response
 
 from chat.billing.budgets import release_connection
 from chat.conf import conf, largest_body
-from chat.exceptions import BodyTooLarge, SystemError, TooManyAttempts
-from chat.handlers import error_response, is_admin
+from chat.exceptions import BodyTooLarge, SystemError
+from chat.handlers import answer_uncaught, error_response, is_admin
 from chat.observability.client_address import client_ip
 from chat.observability.redaction import keep_private
-from chat.problems.table import find
 
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STATIC = "/" + settings.STATIC_URL.lstrip("/")
@@ -140,13 +139,8 @@ class ErrorMiddleware:
         return ours
 
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
-        """Answer an exception that a view let out, a failure to render included. The admin has pages of its own, but
-        none that tells an operator of a refusal, an unknown address or an outage."""
-        if is_admin(request) and not isinstance(exc, TooManyAttempts) and find(exc).status not in (403, 404, 503):
-            return None
-        if find(exc).traceback:
-            got_request_exception.send(sender=type(self), request=request)
-        return error_response(exc, request)
+        """See `answer_uncaught`."""
+        return answer_uncaught(exc, request)
 
 
 class SlashMiddleware(CommonMiddleware):

@@ -7,12 +7,11 @@ import socket
 import time
 from collections.abc import Generator, Iterable
 
-from django.core.signals import got_request_exception
 from django.http import HttpRequest
 
 from chat.conf import conf
 from chat.exceptions import ClientLeft
-from chat.handlers import report
+from chat.handlers import report_caught
 from chat.problems.envelopes import told
 from chat.problems.table import describe
 from chat.protocols.protocol import EventWriter
@@ -44,9 +43,7 @@ def written(
 def error_in_band(exc: Exception, writer: EventWriter, request: HttpRequest) -> str:
     """Return the event of an error after the status has gone out."""
     description = describe(exc)
-    report(exc, description.problem, request)
-    if description.problem.traceback:
-        got_request_exception.send(sender=error_in_band, request=request)
+    report_caught(exc, description.problem, request)
     return writer.write_error(told(description))
 
 
