@@ -10,8 +10,6 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from chat.dashboard.overview import glance
-
 GROUPS = {
     "Money and use": {
         "TokenBudget": "account_balance_wallet",
@@ -46,12 +44,6 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         groups.append({"title": title, "separator": True, "items": items})
     groups.append({"title": OTHER, "separator": True, "items": list(models.values())})
     return [group for group in groups if group["items"]]
-
-
-def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Return what the first page shows above the lists: the totals, to those who may see usage records."""
-    may_see = request.user.has_perm("chat.view_usagerecord")
-    return context | {"glance": glance() if may_see else []}
 
 
 def environment(request: HttpRequest) -> list[str]:

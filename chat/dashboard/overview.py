@@ -11,6 +11,7 @@ from typing import Any
 
 from django.contrib.admin import site
 from django.core.cache import cache
+from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
@@ -96,10 +97,14 @@ def overview(span: str, order: str, page: int) -> dict[str, Any]:
     return kept(f"overview:{span}:{order}:{page}", partial(figures.overview, figures.SPANS[span], order, page))
 
 
-def glance() -> list[dict[str, Any]]:
-    """Return the totals of each time, as `kept`."""
+def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Return what the admin's first page shows above its lists, by name of the settings: the totals of each time, as
+    `kept`, to those who may see usage records."""
+    if not request.user.has_perm("chat.view_usagerecord"):
+        return context
     totals = kept("overview:glance", figures.glance)
-    return [{"span": span, "time": each.name, **totals[span]} for span, each in figures.SPANS.items()]
+    glance = [{"span": span, "time": each.name, **totals[span]} for span, each in figures.SPANS.items()]
+    return context | {"glance": glance}
 
 
 def kept(name: str, made: Callable[[datetime], dict[str, Any]]) -> dict[str, Any]:

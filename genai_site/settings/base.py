@@ -275,7 +275,7 @@ UNFOLD = {
     "STYLES": ["chat.admin.look.stylesheet"],
     "SCRIPTS": ["chat.admin.look.script"],
     "GLOBAL_CALLBACK": "chat.admin.look.no_inline_colours",
-    "DASHBOARD_CALLBACK": "chat.admin.look.first_page",
+    "DASHBOARD_CALLBACK": "chat.dashboard.overview.first_page",
     "SIDEBAR": {"navigation": "chat.admin.look.sidebar"},
 }
 
