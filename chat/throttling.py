@@ -1,9 +1,14 @@
-"""Counters in windows of time over django-ratelimit's atomic one: the limits of users, as DRF throttles, and those of
-the doors, keys and log-ins."""
+"""How much of everything there may be: the slots of chats in flight, so that the rest of the site stays quick while a
+provider hangs; and counters in windows of time, over django-ratelimit's atomic one, of users' requests, keys and
+log-ins."""
 
 from __future__ import annotations
 
+import threading
 import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
@@ -15,12 +20,41 @@ from rest_framework.throttling import BaseThrottle
 
 from chat.billing.allowance import allowance
 from chat.conf import conf
-from chat.exceptions import RateLimitExceededError, TooManyAttempts
+from chat.exceptions import Overloaded, RateLimitExceededError, TooManyAttempts, TooManyConcurrentRequests
 from chat.observability.client_address import client_ip
 
 log = structlog.get_logger(__name__)
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_lock = threading.RLock()  # the garbage collector may end a lost stream anywhere, within this lock too
+_in_flight: Counter[Any] = Counter()
+
+
+# --- slots ------------------------------------------------------------------------------------------------------------
+@contextmanager
+def admitted(user_id: Any) -> Iterator[None]:
+    """Count a chat, or another request of a user with a body, as in flight while it runs.
+
+    Raises `Overloaded` above CHAT_MAX_IN_FLIGHT chats and `TooManyConcurrentRequests` above
+    CHAT_MAX_IN_FLIGHT_PER_USER of one user; both are per process.
+    """
+    with _lock:
+        if _in_flight.total() >= conf.CHAT_MAX_IN_FLIGHT:
+            raise Overloaded("This process has CHAT_MAX_IN_FLIGHT chats in flight.")
+        if _in_flight[user_id] >= conf.CHAT_MAX_IN_FLIGHT_PER_USER:
+            raise TooManyConcurrentRequests(conf.CHAT_MAX_IN_FLIGHT_PER_USER)
+        _in_flight[user_id] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _in_flight[user_id] -= 1
+            if not _in_flight[user_id]:
+                del _in_flight[user_id]
+
+
+# --- windows of time --------------------------------------------------------------------------------------------------
 
 
 def limit_bad_keys(request: HttpRequest) -> None:

@@ -27,7 +27,7 @@ SOURCES = {
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 MOST = {
-    "files that one chat crosses": 52,  # on Redis, one fewer without; the goal is 24
+    "files that one chat crosses": 51,  # on Redis, one fewer without; the goal is 24
     "lines of these files": 8_100,  # 3,200
     "rooms": 28,
     "arrows between rooms": 104,  # 85

@@ -17,7 +17,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.api import idempotency, refusals
-from chat.api.admission import admitted
 from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import error_in_band, has_left, written
 from chat.billing import budgets
@@ -29,7 +28,7 @@ from chat.observability import tracing
 from chat.problems.facts import EXAMPLE_MESSAGES
 from chat.protocols.protocol import EventWriter, Face
 from chat.routing import catalogue
-from chat.throttling import ChatRateThrottle
+from chat.throttling import ChatRateThrottle, admitted
 from chat.types import Answer, Start, Trace
 
 

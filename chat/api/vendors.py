@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.api import idempotency
-from chat.api.admission import admitted
 from chat.api.endpoint import ChatEndpoint
 from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
 from chat.completion.asked import Chat
@@ -24,6 +23,7 @@ from chat.protocols import anthropic, embeddings, models, openai, responses
 from chat.protocols.protocol import Face, Protocol
 from chat.protocols.schemas import schema_of
 from chat.routing import catalogue
+from chat.throttling import admitted
 from chat.types import Answer
 
 MOST_KEPT = 16

@@ -9,7 +9,6 @@ from rest_framework import generics, pagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api.admission import admitted
 from chat.completion import conversations
 from chat.problems.table import Where
 from chat.serializers import (
@@ -17,7 +16,7 @@ from chat.serializers import (
     ConversationSerializer,
     MessageSerializer,
 )
-from chat.throttling import ConversationRateThrottle
+from chat.throttling import ConversationRateThrottle, admitted
 
 
 class Pagination(pagination.PageNumberPagination):

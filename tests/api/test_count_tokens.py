@@ -6,8 +6,8 @@ import anthropic
 import pytest
 from rest_framework.test import APIClient
 
-from chat.api.admission import admitted
 from chat.models import UsageRecord
+from chat.throttling import admitted
 from tests.support.asking import client_of
 from tests.support.loopback import Fault, status
 

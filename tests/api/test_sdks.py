@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chat.api.admission import admitted
 from chat.models import UsageRecord
+from chat.throttling import admitted
 from tests.support.failures import OURS, PROVIDERS, REFUSED, ROWS, SETTINGS
 from tests.support.loopback import Fault, status
 from tests.support.sdks import BOTH, HELLO, AnthropicSDK, OpenAISDK, class_for, clock_of

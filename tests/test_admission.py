@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from knox.models import get_token_model
 from rest_framework.test import APIClient
 
-from chat.api import admission
+from chat import throttling
 from tests.support.loopback import status
 from tests.support.rig import SLACK, eventually
 
@@ -25,7 +25,7 @@ def busy(rig):
     yield chats
     release.set()
     assert [chat.result(10).status_code for chat in chats] == [200, 200]
-    eventually(lambda: not admission._in_flight)
+    eventually(lambda: not throttling._in_flight)
 
 
 @pytest.fixture
@@ -84,4 +84,4 @@ def test_every_end_gives_the_place_back(rig, settings, monkeypatch, end):
         rig.first.always = end
     for _ in range(2):
         assert rig.chat().json().get("error") != "overloaded"
-    assert not admission._in_flight
+    assert not throttling._in_flight
