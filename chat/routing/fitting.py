@@ -19,7 +19,6 @@ REMEMBERED = 86_400
 OF_THE_MODEL = (*SAMPLING, "stop", "name")
 """The fields that a model takes or does not, whatever their value. What one client asked of the others may suit the
 next."""
-ON_RESPONSES = 'This model takes tools where it thinks only on Responses: write api = "responses" in its route.'
 
 log = structlog.get_logger(__name__)
 
