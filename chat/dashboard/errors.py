@@ -11,11 +11,11 @@ from django.http import Http404
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import shapes
 from chat.api.open import OpenView
 from chat.problems.envelopes import EXAMPLE_ID, NATIVE
 from chat.problems.negotiation import PageRenderer
@@ -37,12 +37,26 @@ PROVOKED: dict[str, dict[str, str]] = {
 """How the playground is to be filled in so that the error comes. A fault is the simulator's."""
 
 
+class ErrorEntry(serializers.Serializer):
+    code = serializers.ChoiceField(choices=list(BY_CODE))
+    status = serializers.IntegerField(min_value=400, max_value=599)
+    title = serializers.CharField()
+    meaning = serializers.CharField()
+    what_to_do = serializers.CharField()
+    should_retry = serializers.BooleanField()
+    example = serializers.DictField(help_text="A body of this error.")
+
+
+class ErrorCatalogue(serializers.Serializer):
+    errors = ErrorEntry(many=True)  # type: ignore[assignment]  # a serializer's own `errors` is never asked of this one
+
+
 class ErrorsView(OpenView):
     """Every error that this API can answer with, and what to do about it."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
     template = "dashboard/errors.html"
-    answers = {"GET": {200: shapes.ErrorCatalogue}}
+    answers = {"GET": {200: ErrorCatalogue}}
 
     def get_view_name(self) -> str:
         return "Errors"
@@ -60,7 +74,7 @@ class ErrorView(OpenView):
 
     renderer_classes = [JSONRenderer, PageRenderer]
     template = "dashboard/error.html"
-    answers = {"GET": {200: shapes.ErrorEntry}}
+    answers = {"GET": {200: ErrorEntry}}
     where = {"GET": Where.OBJECT}
     parameters = {"GET": [OpenApiParameter("code", str, OpenApiParameter.PATH, enum=list(BY_CODE))]}
 

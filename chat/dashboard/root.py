@@ -9,7 +9,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from chat.api import shapes
 from chat.api.open import OpenView
 from chat.problems.negotiation import PageRenderer
 
@@ -39,12 +38,15 @@ NAMES = (
 )
 
 
+ADDRESSES = {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}
+
+
 class RootView(OpenView):
     """A chat back end that says what went wrong: where everything is."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
     template = "dashboard/root.html"
-    answers = {"GET": {200: shapes.ADDRESSES}}
+    answers = {"GET": {200: ADDRESSES}}
 
     def get_view_name(self) -> str:
         return "Chat API"

@@ -8,15 +8,16 @@ from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
+from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from chat.api import shapes
 from chat.billing import allowance
+from chat.models import Period
 from chat.problems.negotiation import PageRenderer
-from chat.types.money import exact, nano_dollars, shown
+from chat.types.money import EXACT, exact, nano_dollars, shown
 
 DAYS = 30
 COLOURS = 5
@@ -25,13 +26,50 @@ WIDTH, HEIGHT = 10, 1_000
 """A day's place in the plot, in its own units."""
 
 
+class DayOfUse(serializers.Serializer):
+    date = serializers.DateField()
+    requests = serializers.IntegerField(min_value=0)
+    tokens_used = serializers.IntegerField(min_value=0)
+    cost = serializers.RegexField(EXACT, allow_null=True, help_text="Dollars, of the chats whose price is known.")
+
+
+class ModelInUse(serializers.Serializer):
+    model = serializers.CharField()
+    requests = serializers.IntegerField(min_value=0)
+    tokens_used = serializers.IntegerField(min_value=0)
+    cost = serializers.RegexField(EXACT, allow_null=True, help_text="Dollars, of the chats whose price is known.")
+
+
+class Cost(serializers.Serializer):
+    limit = serializers.RegexField(
+        EXACT, allow_null=True, help_text="Dollars a period; null where the budget is in tokens."
+    )
+    used = serializers.RegexField(EXACT, help_text="Dollars.")
+    reserved = serializers.RegexField(EXACT, help_text="Dollars.")
+    remaining = serializers.RegexField(EXACT, allow_null=True)
+
+
+class Usage(serializers.Serializer):
+    limit = serializers.IntegerField(
+        min_value=0, allow_null=True, help_text="Tokens a period; null where the budget is in money."
+    )
+    used = serializers.IntegerField(min_value=0)
+    reserved = serializers.IntegerField(min_value=0, help_text="Held by chats that are running.")
+    remaining = serializers.IntegerField(min_value=0, allow_null=True)
+    cost = Cost(help_text="The same in dollars.")
+    period = serializers.ChoiceField(choices=Period.values)
+    resets_at = serializers.DateTimeField()
+    daily = DayOfUse(many=True)
+    models = ModelInUse(many=True)
+
+
 class UsageView(APIView):
     """Your budget and what you used of it, in tokens and in money, and your use by day and by model over the last 30
     days."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
     template = "dashboard/usage.html"
-    answers = {"GET": {200: shapes.Usage}}
+    answers = {"GET": {200: Usage}}
 
     def get_view_name(self) -> str:
         return "Your usage"

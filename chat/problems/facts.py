@@ -12,7 +12,7 @@ from chat import exceptions as tree
 from chat.conf import conf
 from chat.problems.words import LONGEST_ECHO, REASONS
 from chat.routing import catalogue
-from chat.types.money import exact
+from chat.types.money import EXACT, exact
 
 ABSENT = object()
 """In place of a fact that this exception does not have."""
@@ -20,7 +20,7 @@ Reader = Callable[[Any], Any]
 COUNT = {"type": "integer", "minimum": 0}
 SECONDS = {"type": "integer", "minimum": 1, "description": "Seconds."}
 TEXT = {"type": "string"}
-DOLLARS = {"type": "string", "pattern": r"^\d+\.\d{9}$"}
+DOLLARS = {"type": "string", "pattern": EXACT}
 COSTS = ("cost_used", "cost_limit", "cost_needed", "cost_remaining")
 TEXTS = {"type": "array", "items": TEXT}
 FACTS: dict[str, dict[str, Any]] = {

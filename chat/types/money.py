@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 PICO_IN_NANO = 1_000
+EXACT = r"^[0-9]+\.[0-9]{9}$"
+"""How `exact` writes an amount: a text, since a program's own numbers may be no exact ones."""
 
 
 def dollars(nano: int) -> Decimal:
