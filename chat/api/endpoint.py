@@ -17,9 +17,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.api import idempotency, refusals
-from chat.api.openapi import IDEMPOTENCY_KEY
 from chat.api.streaming import error_in_band, has_left, written
-from chat.billing import budgets
+from chat.billing import budgets, claims
 from chat.completion import conversations
 from chat.completion.asked import Chat
 from chat.completion.chat import complete_chat, in_pieces, longest, stream_chat
@@ -47,7 +46,7 @@ class ChatEndpoint(APIView):
 
     limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """The fields that may ask for as many tokens as the model gives, and no more."""
-    parameters = {"POST": [IDEMPOTENCY_KEY]}
+    parameters = {"POST": [idempotency.IDEMPOTENCY_KEY]}
 
     def request_schema(self) -> dict[str, Any]:
         """Return the schema of the body, with the models that are on offer in this process."""
@@ -186,7 +185,7 @@ class ChatEndpoint(APIView):
             complaint = "Of a stream, one answer is kept under a key; send n = 1, or no key."
             raise ValidationError("Several streamed answers for a key.", fields={"Idempotency-Key": [complaint]})
         sent = [self.face, self.sent]
-        with idempotency.once(request.user, key, sent, longest(stream), chat.conversation) as claim:
+        with claims.once(request.user, key, sent, longest(stream), chat.conversation) as claim:
             if claim.answer is None:
                 yield replace(chat, claim=claim), stream, None
                 return

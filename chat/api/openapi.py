@@ -22,20 +22,11 @@ from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework.permissions import AllowAny
 
 from chat.problems.envelopes import Envelope
 from chat.problems.table import BY_CODE, PROBLEMS, Problem, Where, describe
 from chat.throttling import ChatRateThrottle
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    pattern="^[!-~]{0,255}$",
-    description="Your name for this request. Sent again under it, it is answered from the first answer, charged once.",
-)
 
 IDS = ("X-Request-ID", "Request-Id")
 RATE_LIMITS = ("RateLimit-Policy", "RateLimit")

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from chat.api import endpoint as faces
-from chat.api import idempotency
+from chat.billing import claims
 from chat.models import TokenBudget
 from tests.support.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, post
 from tests.support.contract import LEAKS, PROBLEM, TABLE, check_ids, code_of
@@ -45,7 +45,7 @@ class World:
 
     def running(self):
         face = {OPENAI: "openai", ANTHROPIC: "anthropic"}[self.path]
-        with idempotency.once(self.user, "k", [face, body_for(self.path)], 60):
+        with claims.once(self.user, "k", [face, body_for(self.path)], 60):
             return self.ask({"Idempotency-Key": "k"})
 
     def twice(self):

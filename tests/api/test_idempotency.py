@@ -13,8 +13,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import get_token_model
 
-from chat.api import idempotency
-from chat.billing import outbox
+from chat.billing import claims, outbox
 from chat.models import IdempotentRequest, UsageRecord
 from tests.support.loopback import status
 
@@ -160,7 +159,7 @@ def test_what_is_over_is_cleared_away(rig):
 
 def test_the_claim_of_a_killed_worker_is_taken_over_once_it_is_over(rig, settings, monkeypatch):
     with monkeypatch.context() as killed:  # a killed worker writes nothing more
-        killed.setattr(idempotency, "persist", lambda claim: None)
+        killed.setattr(claims, "persist", lambda claim: None)
         rig.first.then(status(501))
         rig.chat(headers=KEY)
     assert rig.chat(headers=KEY).status_code == 409
@@ -243,7 +242,7 @@ def test_an_answer_that_stands_in_is_kept_later_too(rig, monkeypatch):
 
 
 def test_a_worker_that_comes_too_late_neither_keeps_nor_frees_what_another_took_over(rig, user):
-    with idempotency.once(user, "order-7", {}, 60) as claim:
+    with claims.once(user, "order-7", {}, 60) as claim:
         IdempotentRequest.objects.update(expires_at=timezone.now() + timedelta(seconds=300))
         outbox.persist(replace(claim, answer={"text": "hello"}))
         outbox.persist(claim)

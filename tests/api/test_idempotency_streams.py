@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from chat.api import idempotency
+from chat.billing import claims
 from chat.models import IdempotentRequest
 from tests.support import messages
 from tests.support.asking import ANTHROPIC, OPENAI, post, refused
@@ -121,7 +121,7 @@ def test_a_client_that_leaves_before_the_end_is_told_finds_the_answer_kept(rig, 
 
 def test_the_claim_of_a_killed_worker_lasts_as_long_as_a_stream_may(rig, chat, settings, monkeypatch):
     with monkeypatch.context() as killed:  # a killed worker writes nothing more
-        killed.setattr(idempotency, "persist", lambda claim: None)
+        killed.setattr(claims, "persist", lambda claim: None)
         rig.first.then("stream_cut")
         events_of(chat())
     with time_machine.travel(timezone.now(), tick=True) as clock:

@@ -7,7 +7,7 @@ from django.db import connection
 
 from chat import exceptions as tree
 from chat.api import endpoint as faces
-from chat.api import idempotency
+from chat.billing import claims
 from chat.models import TokenBudget
 from tests.support.contract import ask, chat_body
 
@@ -36,7 +36,7 @@ class World:
 
     def running(self):
         body = chat_body()
-        with idempotency.once(self.user, "k", ["chat", body], 60):
+        with claims.once(self.user, "k", ["chat", body], 60):
             return self.twice(body)
 
     def forbid(self, view, path):
