@@ -54,7 +54,8 @@ class RequestIDMiddleware:
     """Gives each request its id: the client's own `X-Request-ID` if it is well-formed, else a new UUID4.
 
     The id is on `request.request_id`, in every log line until the thread's next request (Django writes some of its
-    own after the response), and in the headers `X-Request-ID` and `Request-Id` of every response.
+    own after the response), and in the headers `X-Request-ID` and `Request-Id` of every response. The address of who
+    asks is on `request.client_ip`, and in these lines.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -66,17 +67,19 @@ class RequestIDMiddleware:
         if not VALID_ID.fullmatch(request_id):
             request_id = str(uuid.uuid4())
         request.request_id = request_id  # type: ignore[attr-defined]
+        address = client_ip(
+            request.META.get("REMOTE_ADDR", ""),
+            request.META.get("HTTP_X_FORWARDED_FOR", ""),  # the server has joined its lines
+            conf.TRUSTED_PROXY_HOPS,
+        )
+        request.client_ip = address  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
         keep_private(())
         structlog.contextvars.bind_contextvars(
             request_id=request_id,
             method=request.method,
             path=cut(request.path),
-            client_ip=client_ip(
-                request.META.get("REMOTE_ADDR", ""),
-                request.META.get("HTTP_X_FORWARDED_FOR", ""),  # the server has joined its lines
-                conf.TRUSTED_PROXY_HOPS,
-            ),
+            client_ip=address,
             **({"query": masked_query(cut(request.META["QUERY_STRING"]))} if request.META.get("QUERY_STRING") else {}),
         )
         told = not request.path_info.startswith(STATIC)  # a page asks for a dozen files

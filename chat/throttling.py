@@ -21,7 +21,6 @@ from rest_framework.throttling import BaseThrottle
 from chat.billing.allowance import allowance
 from chat.conf import conf
 from chat.exceptions import Overloaded, RateLimitExceededError, TooManyAttempts, TooManyConcurrentRequests
-from chat.observability.client_address import client_ip
 
 log = structlog.get_logger(__name__)
 
@@ -80,11 +79,8 @@ def _attempt(request: HttpRequest, group: str, key: Any, rate: str) -> None:
 def address_of(request: HttpRequest) -> str:
     """Return the client's address, as django-ratelimit's RATELIMIT_IP_META_KEY; all clients of a Unix socket are one.
     The library counts IPv6 by /64, the least that a household gets."""
-    address = client_ip(
-        request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""), conf.TRUSTED_PROXY_HOPS
-    )
     try:
-        return str(ip_address(address))
+        return str(ip_address(request.client_ip))  # type: ignore[attr-defined]
     except ValueError:
         return "0.0.0.0"
 
