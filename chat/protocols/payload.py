@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from chat.types import ChatRequest, FinishReason, Usage
 
 LARGEST_REPLY = 10 * 1024 * 1024
-"""Bytes of a chat's answer, after decompression."""
+"""Bytes of a chat's answer, after decompression, beside those that each token brings along."""
+LARGEST_OF_ALL = 64 * 1024 * 1024
+"""Bytes of an answer, whatever it holds."""
 MOST_TOKENS = 10_000_000
 """No model has so long a context; a larger count is nonsense."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols import fields
-from chat.protocols.payload import UnusableReply, count
+from chat.protocols.payload import LARGEST_OF_ALL, UnusableReply, count
 from chat.protocols.protocol import Protocol
 from chat.providers.reading import Reading
 from chat.providers.stream import HTTPStream, OnePieceStream
@@ -16,6 +16,13 @@ from chat.providers.transport.endpoint import Endpoint
 from chat.providers.transport.incoming import Incoming
 from chat.providers.transport.pool import Transport
 from chat.types import ChatRequest, ChatStream, Reply, Upstream
+
+EVENT = 512
+"""Bytes that a token of a stream may bring along: OpenAI's events of one token take 300."""
+ALTERNATIVES = 4096
+"""The same of a token with its probability and those of twenty others, in a whole answer, too."""
+ASK_FOR_ALTERNATIVES = {"logprobs", "top_logprobs", "include"}
+"""The needs that ask for them."""
 
 
 class Client:
@@ -60,7 +67,7 @@ class Client:
     def complete(self, request: ChatRequest, *, upstream: Upstream, timeout: float) -> Reply:
         """See `Provider.complete`; `timeout` can shorten the provider's own and not lengthen it."""
         incoming, ends = self._ask(request, upstream, timeout)
-        response = incoming.whole(ends - time.monotonic(), self.protocol.LARGEST_REPLY)
+        response = incoming.whole(ends - time.monotonic(), self._most(request))
         return self._reading(request).whole(response)
 
     def stream(
@@ -76,6 +83,7 @@ class Client:
         reading = self._reading(request)
         if not _is_stream(incoming):
             return OnePieceStream(reading.whole(incoming.whole(ends - time.monotonic())))
+        incoming.most = self._most(request, EVENT)
         stream = HTTPStream(reading, incoming, idle_timeout=idle_timeout)
         stream.begin(ends, began + handover)
         incoming.watch.has_left = None  # whoever reads the stream looks for the client, too
@@ -103,6 +111,13 @@ class Client:
         if counted is None:
             raise reading.unusable(response, UnusableReply("no count of tokens"))
         return counted
+
+    def _most(self, request: ChatRequest, each: int = 0) -> int:
+        """Return the bytes that an answer may have, `each` of them to a token or more."""
+        least = self.protocol.LARGEST_REPLY
+        if any(need.path in ASK_FOR_ALTERNATIVES for need in request.needs):
+            each = ALTERNATIVES
+        return max(least, min(least + each * request.max_tokens * request.n, LARGEST_OF_ALL))
 
     def _reading(self, request: ChatRequest) -> Reading:
         return Reading(self.protocol, self.key, request, self._secrets)

@@ -37,6 +37,8 @@ class Incoming:
         self.headers: Mapping[str, str] = response.headers
         self._response, self._endpoint, self._began = response, endpoint, began
         self.watch = watch
+        self.most = LARGEST_REPLY
+        """Bytes of it, if it is read piece by piece."""
         self._received = 0
         self._closed = False
 
@@ -110,7 +112,7 @@ class Incoming:
                 else:
                     body = self.framing.take(piece)
                     self._received += len(piece)
-                    self._check_size(self._received, LARGEST_REPLY)
+                    self._check_size(self._received, self.most)
         except (OSError, ValueError) as exc:
             raise self._broken(exc) from None
         if not body:
