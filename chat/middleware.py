@@ -159,7 +159,7 @@ INLINE = {
     "style": " 'unsafe-inline'",
     "script": f" 'unsafe-hashes' 'sha256-{b64encode(sha256(LOG_OUT).digest()).decode()}'",
 }
-"""What stands inline in the pages of REST framework and of Swagger UI: styles, and the former's link to log out."""
+"""What stands inline in REST framework's pages: styles, and the link to log out."""
 UNFOLD = {"style": "", "script": " 'unsafe-eval'"}
 """The admin's pages, which are django-unfold's, run on Alpine.js. It makes functions of the expressions in their
 attributes, for sidebar, filters and dark mode: none works without 'unsafe-eval'. Inline scripts stay forbidden."""
@@ -173,16 +173,17 @@ TEXT_ALONE = "; require-trusted-types-for 'script'; trusted-types 'none'"
 
 
 def policy_of(request: HttpRequest, response: HttpResponse) -> str:
-    """Return the Content-Security-Policy: a page may load its own files, and nothing inline may run. Only the pages of
-    REST framework and Swagger UI have something inline."""
+    """Return the Content-Security-Policy: a page may load its own files, and nothing inline may run. Only REST
+    framework's pages have something inline, and only Swagger UI makes markup of strings, those of our own document."""
     if not response.get("Content-Type", "").startswith("text/html"):
         return NO_PAGE
     if is_admin(request):
         return PAGE.format(**UNFOLD)
     renderer = getattr(response, "accepted_renderer", None)
-    if getattr(renderer, "format", "") == "api" or getattr(request.resolver_match, "url_name", "") == "docs":
+    if getattr(renderer, "format", "") == "api":
         return PAGE.format(**INLINE)
-    return PAGE.format(style="", script="") + TEXT_ALONE
+    strict = PAGE.format(style="", script="")
+    return strict if getattr(request.resolver_match, "url_name", "") == "docs" else strict + TEXT_ALONE
 
 
 def limit_writes(request: HttpRequest) -> None:

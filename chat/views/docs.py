@@ -55,12 +55,6 @@ class DocsView(View):
                 "csrf_header_name": "X-CSRFToken",
             }
             return render(request, "drf_spectacular/swagger_ui.js", context, content_type="text/javascript")
-        files = {
-            "swagger_ui_css": "swagger-ui.css",
-            "swagger_ui_bundle": "swagger-ui-bundle.js",
-            "swagger_ui_standalone": "swagger-ui-standalone-preset.js",
-            "favicon_href": "favicon-32x32.png",
-        }
+        files = {"swagger_ui_css": "swagger-ui.css", "swagger_ui_bundle": "swagger-ui-bundle.js"}
         assets = {name: static(ASSETS + file) for name, file in files.items()}
-        page = assets | {"title": "Chat API", "script_url": "?script"}
-        return render(request, "drf_spectacular/swagger_ui.html", page)
+        return render(request, "dashboard/docs.html", assets | {"name": "Documentation"})

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from chat.billing.allowance import period_start
 from chat.models import BudgetPeriod, TokenBudget
-from tests.support.browser import browsing, log_in
+from tests.support.browser import PHONE, browsing, log_in
 from tests.support.contract import chat_body
 
 
@@ -103,6 +103,22 @@ def test_the_docs_show_every_operation_and_send_a_chat(page, token):
     chat.get_by_role("button", name="Execute").click()
     expect(chat.locator(".live-responses-table")).to_contain_text('"finish_reason": "stop"')
     assert said == []
+
+
+@pytest.mark.timeout(120)
+def test_the_docs_are_light_or_dark_as_the_browser_is_fit_a_phone_and_lead_back(live_server):
+    dark, light = "rgb(28, 32, 34)", "rgb(255, 255, 255)"
+    with browsing(live_server.url, **PHONE) as page:
+        page.goto("/docs")
+        page.locator("#operations-chat-post_chat .opblock-summary-control").click()
+        expect(page.get_by_text("token_budget_exceeded").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["viewport"]["width"]
+        expect(page.locator("#swagger-ui .swagger-ui")).to_have_css("background-color", dark)
+        page.emulate_media(color_scheme="light")
+        expect(page.locator("body")).to_have_css("background-color", light)
+        expect(page.locator("#swagger-ui .swagger-ui")).not_to_have_css("background-color", dark)
+        page.get_by_role("link", name="Playground").click()
+        expect(page.get_by_role("heading", name="Playground")).to_be_visible()
 
 
 def test_the_readmes_stream_with_fetch(page, live_server, token):
