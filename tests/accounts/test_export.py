@@ -12,7 +12,7 @@ from django.core.management import CommandError
 
 from chat.models import Conversation, TokenBudget, UsageRecord
 from tests.flows.test_words import conversation_of, delete_user
-from tests.management.test_commands import run
+from tests.support.commands import run
 from tests.support.contract import ask
 from tests.support.fleet import ALIAS
 from tests.support.rig import eventually

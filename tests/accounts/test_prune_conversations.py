@@ -15,7 +15,7 @@ from chat.accounts import deletion
 from chat.completion import conversations
 from chat.models import Conversation, IdempotentRequest, Message, UsageRecord
 from tests.flows.test_words import conversation_of, stands_in
-from tests.management.test_commands import run
+from tests.support.commands import run
 from tests.support.contract import check_error
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ import pytest
 
 from chat.admin import downloads
 from chat.models import TokenBudget
-from tests.admin.test_admin import BUDGETS, PERIODS, RECORDS, record
+from tests.support.admin import BUDGETS, PERIODS, RECORDS, record
 
 
 def rows(client, url: str, **query: str) -> list[dict[str, str]]:

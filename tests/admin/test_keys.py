@@ -13,7 +13,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from knox.models import AuthToken
 
-from tests.admin.test_admin import cells, page
+from tests.support.admin import cells, page
 
 KEYS = "/admin/chat/key/"
 

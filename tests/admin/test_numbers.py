@@ -8,8 +8,8 @@ from html import unescape
 import pytest
 
 from chat.models import BudgetPeriod, TokenBudget
-from tests.admin.test_admin import BUDGETS, PERIODS, RECORDS, cells, page, record
 from tests.admin.test_downloads import rows
+from tests.support.admin import BUDGETS, PERIODS, RECORDS, cells, page, record
 
 NOW = "2027-03-15 10:30 +0000"
 LARGE = re.compile(r"(?<![\w.,#/-])[1-9]\d{3,}(?![\w.,-])")

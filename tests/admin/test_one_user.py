@@ -11,7 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 
 from chat.models import BudgetPeriod, Conversation, Message, TokenBudget
-from tests.admin.test_admin import page, record
+from tests.support.admin import page, record
 
 NOW = "2027-03-15 10:30 +0000"
 

@@ -12,7 +12,7 @@ from django.core.cache import cache
 from knox.models import AuthToken
 
 from chat.models import BudgetPeriod, TokenBudget
-from tests.admin.test_admin import cells, page, record
+from tests.support.admin import cells, page, record
 from tests.support.contract import check_page
 
 HTML = {"Accept": "text/html"}

@@ -12,7 +12,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from chat.models import Alert, BudgetPeriod, TokenBudget
-from tests.admin.test_admin import record
+from tests.support.admin import record
 
 FEW, MANY = 20, 200
 LISTS = ["chat/tokenbudget", "chat/budgetperiod", "chat/usagerecord", "chat/alert", "chat/key"]

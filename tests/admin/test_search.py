@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from chat.models import UsageRecord
-from tests.admin.test_admin import RECORDS, cells, page, record
+from tests.support.admin import RECORDS, cells, page, record
 from tests.support.rig import eventually
 
 pytestmark = [

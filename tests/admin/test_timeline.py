@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from chat.models import BudgetPeriod
-from tests.admin.test_admin import RECORDS, page, record
+from tests.support.admin import RECORDS, page, record
 
 FAILED = {"provider": "openai", "model": "gpt", "number": 1, "status": 503, "reason": "ProviderUnavailableError"}
 FAILED |= {"ms": 400, "decision": "next route"}

@@ -1,9 +1,12 @@
-"""Models that are asked by OpenAI's Responses API, and OpenAI's own package."""
+"""Models that are asked by OpenAI's Responses API, OpenAI's own package, and our schema."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import openai
 import pytest
+from drf_spectacular.generators import SchemaGenerator
 
 from tests.support.responses import TEXT, Vendor
 
@@ -34,3 +37,8 @@ def house(rig):
 def client(live_server, house):
     with openai.OpenAI(base_url=f"{live_server.url}/v1", api_key=house.token, max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def schema() -> dict[str, Any]:
+    return SchemaGenerator().get_schema(public=True)

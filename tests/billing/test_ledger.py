@@ -17,7 +17,7 @@ from chat.billing import budgets
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from chat.types import Settlement, Usage
 from tests.billing.books import NOW, audit, live, reserve
-from tests.management.test_commands import run
+from tests.support.commands import run
 
 pytestmark = pytest.mark.django_db
 State = UsageRecord.State

@@ -1,4 +1,4 @@
-"""A transport, and servers for it: plain, with TLS, both in turn, or none at all."""
+"""A transport and a client, and servers for them: plain, with TLS, both in turn, or none at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from chat.providers.transport.pool import Transport
 from tests.support.loopback import LoopbackProvider
+from tests.support.openai_client import make
 
 
 @pytest.fixture
@@ -44,6 +45,12 @@ def silent_port():
 def server():
     with LoopbackProvider() as server:
         yield server
+
+
+@pytest.fixture
+def provider(server):
+    """A client of the server, in OpenAI's protocol."""
+    return make(server.openai_url)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a client asks and what a route's model takes: skipped, refused, left out or remembered. HTTP in, HTTP out."""
+"""What a client asks and what a route's model takes: skipped, refused or left out. HTTP in, HTTP out."""
 
 from __future__ import annotations
 
@@ -8,50 +8,10 @@ from typing import Any
 import pytest
 
 from chat.models import UsageRecord
-from chat.protocols.registry import PROTOCOLS
-from chat.providers.client import Client
-from chat.providers.transport.pool import Transport
-from chat.routing import catalogue
-from chat.types import Upstream
 from tests.support.contract import check_error
-from tests.support.loopback import status
-from tests.support.loopback_faults import error
-from tests.support.vendors import vendor
+from tests.support.offers import PATHS, SAMPLER, THINKER, ask, table
 
 pytestmark = pytest.mark.django_db
-
-HELLO = [{"role": "user", "content": "Hello!"}]
-PATHS = {"chat": "/chat", "openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
-THINKER = {"anthropic": "claude-haiku-5-5", "openai": "gpt-6-luna"}
-SAMPLER = {"anthropic": "claude-haiku-4-5", "openai": "gpt-4.1-mini"}
-
-
-@pytest.fixture
-def house(rig):
-    """Anthropic as `first` and OpenAI as `second`, which refuse what the real ones refuse."""
-    rig.first.always = rig.second.always = vendor
-
-    def offer(*routes, model="", provider=""):
-        rig.offer(
-            f'[providers.anthropic]\nname = "Anthropic"\nprotocol = "anthropic"\nbase_url = "{rig.first.url}"\n'
-            f'[providers.openai]\nname = "OpenAI"\nprotocol = "openai"\nbase_url = "{rig.second.openai_url}"\n'
-            f'limit_field = "max_completion_tokens"\n{provider}\n'
-            f"[models.m]\nroutes = [{', '.join(routes)}]\nmax_output_tokens = 4096\ndefault_output_tokens = 64\n{model}"
-        )
-        return rig
-
-    rig.settings.CHAT_SIMULATOR = False
-    return offer
-
-
-def table(provider, model, **fields):
-    pairs = [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
-    return "{" + ", ".join([f'provider = "{provider}"', f'model = "{model}"', *pairs]) + "}"
-
-
-def ask(client, face="chat", **fields):
-    limit = {} if face == "chat" else {"max_tokens": 64}
-    return client.post(PATHS[face], {"model": "m", "messages": HELLO, **limit, **fields}, format="json")
 
 
 def sent(rig: Any) -> Any:
@@ -229,71 +189,6 @@ def test_a_routes_own_limit_holds_for_the_default_and_skips_the_route_for_more(h
     assert (rig.calls, rig.second.requests[0].json["max_completion_tokens"]) == ((1, 1), 51)
 
 
-# --- a provider's word ------------------------------------------------------------------------------------------------
-def openais(param, code="unsupported_value"):
-    body = error("openai", "invalid_request_error", code, f"Unsupported value: '{param}' does not support 0.5.")
-    body["error"]["param"] = param
-    return status(400, body=body)
-
-
-def anthropics(message):
-    return status(400, body=error("anthropic", "invalid_request_error", None, message))
-
-
-REFUSALS = {
-    "openai": openais("temperature"),
-    "openai's older": openais("temperature", "unsupported_parameter"),
-    "without a code": status(400, body={"error": {"message": "Unsupported parameter: 'temperature' is not supported"}}),
-    "anthropic": anthropics("`temperature` is deprecated for this model."),
-}
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_providers_refusal_leads_on_and_is_remembered(house, auth_client, refusal, stream):
-    protocol = "anthropic" if refusal == "anthropic" else "openai"
-    other = "openai" if protocol == "anthropic" else "anthropic"
-    rig = house(table(protocol, "new"), table(other, SAMPLER[other]))
-    asked = rig.first if protocol == "anthropic" else rig.second
-    asked.always = REFUSALS[refusal]
-    for _ in range(2):
-        response = ask(auth_client, temperature=0.5, stream=stream)
-        assert response.status_code == 200
-        assert response.getvalue()
-    assert rig.calls == ((1, 2) if protocol == "anthropic" else (2, 1))
-    (event,) = rig.events("field_refused")
-    assert (event["provider"], event["upstream_model"], event["param"]) == (protocol, "new", "temperature")
-    asked.always = "ok"
-    assert ask(auth_client).status_code == 200
-    assert len(asked.requests) == 2
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-def test_where_no_other_route_is_left_the_field_is_named_and_nothing_charged(house, auth_client, refusal):
-    protocol = "anthropic" if refusal == "anthropic" else "openai"
-    rig = house(table(protocol, "new"))
-    rig.first.always = rig.second.always = REFUSALS[refusal]
-    for _ in range(2):
-        assert check_error(ask(auth_client, temperature=0.5), "unsupported_parameter")["param"] == "temperature"
-    assert (sum(rig.calls), rig.tokens()) == (1, (0, 0))
-
-
-def test_a_route_that_could_later_is_told_of_before_one_that_never_can(house, auth_client):
-    rig = house(table("openai", "new"), table("anthropic", SAMPLER["anthropic"]))
-    rig.second.always, rig.first.always = openais("temperature"), "unavailable"
-    check_error(ask(auth_client, temperature=0.5), "provider_unavailable")
-
-
-def test_an_operators_own_field_that_is_refused_is_no_fault_of_the_client(house, auth_client):
-    rig = house(table("openai", "new"), model="temperature = 0.7")
-    rig.second.always = lambda recorded: openais("temperature") if "temperature" in recorded.json else "ok"
-    check_error(ask(auth_client), "provider_error")
-    assert ask(auth_client).status_code == 200
-    rig.second.always = openais("max_completion_tokens", "unsupported_parameter")
-    check_error(ask(auth_client), "provider_error")
-    assert "models.toml" in rig.events("provider_attempt_failed")[-1]["detail"]
-
-
 # --- what really answered ---------------------------------------------------------------------------------------------
 def test_the_upstream_model_is_told_everywhere(house, auth_client):
     rig = house(table("anthropic", "claude-3-5-haiku-latest"), table("openai", "gpt-6-luna"))
@@ -302,54 +197,3 @@ def test_the_upstream_model_is_told_everywhere(house, auth_client):
     assert rig.events("chat_completed")[0]["upstream_model"] == "gpt-6-luna"
     stream = b"".join(ask(auth_client, stream=True).streaming_content).decode()
     assert json.loads(stream.partition("event: done\ndata: ")[2])["upstream_model"] == "gpt-6-luna"
-
-
-# --- pseudonyms -------------------------------------------------------------------------------------------------------
-def told_of_the_user(request):
-    return request.json.get("safety_identifier") or request.json.get("metadata", {}).get("user_id")
-
-
-@pytest.mark.parametrize("protocol", THINKER)
-def test_a_user_is_a_stable_pseudonym_where_an_operator_says_so(house, auth_client, rig, protocol, django_user_model):
-    rig = house(table(protocol, THINKER[protocol], pseudonyms=True))
-    for _ in range(2):
-        assert ask(auth_client).status_code == 200
-    auth_client.credentials()
-    auth_client.force_login(django_user_model.objects.create_user("eve"))
-    assert ask(auth_client).status_code == 200
-    first, again, other = map(told_of_the_user, (*rig.first.requests, *rig.second.requests))
-    assert (len(first), first == again, first == other) == (64, True, False)
-
-
-@pytest.mark.parametrize("protocol", THINKER)
-def test_and_nothing_elsewhere(house, auth_client, protocol):
-    rig = house(table(protocol, THINKER[protocol]))
-    assert ask(auth_client).status_code == 200
-    assert told_of_the_user((*rig.first.requests, *rig.second.requests)[0]) is None
-
-
-@pytest.mark.parametrize(
-    ("protocol", "url", "pseudonyms", "told"),
-    [
-        ("openai", "https://api.openai.com/v1", None, True),
-        ("anthropic", "https://api.anthropic.com", None, True),
-        ("anthropic", "https://api.anthropic.com", False, False),
-        ("openai", "https://llm.example/v1", None, False),
-    ],
-)
-def test_the_vendors_themselves_are_told(protocol, url, pseudonyms, told):
-    common = {"key": "k", "api_key": "k", "timeout": 5.0, "connect_timeout": 5.0, "transport": Transport()}
-    client = Client(PROTOCOLS[protocol], base_url=url, **common)
-    assert client.tells_users_apart(Upstream("m", pseudonyms=pseudonyms)) is told
-
-
-@pytest.mark.parametrize(
-    ("url", "warned"),
-    [("http://10.0.0.7/v1", True), ("http://llm.internal/v1", True), ("http://127.0.0.1:1/v1", False)],
-)
-def test_a_provider_without_tls_off_this_machine_is_warned_of(rig, url, warned):
-    rig.offer(
-        f'[providers.a]\nprotocol = "openai"\nbase_url = "{url}"\n'
-        "[models.m]\nroutes = ['a:x']\nmax_output_tokens = 9\ndefault_output_tokens = 9\n"
-    )
-    assert [message.id for message in catalogue.check_models_file()] == (["chat.W013"] if warned else [])

@@ -13,8 +13,8 @@ from playwright.sync_api import Page, expect
 
 from chat.billing.allowance import period_start
 from chat.models import BudgetPeriod, TokenBudget
-from tests.admin.test_admin import record
 from tests.admin.test_timeline import FAILED, GOOD
+from tests.support.admin import record
 from tests.support.browser import DESKTOP, PHONE, browsing, log_in
 
 pytestmark = pytest.mark.timeout(120)
