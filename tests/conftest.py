@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.core.cache import caches
@@ -38,6 +39,16 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 FOREIGN = re.compile(r"\w+_(API_KEY|BASE_URL)|(https?|all|no)_proxy", re.IGNORECASE)
 for variable in [name for name in os.environ if FOREIGN.fullmatch(name)]:
     del os.environ[variable]
+
+
+# A busy machine is no fault: neither an example that takes its time fails a test, nor one that is slow to make.
+hypothesis.settings.register_profile(
+    "busy",
+    hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("busy")
 
 
 def own_redis_database(url: str) -> str:
