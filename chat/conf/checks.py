@@ -53,6 +53,12 @@ def signing_key(secret: str) -> bytes:
     return key
 
 
+def is_sender() -> bool:
+    """Return whether mails come from a domain that others can know: chat@localhost, the default, has none."""
+    domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip(" >")
+    return "." in domain.strip(".") and not domain.startswith("localhost.")
+
+
 def alert_faults() -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the settings of alerts, and the way out."""
     for percent in conf.CHAT_ALERT_BUDGET_PERCENTS:
@@ -79,7 +85,7 @@ def alert_faults() -> Iterator[tuple[str, str]]:
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong: E001 rate, E002 token estimate, E003 budget period, E004 several workers without Redis,
     E005 numbers, E006 origins of front ends, E007 alerts, E008 the collector of spans, E009 who reads the metrics; W001
-    one user's share, W002 a webhook's secret without its address."""
+    one user's share, W002 a webhook's secret without its address, W003 the sender of alerts by mail."""
     errors: list[CheckMessage] = []
 
     def refuse(number: int, message: str, hint: str) -> None:
@@ -124,6 +130,14 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
                 "CHAT_ALERT_WEBHOOK_SECRET is set, but CHAT_ALERT_WEBHOOK_URL is not: no webhook is told of alerts.",
                 hint="Set CHAT_ALERT_WEBHOOK_URL, or remove the secret.",
                 id="chat.W002",
+            )
+        )
+    if not errors and conf.CHAT_ALERT_EMAILS and "console" not in settings.EMAIL_BACKEND and not is_sender():
+        errors.append(
+            Warning(
+                f"Alerts go out by mail from {settings.DEFAULT_FROM_EMAIL!r}, which is no address of the internet.",
+                hint="Mail servers refuse it, or take it for spam. Set DEFAULT_FROM_EMAIL, as chat@example.org.",
+                id="chat.W003",
             )
         )
     return errors

@@ -156,3 +156,30 @@ def test_a_webhooks_secret_without_its_address_is_warned_of(settings):
     for address in ("https://alerts.example.org/hook/?a=b", "http://user:password@127.0.0.1:8080", "http://[::1]/hook"):
         settings.CHAT_ALERT_WEBHOOK_URL = address
         assert check_settings() == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "warned"),
+    [
+        ("chat@localhost", 1),
+        ("Chat <chat@localhost>", 1),
+        ("root@localhost.localdomain", 1),
+        ("chat@mailhost.", 1),
+        ("chat", 1),
+        ("chat@example.org", 0),
+        ("Chat <chat@example.org>", 0),
+    ],
+)
+def test_alerts_by_mail_from_no_address_of_the_internet_are_warned_of(settings, sender, warned):
+    settings.DEFAULT_FROM_EMAIL = sender
+    assert check_settings() == []  # nobody gets one
+    settings.CHAT_ALERT_EMAILS = ["ops@example.org"]
+    found = check_settings()
+    assert [(one.id, one.is_serious()) for one in found] == [("chat.W003", False)] * warned
+    assert all(sender in one.msg and "DEFAULT_FROM_EMAIL" in one.hint for one in found)
+
+
+def test_a_mail_that_is_printed_may_be_from_anybody(settings):
+    settings.CHAT_ALERT_EMAILS, settings.DEBUG = ["ops@example.org"], True
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    assert check_settings() == []
