@@ -94,9 +94,10 @@ def test_two_that_send_at_once_send_each_alert_once(senders):
     assert not unsent().exists()
 
 
-def test_one_that_is_told_to_end_finishes_the_alert_in_hand_and_takes_no_other(senders):
+@pytest.mark.parametrize("arguments", [(), ("--watch", "600")], ids=["once", "watch"])
+def test_one_that_is_told_to_end_finishes_the_alert_in_hand_and_takes_no_other(senders, arguments):
     senders.spend(3)
-    sender = senders.start("--watch", "600")
+    sender = senders.start(*arguments)
     senders.reached(1)
     sender.terminate()
     senders.go_on.set()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -33,18 +34,16 @@ class Command(BaseCommand):
             raise CommandError(f"{message} {hint}")
         if watch is not None and watch < 1:
             raise CommandError("--watch is a number of seconds, 1 or more.")
-        told_to_end: alerts.Told = SimpleQueue()
-        if watch is None:
-            self.stdout.write(told(*alerts.run(told_to_end)))
-            return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: told_to_end.put(number))
-        while told_to_end.empty():
-            self.again(told_to_end)
-            connection.close()
-            with suppress(Empty):
-                told_to_end.get(timeout=watch)
+        with ends_of_signals() as told_to_end:
+            if watch is None:
+                self.stdout.write(told(*alerts.run(told_to_end)))
                 return
+            while told_to_end.empty():
+                self.again(told_to_end)
+                connection.close()
+                with suppress(Empty):
+                    told_to_end.get(timeout=watch)
+                    return
 
     def again(self, told_to_end: alerts.Told) -> None:
         """Run once more. A database that is away is no reason to end: the next run may find it back."""
@@ -55,6 +54,19 @@ class Command(BaseCommand):
             return
         if sent or failed:
             self.stdout.write(told(sent, failed))
+
+
+@contextmanager
+def ends_of_signals() -> Iterator[alerts.Told]:
+    """Give the queue of the signals that tell to end, which end nothing meanwhile: the alert in hand is finished."""
+    told_to_end: alerts.Told = SimpleQueue()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, _: told_to_end.put(number)) for number in numbers}
+    try:
+        yield told_to_end
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def told(sent: int, failed: int) -> str:
