@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -68,6 +69,18 @@ SERVERS = {"private_server", "postgres_url", "redis_url"}
 """The fixtures that start servers."""
 OURS = {"db", "transactional_db", "live_server"}
 """The fixtures that have the database of DATABASE_URL."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the collector from what stays to the end: to look through six thousand tests again and again takes a
+    twelfth of the run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
