@@ -21,7 +21,7 @@ if __name__ == "__main__":
         from chat.backends.database import name
 
         sys.stderr.write(
-            f"{name()} cannot be used: {str(exc).strip()}\n"
+            f"{name()} cannot be used: {' '.join(str(exc).split())}\n"
             "Does it run, is DATABASE_URL the right one in this shell, and has it its tables (manage.py migrate)? "
             "--traceback tells more.\n"
         )

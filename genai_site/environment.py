@@ -1,6 +1,8 @@
 """The environment, read strictly."""
 
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import environ
@@ -9,6 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 from chat.conf import Setting
 
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def is_command() -> bool:
+    """Return whether this process is a command of manage.py, and no server. It has one thread, so it needs no pool of
+    connections, and tells itself why it cannot connect."""
+    return [Path(word).name for word in sys.argv[:1]] == ["manage.py"] and sys.argv[1:2] != ["runserver"]
 
 
 def read_bool(text: str) -> bool:

@@ -7,12 +7,12 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from chat.observability.redaction import cut_private, mask_secrets
+from genai_site.environment import is_command
 from genai_site.private_files import PrivateLogHandler
 
 
@@ -89,6 +89,7 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
                 # runserver's access lines say again, without the request id, what response_sent says.
                 "django.server": {"level": "CRITICAL", "propagate": True},
                 "django.request": {"filters": [not_said_before]},
+                "psycopg.pool": {"filters": [OnceAMinute()]},
                 # Their debug lines hold SQL with its values and whole template contexts: messages and answers.
                 "django.db.backends": {"level": "INFO"},
                 "django.template": {"level": "INFO"},
@@ -107,6 +108,21 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
     )
 
 
+class OnceAMinute(logging.Filter):
+    """Lets of each kind of line one a minute pass: psycopg's pool writes several for each try to connect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = str(record.msg)
+        if abs(record.created - self.passed.get(kind, float("-inf"))) < 60:
+            return False
+        self.passed[kind] = record.created
+        return True
+
+
 def not_said_before(record: logging.LogRecord) -> bool:
     """Leaves out Django's "Not Found: /x" and the like where the error's own line has told the same and more, or will:
     with the traceback, where there is one."""
@@ -115,8 +131,7 @@ def not_said_before(record: logging.LogRecord) -> bool:
 
 def _stream() -> str:
     # A command's output is what it was called for, and may be piped.
-    command = [Path(word).name for word in sys.argv[:1]] == ["manage.py"] and sys.argv[1:2] != ["runserver"]
-    return "stderr" if command else "stdout"
+    return "stderr" if is_command() else "stdout"
 
 
 def _console_renderer() -> Processor:

@@ -14,7 +14,7 @@ from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 
 from chat.conf import DECLARED
-from genai_site.environment import Environment
+from genai_site.environment import Environment, is_command
 from genai_site.logging import configure_logging
 from genai_site.private_files import PrivateDatabase
 
@@ -176,7 +176,7 @@ def database(url: str) -> dict[str, Any]:
         # A host that vanishes resets nothing, and the kernel would go on for minutes. The first is for bytes that are
         # not acknowledged (milliseconds), the others are for a wait in which none are under way (seconds).
         vanished = {"tcp_user_timeout": 2000, "keepalives_idle": 1, "keepalives_interval": 1}
-        config["OPTIONS"] = {"pool": pool, "connect_timeout": 2} | vanished | options
+        config["OPTIONS"] = {"connect_timeout": 2} | vanished | ({} if is_command() else {"pool": pool}) | options
     return config
 
 
