@@ -24,11 +24,14 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from gunicorn.http.errors import ParseException
+from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
 
 from chat.conf import DECLARED
 from genai_site.connections import MOST_GATHERED, TimedBody, Waiting
 from genai_site.environment import Environment
+from genai_site.no_http import refusal
 
 env = Environment()
 declared = env.values(DECLARED)
@@ -168,6 +171,15 @@ class Worker(ThreadWorker):
             keep = super().handle(conn)
         return keep
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Tell a client that what it sent is no HTTP; what else fails below the application is a fault of ours."""
+        kind = type(exc).__name__
+        if not isinstance(exc, ParseException) or kind.startswith("InvalidResponse") or not is_installed():
+            super().handle_error(req, client, addr, exc)
+            return
+        with suppress(OSError):  # it has left
+            write_nonblock(client, refusal(kind, addr))
+
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
         """Return whether the connection may serve another request: not where a part of the body is still to come."""
         return bool(keepalive) and bool(conn.parser.finish_body(deadline=time.monotonic() + READ_ALREADY))
@@ -242,15 +254,13 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """gunicorn's hook for a worker that has loaded the application, and set its signals."""
-    from django.apps import apps
-
     from chat.backends import database
     from chat.completion.arrival import end_streams_at
     from chat.routing.catalogue import current
     from chat.routing.cooldown import forget_faults
 
-    # Not one that takes the place of another; and the bench has another application under the same server.
-    if apps.is_installed("chat") and worker.age <= worker.cfg.workers:
+    # Not one that takes the place of another.
+    if is_installed() and worker.age <= worker.cfg.workers:
         forget_faults(route for model in current().models.values() for route in model.routes)
     worker.log.error_log.addFilter(without_traceback)
     drain: Any = signal.getsignal(signal.SIGTERM)
@@ -261,6 +271,13 @@ def post_worker_init(worker: Any) -> None:
         drain(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def is_installed() -> bool:
+    """Return whether the application is ours: the bench has another one under the same server."""
+    from django.apps import apps
+
+    return apps.ready and apps.is_installed("chat")
 
 
 def worker_exit(server: Any, worker: Any) -> None:

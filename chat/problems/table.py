@@ -137,9 +137,9 @@ PROBLEMS = [
         where=Where.ANY,
         classes=(dj.SuspiciousOperation, dj.BadRequest, MultiPartParserError, UnreadablePostError),
         example=dj.BadRequest(),
-        meaning="The request is broken below its JSON: a host name that is not served here, or a body that was cut "
-        "short.",
-        what_to_do="Check the address and the connection, then send it again.",
+        meaning="The request is broken below its JSON: a host name that is not served here, a body that was cut short, "
+        "or an address or headers that are too long or no HTTP.",
+        what_to_do="Check the address, the headers and the connection, then send it again.",
     ),
     Problem(
         status=400,
