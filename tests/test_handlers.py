@@ -57,6 +57,8 @@ OUTSIDE = {
     "unknown path": ("not_found", lambda c: c.get("/nowhere")),
     "unknown path, posted": ("not_found", lambda c: c.post("/nowhere/", {"a": 1}, content_type="application/json")),
     "static file": ("not_found", lambda c: c.get("/static/nothing.css")),
+    "wrong method at the docs": ("method_not_allowed", lambda c: c.post("/docs")),
+    "wrong method at the icon": ("method_not_allowed", lambda c: c.post("/favicon.ico")),
     "bad host": ("bad_request", lambda c: c.get("/chat", headers={"Host": "evil.example"})),
     "bad host, admin": ("bad_request", lambda c: c.get("/admin/", headers={"Host": "evil.example"})),
     "malformed host": ("bad_request", lambda c: c.get("/nowhere", headers={"Host": "a b"})),
