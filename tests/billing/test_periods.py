@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from knox.models import get_token_model
 
 from chat.billing import budgets
 from chat.billing.allowance import usage_of
@@ -141,3 +142,26 @@ def test_an_answer_that_comes_after_all_is_charged_once_and_all_of_it_is_overrun
         release(failed, error="E")
     assert numbers(user) == [(30, 100)]
     assert (record_of(late).state, record_of(late).overrun, record_of(failed).state) == ("settled", 30, "reclaimed")
+
+
+# --- told -------------------------------------------------------------------------------------------------------------
+def test_each_end_of_a_reservation_is_an_event(rig, user, time_machine):
+    rig.caplog.set_level("DEBUG", "chat.billing")
+    time_machine.move_to(utc("2027-03-17T12:00:00"), tick=False)
+    get_token_model().objects.update(expiry=None)
+    names = ("budget_settled", "budget_released", "budget_reclaimed")
+    assert rig.chat(headers={"X-Request-ID": "settled"}).status_code == 200
+    rig.first.always = "bad_key"
+    assert rig.chat(content="Again", headers={"X-Request-ID": "released"}).status_code == 503
+    dead = reserve(user, 10, 10)
+    time_machine.shift(EXPIRY)
+    assert budgets.reclaim() == 1
+    settled, released, reclaimed = rig.events(*names)
+    assert [line["event"] for line in (settled, released, reclaimed)] == list(names)
+    assert {line["level"] for line in (settled, released, reclaimed)} == {"debug"}
+    assert [(line["request_id"], line["tokens_used"]) for line in (settled, released)] == [
+        ("settled", 21),
+        ("released", 0),
+    ]
+    assert min(settled["reserved"], released["reserved"]) > 64  # the limit, and the prompt
+    assert (reclaimed["record_id"], reclaimed["reserved"], reclaimed["of_request"]) == (dead.record_id, 20, "r")
