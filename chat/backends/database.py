@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import psycopg
+from django.core.checks import CheckMessage, Warning
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
@@ -26,6 +27,16 @@ _answered_at = float("-inf")
 class Bounded(psycopg.Connection[Any]):
     """Gives up on a PostgreSQL that takes queries and answers none (a disk that hangs, a stopped process)."""
 
+    is_direct = False
+    """Whether no pooler such as PgBouncer stands in between."""
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Any:
+        """Return a new connection, which knows whether it is direct."""
+        connection = super().connect(*args, **kwargs)
+        connection.is_direct = not is_pooled(connection)
+        return connection
+
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
             return super().wait(gen, interval, LONGEST_ANSWER if timeout is None else timeout)
@@ -33,6 +44,25 @@ class Bounded(psycopg.Connection[Any]):
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()  # the answer may still come, and would be taken for that to another query
             raise
+
+
+def is_pooled(connection: Any) -> bool:
+    """Return whether a pooler answers in PostgreSQL's place: it makes up the number of the process at the other end."""
+    (number,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(number != connection.info.backend_pid)
+
+
+def check_pooler(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """System check of the database: W015 where a pooler stands in between, and a long list would need one process of
+    PostgreSQL from its first row to its last. Source: Django's manual on transaction pooling."""
+    settings = connection.settings_dict
+    if not databases or connection.vendor == "sqlite" or settings.get("DISABLE_SERVER_SIDE_CURSORS"):
+        return []
+    connection.ensure_connection()
+    if not is_pooled(connection.connection):
+        return []
+    hint = "Add ?disable_server_side_cursors=true to DATABASE_URL, or have the pooler keep a process for a session."
+    return [Warning("A pooler such as PgBouncer answers at DATABASE_URL.", hint=hint, id="chat.W015")]
 
 
 def name() -> str:
@@ -82,7 +112,9 @@ def is_dead(connection: Any) -> bool:
 
 def fetch(sql: str, values: Any) -> list[Any]:
     """Return the rows of one statement. On PostgreSQL it is a transaction of its own, prepared, on a connection of the
-    pool that goes back at once; with Django's cursor it takes twice as long, here and there.
+    pool that goes back at once; with Django's cursor it takes twice as long, here and there. Behind a pooler nothing is
+    prepared: an older PgBouncer hands a chat's next transaction to a process where the same name may stand for
+    another's statement.
 
     Where Django holds a connection already, in a block or behind its ORM, that one is used: with all connections lent,
     to wait for a second one could be to wait for oneself.
@@ -107,7 +139,8 @@ def _rows(pool: Any, sql: str, values: Any, *, prepare: bool) -> list[Any]:
         if not connection.autocommit:  # Django closed it in the middle of a block
             connection.autocommit = True
         connection.prepare_threshold = 0
-        rows = psycopg.Cursor(connection).execute(sql, values, prepare=prepare).fetchall()
+        direct = isinstance(connection, Bounded) and connection.is_direct
+        rows = psycopg.Cursor(connection).execute(sql, values, prepare=prepare and direct).fetchall()
         _answered_at = time.monotonic()
         return rows
     except psycopg.errors.FeatureNotSupported:

@@ -92,7 +92,8 @@ class Difference(NamedTuple):
 @contextmanager
 def audit() -> Iterator[tuple[int, int, Iterator[Difference]]]:
     """Return the numbers of periods and of records, and the differences between them, all of the same moment."""
-    with connection.chunked_cursor() as cursor:
+    whole = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")  # which is for poolers, see `check_pooler`
+    with connection.cursor() if whole else connection.chunked_cursor() as cursor:
         states = {"open": UsageRecord.State.RESERVED, "refused": UsageRecord.State.REFUSED}
         cursor.execute(_named(AUDIT), states)
         rows = chain.from_iterable(iter(lambda: cursor.fetchmany(1000), []))
