@@ -6,8 +6,7 @@ import base64
 import binascii
 import re
 
-from chat.exceptions import InvalidMessageFormatError
-from chat.protocols.turns import echo
+from chat.protocols.turns import fault
 from chat.types import Document, Image, Need
 
 DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII)
@@ -39,8 +38,7 @@ def split_data_url(url: str, place: str) -> tuple[str, str]:
     """Return media type and base64 of a data URL. Raises `InvalidMessageFormatError`."""
     found = DATA_URL.match(url)
     if not found:
-        complaint = "A data URL must read data:<media type>;base64,<data>."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(url))
+        raise fault("A data URL must read data:<media type>;base64,<data>.", place, url)
     return found[1].lower(), url[found.end() :]
 
 
@@ -48,5 +46,4 @@ def _decoded(data: str, place: str) -> str:
     try:
         return base64.b64decode(data, validate=True).decode()
     except (binascii.Error, ValueError):
-        complaint = "The document is not base64 of a text in UTF-8."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(data)) from None
+        raise fault("The document is not base64 of a text in UTF-8.", place, data) from None

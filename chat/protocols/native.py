@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import bodies, schemas, sse, turns
 from chat.protocols.bodies import Body, Flag, Says, Tokens
-from chat.protocols.turns import echo
+from chat.protocols.turns import fault
 from chat.types import Answer, Catalogue, ChatRequest, Delta, Message, Need, Start, Tick, Told, Wish
 from chat.types.money import exact
 
@@ -72,18 +71,15 @@ def read_request(data: Any, catalogue: Catalogue, headers: Mapping[str, str]) ->
 
 
 def _read_message(item: Any, place: str, needs: list[Need]) -> Message:
-    def fault(message: str, received: Any, field: str) -> InvalidMessageFormatError:
-        return InvalidMessageFormatError(message, field=place + field, received=echo(received))
-
     item = turns.object_at(item, place)
     turns.no_more_than(item, ("role", "content"), place)
     role, content = item.get("role"), item.get("content")
     if role not in ROLES:
-        raise fault(f"The role must be one of {', '.join(ROLES)}.", role, ".role")
+        raise fault(f"The role must be one of {', '.join(ROLES)}.", f"{place}.role", role)
     if not isinstance(content, str):
-        raise fault("The content must be a string.", content, ".content")
+        raise fault("The content must be a string.", f"{place}.content", content)
     if not content.strip():
-        raise fault("The content must not be blank.", content, ".content")
+        raise fault("The content must not be blank.", f"{place}.content", content)
     return Message.of(str(role), content)
 
 

@@ -27,16 +27,14 @@ def messages_of(given: Mapping[str, Any], needs: list[Need], read: Read, name: s
     """Return the messages, each as `read` makes it of an item and its place. Raises `InvalidMessageFormatError`."""
     value = given.get(name)
     if value is None:
-        raise InvalidMessageFormatError("This field is required.", field=name, received="null")
+        raise fault("This field is required.", name, None)
     if not isinstance(value, list):
-        raise InvalidMessageFormatError("This must be a list of messages.", field=name, received=echo(value))
+        raise fault("This must be a list of messages.", name, value)
     if not 1 <= len(value) <= MOST_MESSAGES:
-        message = f"There must be 1 to {MOST_MESSAGES} messages, not {len(value)}."
-        raise InvalidMessageFormatError(message, field=name, received=echo(value))
+        raise fault(f"There must be 1 to {MOST_MESSAGES} messages, not {len(value)}.", name, value)
     messages = [read(item, f"{name}[{number}]", needs) for number, item in enumerate(value)]
     if not any(message.role == "user" for message in messages):
-        complaint = "At least one message must have the role user."
-        raise InvalidMessageFormatError(complaint, field=name, received=echo(value))
+        raise fault("At least one message must have the role user.", name, value)
     check_calls(messages, name)
     return messages
 
@@ -50,15 +48,14 @@ def check_calls(messages: Sequence[Message], name: str) -> None:
         for result in results:
             if open_calls.pop(result.call_id, None) is None:
                 complaint = "This is the result of a call that the turn before does not make."
-                raise InvalidMessageFormatError(complaint, field=f"{name}[{number}]", received=echo(result.call_id))
+                raise fault(complaint, f"{name}[{number}]", result.call_id)
         if open_calls and not (results and message.role == "user"):
             break
         if message.role == "assistant":
             open_calls = {part.id: number for part in message.parts if isinstance(part, Call)}
     if open_calls:
         call, number = next(iter(open_calls.items()))
-        complaint = "This turn calls a tool whose result does not come right after it."
-        raise InvalidMessageFormatError(complaint, field=f"{name}[{number}]", received=echo(call))
+        raise fault("This turn calls a tool whose result does not come right after it.", f"{name}[{number}]", call)
 
 
 def results_joined(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -81,15 +78,13 @@ def object_at(item: Any, place: str) -> dict[str, Any]:
     """Return a message that is still to be read. Raises `InvalidMessageFormatError` where it is no object."""
     if isinstance(item, dict):
         return item
-    complaint = "A message is an object with a role and a content."
-    raise InvalidMessageFormatError(complaint, field=place, received=echo(item))
+    raise fault("A message is an object with a role and a content.", place, item)
 
 
 def no_more_than(item: Mapping[str, Any], known: Collection[str], place: str) -> None:
     """Raise `InvalidMessageFormatError` for a message that has further fields."""
     if extra := item.keys() - set(known):
-        complaint = "A message has a role and a content, and nothing else."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(sorted(extra)))
+        raise fault("A message has a role and a content, and nothing else.", place, sorted(extra))
 
 
 def text_at(item: Mapping[str, Any], name: str, place: str) -> str:
@@ -97,8 +92,7 @@ def text_at(item: Mapping[str, Any], name: str, place: str) -> str:
     value = item.get(name)
     if isinstance(value, str):
         return value
-    complaint = f"`{name}` must be a string." if name in item else f"`{name}` is missing."
-    raise InvalidMessageFormatError(complaint, field=f"{place}.{name}", received=echo(item))
+    raise fault(f"`{name}` must be a string." if name in item else f"`{name}` is missing.", f"{place}.{name}", item)
 
 
 def opaque(protocol: str, part: Mapping[str, Any], place: str, needs: list[Need], kind: str = UNKNOWN) -> Opaque:
@@ -147,8 +141,7 @@ def arguments_of(value: Any, place: str) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, str) and parse_object(value.encode("utf-8", "surrogatepass")) is not None:
         return value
-    complaint = "The arguments of a call must be a JSON object, as a string."
-    raise InvalidMessageFormatError(complaint, field=place, received=echo(value))
+    raise fault("The arguments of a call must be a JSON object, as a string.", place, value)
 
 
 def has_words(parts: Sequence[Part]) -> bool:
@@ -156,6 +149,7 @@ def has_words(parts: Sequence[Part]) -> bool:
     return any(part.text.strip() if part.kind in ("text", "refusal") else True for part in parts)
 
 
-def echo(value: Any) -> str:
-    """Return what was received, as JSON, cut short."""
-    return json.dumps(value, ensure_ascii=False)[:LONGEST_ECHO]
+def fault(complaint: str, place: str, received: Any) -> InvalidMessageFormatError:
+    """Return the error of what was received at a place; it repeats that as JSON, cut short."""
+    echo = json.dumps(received, ensure_ascii=False)[:LONGEST_ECHO]
+    return InvalidMessageFormatError(complaint, field=place, received=echo)

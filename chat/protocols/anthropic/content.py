@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import media, turns
 from chat.protocols.anthropic.body import ROLES
 from chat.protocols.anthropic.tools import tool_of
 from chat.protocols.bodies import LONGEST_ECHO
-from chat.protocols.turns import echo, object_at, text_at
+from chat.protocols.turns import fault, object_at, text_at
 from chat.types import (
     STORED,
     UNKNOWN,
@@ -48,16 +47,14 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     item = object_at(item, place)
     role, content = item.get("role"), item.get("content")
     if role not in ROLES:
-        complaint = f"The role must be one of {', '.join(ROLES)}."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
+        raise fault(f"The role must be one of {', '.join(ROLES)}.", f"{place}.role", role)
     needs += _further(item, place, ("role", "content"))
     if role == "system":
         return Message("system", system_of(content, f"{place}.content", needs))
     parts = _content(content, f"{place}.content", needs, READERS)
     needs += turns.misplaced_in(role, parts, f"{place}.content")
     if role == "user" and not turns.has_words(parts):
-        complaint = "The content must not be blank."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(content))
+        raise fault("The content must not be blank.", f"{place}.content", content)
     return Message(str(role), parts)
 
 
@@ -72,16 +69,14 @@ def _content(content: Any, place: str, needs: list[Need], readers: Mapping[str, 
     if isinstance(content, str):
         return parts_of(content)
     if not isinstance(content, list):
-        complaint = "This must be a string or a list of blocks."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(content))
+        raise fault("This must be a string or a list of blocks.", place, content)
     return tuple(_block(block, f"{place}[{number}]", needs, readers) for number, block in enumerate(content))
 
 
 def _block(block: Any, place: str, needs: list[Need], readers: Mapping[str, Reader]) -> Part:
     kind = block.get("type") if isinstance(block, dict) else None
     if not isinstance(kind, str):
-        complaint = 'A block is an object with a type, such as {"type": "text", "text": "..."}.'
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(block))
+        raise fault('A block is an object with a type, such as {"type": "text", "text": "..."}.', place, block)
     return readers.get(kind, _opaque)(block, place, needs)
 
 
@@ -135,8 +130,7 @@ def _call(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     needs += _further(block, place, ("type", "id", "name", "input"))
     arguments = block.get("input")
     if not isinstance(arguments, dict):
-        complaint = "The input of a call must be an object."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.input", received=echo(arguments))
+        raise fault("The input of a call must be an object.", f"{place}.input", arguments)
     return Call(text_at(block, "id", place), text_at(block, "name", place), compact(arguments))
 
 

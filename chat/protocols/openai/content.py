@@ -6,14 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import media, turns
 from chat.protocols.bodies import LONGEST_ECHO, complaints
 from chat.protocols.openai import thoughts
 from chat.protocols.openai.body import ROLES
 from chat.protocols.openai.reply import KIND, field_of, thought_in
 from chat.protocols.payload import as_list, as_object
-from chat.protocols.turns import echo, object_at, text_at
+from chat.protocols.turns import fault, object_at, text_at
 from chat.types import (
     HINT,
     LISTED,
@@ -55,11 +54,10 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     if role == "function":
         return Message("user", (turns.opaque(PROTOCOL, item, f"{place}.role", needs, "functions"),))
     if not isinstance(role, str) or role not in ROLES:
-        complaint = f"The role must be one of {', '.join(ROLES)}."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
+        raise fault(f"The role must be one of {', '.join(ROLES)}.", f"{place}.role", role)
     if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
         complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.name", received=echo(name))
+        raise fault(complaint, f"{place}.name", name)
     known = (*OF_A_MESSAGE, (field_of(item) or None) if role == "assistant" else None)
     further = {field: value for field, value in item.items() if field not in known and value is not None}
     needs += [
@@ -76,8 +74,7 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     if role == "assistant":
         return Message("assistant", thoughts.beside(item) + parts + _said(item, place, needs), name or "")
     if role == "user" and not turns.has_words(parts):
-        complaint = "The content must not be blank."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(item.get("content")))
+        raise fault("The content must not be blank.", f"{place}.content", item.get("content"))
     return Message(ROLES[role], parts, name or "")
 
 
@@ -90,8 +87,7 @@ def _said(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Part,
         parts.append(turns.opaque(PROTOCOL, item["function_call"], f"{place}.function_call", needs, "functions"))
     calls = item.get("tool_calls") or []
     if not isinstance(calls, list):
-        complaint = "The calls must be a list."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.tool_calls", received=echo(calls))
+        raise fault("The calls must be a list.", f"{place}.tool_calls", calls)
     parts += [_call(call, f"{place}.tool_calls[{number}]", needs) for number, call in enumerate(calls)]
     if not parts and not refusal and item.get("content") is None:
         return ()
@@ -116,8 +112,7 @@ def _content(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Pa
     if content is None and item["role"] != "user":
         return ()
     if not isinstance(content, list):
-        complaint = "The content must be a string or a list of parts."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(content))
+        raise fault("The content must be a string or a list of parts.", place, content)
     return tuple(_part(part, f"{place}[{number}]", needs) for number, part in enumerate(content))
 
 
@@ -141,8 +136,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if kind == "file":
         return _file(object_at(part.get("file"), f"{place}.file"), f"{place}.file", needs)
     if not isinstance(kind, str):
-        complaint = 'A part is an object with a type, such as {"type": "text", "text": "..."}.'
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
+        raise fault('A part is an object with a type, such as {"type": "text", "text": "..."}.', place, part)
     own = "audio" if kind == "input_audio" else UNKNOWN
     return turns.opaque(PROTOCOL, part, f"{place}.{kind}"[:LONGEST_ECHO], needs, own)
 

@@ -9,7 +9,7 @@ from typing import Any
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import media, turns
 from chat.protocols.openai.body import ROLES
-from chat.protocols.turns import echo, object_at, text_at
+from chat.protocols.turns import fault, object_at, text_at
 from chat.types import (
     STORED,
     UNKNOWN,
@@ -57,14 +57,12 @@ def read_item(item: Any, place: str, needs: list[Need]) -> Message:
 def _message(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
     role, content = item.get("role"), item.get("content")
     if not isinstance(role, str) or role not in ROLES or role == "tool":
-        complaint = "The role must be one of system, developer, user, assistant."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.role", received=echo(role))
+        raise fault("The role must be one of system, developer, user, assistant.", f"{place}.role", role)
     needs += turns.further_in({name: value for name, value in item.items() if value}, OF_A_MESSAGE, place)
     parts = _content(content, f"{place}.content", needs)
     needs += turns.misplaced_in(ROLES[role], parts, f"{place}.content")
     if role == "user" and not turns.has_words(parts):
-        complaint = "The content must not be blank."
-        raise InvalidMessageFormatError(complaint, field=f"{place}.content", received=echo(content))
+        raise fault("The content must not be blank.", f"{place}.content", content)
     return Message(ROLES[role], parts)
 
 
@@ -72,8 +70,7 @@ def _content(content: Any, place: str, needs: list[Need]) -> tuple[Part, ...]:
     if isinstance(content, str):
         return parts_of(content)
     if not isinstance(content, list):
-        complaint = "This must be a string or a list of parts."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(content))
+        raise fault("This must be a string or a list of parts.", place, content)
     return tuple(_part(part, f"{place}[{number}]", needs) for number, part in enumerate(content))
 
 
@@ -95,8 +92,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if kind == "input_file":
         return _file(part, place, needs)
     if not isinstance(kind, str):
-        complaint = 'A part is an object with a type, such as {"type": "input_text", "text": "..."}.'
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(part))
+        raise fault('A part is an object with a type, such as {"type": "input_text", "text": "..."}.', place, part)
     return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
 
 
@@ -234,15 +230,13 @@ def joined(items: Iterable[tuple[str, Message]], *, continues: bool) -> Iterator
             waiting.pop(result.call_id)[1].results.append(result)
             continue
         if result and not continues:
-            complaint = "This is the output of a call that no item before makes."
-            raise InvalidMessageFormatError(complaint, field=place, received=echo(result.call_id))
+            raise fault("This is the output of a call that no item before makes.", place, result.call_id)
         if found and found[-1].takes(message):
             found[-1].add(message)
         elif message.parts:
             found.append(Turn(message))
         waiting |= {part.id: (place, found[-1]) for part in message.parts if isinstance(part, Call)}
     for call, (place, _) in waiting.items():
-        complaint = "The output of this call is missing."
-        raise InvalidMessageFormatError(complaint, field=place, received=echo(call))
+        raise fault("The output of this call is missing.", place, call)
     for turn in found:
         yield from turn.messages()

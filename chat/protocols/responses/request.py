@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chat.exceptions import InvalidMessageFormatError, UnsupportedParameter
+from chat.exceptions import UnsupportedParameter
 from chat.protocols import bodies, fields, openai, turns
 from chat.protocols.openai.request import ALWAYS_THINKING, REASONING
 from chat.protocols.openai.strict import is_strict
 from chat.protocols.payload import as_list, as_object
 from chat.protocols.responses import items, tools, translate
 from chat.protocols.responses.body import AT_ONCE, CacheOptions, Create, Reasoning, TextConfig
-from chat.protocols.turns import echo
+from chat.protocols.turns import fault
 from chat.types import (
     SAMPLING,
     UNKNOWN,
@@ -102,10 +102,9 @@ def _messages(given: Mapping[str, Any], needs: list[Need]) -> tuple[Message, ...
         complaint = (
             "This field is required." if said is None else "This must be a text that is not blank, or a list of items."
         )
-        raise InvalidMessageFormatError(complaint, field="input", received=echo(said))
+        raise fault(complaint, "input", said)
     if not 1 <= len(said) <= turns.MOST_MESSAGES:
-        complaint = f"There must be 1 to {turns.MOST_MESSAGES} items, not {len(said)}."
-        raise InvalidMessageFormatError(complaint, field="input", received=echo(said))
+        raise fault(f"There must be 1 to {turns.MOST_MESSAGES} items, not {len(said)}.", "input", said)
     continues = any(given.get(name) for name in CONTINUED_BY)
     for number, item in enumerate(said):
         if isinstance(item, dict) and item.get("type") != "mcp_list_tools":  # whose tools are an answer
@@ -113,8 +112,7 @@ def _messages(given: Mapping[str, Any], needs: list[Need]) -> tuple[Message, ...
     read = ((f"input[{number}]", items.read_item(item, f"input[{number}]", needs)) for number, item in enumerate(said))
     messages = tuple(items.joined(read, continues=continues))
     if not any(message.role == "user" for message in messages):
-        complaint = "At least one item must be the user's."
-        raise InvalidMessageFormatError(complaint, field="input", received=echo(said))
+        raise fault("At least one item must be the user's.", "input", said)
     return messages
 
 
