@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols import fields, images
+from chat.protocols.anthropic.body import NAME
 from chat.protocols.anthropic.subset import fits
 from chat.types import SAMPLING, ChatRequest, Upstream
 
-NAME = "anthropic"
 MODEL = re.compile(r"claude-(?:[a-z]+-)*(\d+)(?:[-.](\d{1,2})(?!\d))?")
 """A model's name, with its version: claude-haiku-4-5-20251001 is of 4.5, claude-opus-4-20250514 of 4."""
 WITHOUT_SAMPLING = (4, 7)

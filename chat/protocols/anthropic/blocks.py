@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chat.protocols.anthropic.content import PROTOCOL, REDACTED
+from chat.protocols.anthropic.body import NAME
+from chat.protocols.anthropic.content import REDACTED
 from chat.protocols.anthropic.translate import LONGEST_ID
 from chat.protocols.ids import fit
 from chat.protocols.payload import parse_object
@@ -39,7 +40,7 @@ def _block(part: Part) -> dict[str, Any] | None:
         if part.signature.startswith(REDACTED):
             return {"type": "redacted_thinking", "data": part.signature.removeprefix(REDACTED)}
         return {"type": "thinking", "thinking": part.text, "signature": part.signature}
-    return dict(part.data) if isinstance(part, Opaque) and part.protocol == PROTOCOL else None
+    return dict(part.data) if isinstance(part, Opaque) and part.protocol == NAME else None
 
 
 PING = {"type": "ping"}

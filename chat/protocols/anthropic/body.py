@@ -12,6 +12,7 @@ from chat.protocols.bodies import Asks, Flag, Hint, Label, NotEmpty, Says, Share
 from chat.protocols.replies import Count, Noted
 from chat.types import LISTED, STORED, UNKNOWN
 
+NAME = "anthropic"
 ROLES = ("user", "assistant", "system")
 MOST_SEQUENCES = 256
 EFFORTS = ("low", "medium", "high", "xhigh", "max")

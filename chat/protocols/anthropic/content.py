@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chat.protocols import media, turns
-from chat.protocols.anthropic.body import ROLES
+from chat.protocols.anthropic.body import NAME, ROLES
 from chat.protocols.anthropic.tools import tool_of
 from chat.protocols.bodies import LONGEST_ECHO
 from chat.protocols.turns import fault, object_at, text_at
@@ -27,7 +27,6 @@ from chat.types import (
     parts_of,
 )
 
-PROTOCOL = "anthropic"
 REDACTED = "redacted_thinking:"
 """Stands before the proof of thoughts whose text the vendor keeps to itself: they are blocks of another type."""
 HARMLESS: Mapping[str, Any] = {
@@ -144,7 +143,7 @@ def _result(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
 
 def _opaque(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     """Return a block that nobody else knows, and note what it has within: stored files, and definitions of tools."""
-    part = turns.opaque(PROTOCOL, block, f"{place}.type", needs)
+    part = turns.opaque(NAME, block, f"{place}.type", needs)
     waiting: list[tuple[Any, str]] = [(block, place)]
     while waiting:
         found, where = waiting.pop()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols import errors
+from chat.protocols.anthropic.body import NAME
 from chat.protocols.errors import (
     AGAINST_POLICY,
     CREDIT_SPENT,
@@ -38,7 +39,6 @@ PHRASES = {
 """How the message of a 400 begins, where nothing else tells these cases from a bad request."""
 
 
-NAME = "anthropic"
 OUR_CODES: Mapping[tuple[str, Any], str] = {("unsupported_parameter", "thread"): "thread_unsupported_request"}
 """Codes by which Anthropic's package does without what it has asked for; any other code ends its run of tools."""
 

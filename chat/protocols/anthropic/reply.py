@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from chat.protocols.anthropic.body import NAME
 from chat.protocols.anthropic.content import REDACTED
 from chat.protocols.anthropic.translate import LONGEST_NAME
 from chat.protocols.ids import originals
@@ -35,7 +36,6 @@ from chat.types import (
     text_of,
 )
 
-NAME = "anthropic"
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",

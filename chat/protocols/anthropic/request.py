@@ -10,8 +10,8 @@ from typing import Any
 from chat.exceptions import UnsupportedParameter
 from chat.protocols import bodies, fields, turns
 from chat.protocols.anthropic import content, tools, translate
-from chat.protocols.anthropic.abilities import NAME, THINKS, takes, version_of
-from chat.protocols.anthropic.body import NOT_COUNTED, Messages, Metadata, OutputConfig
+from chat.protocols.anthropic.abilities import THINKS, takes, version_of
+from chat.protocols.anthropic.body import NAME, NOT_COUNTED, Messages, Metadata, OutputConfig
 from chat.protocols.payload import as_object
 from chat.types import UNKNOWN, Catalogue, ChatRequest, Message, Need, Raw, Upstream, Wish
 

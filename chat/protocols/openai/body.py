@@ -13,6 +13,7 @@ from chat.protocols.bodies import Asks, Flag, Hint, Label, NotEmpty, Says, Share
 from chat.protocols.replies import Count, Noted
 from chat.types import LISTED, STORED, UNKNOWN
 
+NAME = "openai"
 MOST_STOPS = 4
 MOST_ANSWERS = 128
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}

@@ -9,7 +9,7 @@ from typing import Any
 from chat.protocols import media, turns
 from chat.protocols.bodies import LONGEST_ECHO, complaints
 from chat.protocols.openai import thoughts
-from chat.protocols.openai.body import ROLES
+from chat.protocols.openai.body import NAME, ROLES
 from chat.protocols.openai.reply import KIND, field_of, thought_in
 from chat.protocols.payload import as_list, as_object
 from chat.protocols.turns import fault, object_at, text_at
@@ -34,8 +34,7 @@ from chat.types import (
     parts_of,
 )
 
-PROTOCOL = "openai"
-NAME = re.compile(r"[^\s<|\\/>]{1,64}")
+PARTICIPANT = re.compile(r"[^\s<|\\/>]{1,64}")
 """A participant's name, as OpenAI's reference has it."""
 OF_A_MESSAGE = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "audio", "function_call")
 HARMLESS = ("annotations", *thoughts.FIELDS)
@@ -52,10 +51,10 @@ def read_message(item: Any, place: str, needs: list[Need]) -> Message:
     item = object_at(item, place)
     role, name = item.get("role"), item.get("name")
     if role == "function":
-        return Message("user", (turns.opaque(PROTOCOL, item, f"{place}.role", needs, "functions"),))
+        return Message("user", (turns.opaque(NAME, item, f"{place}.role", needs, "functions"),))
     if not isinstance(role, str) or role not in ROLES:
         raise fault(f"The role must be one of {', '.join(ROLES)}.", f"{place}.role", role)
-    if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
+    if name is not None and not (isinstance(name, str) and PARTICIPANT.fullmatch(name)):
         complaint = "A name is 1 to 64 characters, none of them white space or one of < | \\ / >."
         raise fault(complaint, f"{place}.name", name)
     known = (*OF_A_MESSAGE, (field_of(item) or None) if role == "assistant" else None)
@@ -84,7 +83,7 @@ def _said(item: Mapping[str, Any], place: str, needs: list[Need]) -> tuple[Part,
     if refusal := item.get("refusal"):
         parts.append(Refusal(text_at(item, "refusal", place)))
     if item.get("function_call"):
-        parts.append(turns.opaque(PROTOCOL, item["function_call"], f"{place}.function_call", needs, "functions"))
+        parts.append(turns.opaque(NAME, item["function_call"], f"{place}.function_call", needs, "functions"))
     calls = item.get("tool_calls") or []
     if not isinstance(calls, list):
         raise fault("The calls must be a list.", f"{place}.tool_calls", calls)
@@ -138,12 +137,12 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if not isinstance(kind, str):
         raise fault('A part is an object with a type, such as {"type": "text", "text": "..."}.', place, part)
     own = "audio" if kind == "input_audio" else UNKNOWN
-    return turns.opaque(PROTOCOL, part, f"{place}.{kind}"[:LONGEST_ECHO], needs, own)
+    return turns.opaque(NAME, part, f"{place}.{kind}"[:LONGEST_ECHO], needs, own)
 
 
 def _file(file: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     if file.get("file_id"):
-        return Opaque(PROTOCOL, file)
+        return Opaque(NAME, file)
     needs += turns.further_in(file, ("file_id", "file_data", "filename"), place)
     url, name = text_at(file, "file_data", place), file.get("filename")
     media_type, data = media.split_data_url(url, f"{place}.file_data")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols.ids import originals
+from chat.protocols.openai.body import NAME
 from chat.protocols.openai.translate import LONGEST_NAME
 from chat.protocols.payload import UnusableReply, as_list, as_object, as_text, count, finish_reason, part_of, usage_of
 from chat.types import (
@@ -49,7 +50,7 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
     if not isinstance(choices, list) or not choices:
         raise UnusableReply("no choices", usage)
     choice = as_object(choices[0])
-    reason, verbatim = choice.get("finish_reason"), request.is_verbatim("openai")
+    reason, verbatim = choice.get("finish_reason"), request.is_verbatim(NAME)
     names = {} if verbatim else originals((tool.name for tool in request.tools), LONGEST_NAME)
     if reason in ABORTED:
         raise UnusableReply(BROKEN_OFF, usage)

@@ -8,12 +8,11 @@ from typing import Any
 
 from chat.protocols import bodies, fields, images, turns
 from chat.protocols.openai import content, thoughts, translate
-from chat.protocols.openai.body import MOST_STOPS, ChatCompletion, StreamOptions
+from chat.protocols.openai.body import MOST_STOPS, NAME, ChatCompletion, StreamOptions
 from chat.protocols.openai.strict import is_strict
 from chat.protocols.payload import as_list, as_object
 from chat.types import SAMPLING, STORED, Catalogue, ChatRequest, Format, Need, Raw, Upstream, Wish
 
-NAME = "openai"
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!\S*-chat\b))")
 """The beginning of the names of OpenAI's models that think. They refuse sampling while they do."""
 ALWAYS_THINKING = re.compile(r"(?:ft:)?(?:o\d|gpt-6\.1-sol|gpt-6-astra)")

@@ -8,13 +8,12 @@ from __future__ import annotations
 from chat.protocols.openai import headers, request_headers, root, write_error
 from chat.protocols.payload import LARGEST_REPLY
 from chat.protocols.responses.answer import write_reply
-from chat.protocols.responses.body import REPLY, request_schema
+from chat.protocols.responses.body import NAME, REPLY, request_schema
 from chat.protocols.responses.errors import read_error
 from chat.protocols.responses.events import EventWriter
 from chat.protocols.responses.reply import FINISH_REASONS, read_event, read_reply
 from chat.protocols.responses.request import (
     CARRIES,
-    NAME,
     prompt_tokens,
     read_request,
     takes,

@@ -8,10 +8,9 @@ from typing import Any
 
 from chat.protocols.payload import as_object
 from chat.protocols.replies import noted
-from chat.protocols.responses.body import Counts
+from chat.protocols.responses.body import NAME, Counts
 from chat.types import Answer, Call, FinishReason, Part, Refusal, Text, Usage, Wish
 
-NAME = "responses"
 ECHOED: Mapping[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,

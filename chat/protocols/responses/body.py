@@ -14,6 +14,7 @@ from chat.protocols.replies import Count, Noted
 from chat.protocols.turns import MOST_MESSAGES
 from chat.types import LISTED, STORED, UNKNOWN
 
+NAME = "responses"
 ITEM = {"type": "object", "description": "A message, a call, a call's output, or reasoning."}
 INPUT = {
     "anyOf": [

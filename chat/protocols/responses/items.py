@@ -9,6 +9,7 @@ from typing import Any
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import media, turns
 from chat.protocols.openai.body import ROLES
+from chat.protocols.responses.body import NAME
 from chat.protocols.turns import fault, object_at, text_at
 from chat.types import (
     STORED,
@@ -25,7 +26,6 @@ from chat.types import (
     parts_of,
 )
 
-PROTOCOL = "responses"
 OF_A_MESSAGE = ("type", "role", "content", "id", "status", "phase")
 OF_A_CALL = ("type", "call_id", "name", "arguments", "input", "output", "id", "status")
 OF_ALL = ("input_text", "output_text", "text", "refusal", "input_image", "input_file")
@@ -51,7 +51,7 @@ def read_item(item: Any, place: str, needs: list[Need]) -> Message:
     needs += turns.stored_in(item, place)
     if kind == "image_generation_call" and not item.get("result"):
         return _reference(item, place, needs)
-    return Message("assistant", (turns.opaque(PROTOCOL, item, f"{place}.type", needs),))
+    return Message("assistant", (turns.opaque(NAME, item, f"{place}.type", needs),))
 
 
 def _message(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
@@ -78,7 +78,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     part = object_at(part, place)
     kind = part.get("type")
     if kind in ("input_image", "input_file") and part.get("file_id"):
-        return turns.opaque(PROTOCOL, part, f"{place}.file_id", needs, STORED)
+        return turns.opaque(NAME, part, f"{place}.file_id", needs, STORED)
     needs += turns.stored_in(part, place)
     if kind in OF_ALL:
         needs += turns.further_in(part, OF_A_PART, place)
@@ -93,7 +93,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
         return _file(part, place, needs)
     if not isinstance(kind, str):
         raise fault('A part is an object with a type, such as {"type": "input_text", "text": "..."}.', place, part)
-    return turns.opaque(PROTOCOL, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
+    return turns.opaque(NAME, part, f"{place}.{kind}", needs, "audio" if kind == "input_audio" else UNKNOWN)
 
 
 def _file(part: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
@@ -174,7 +174,7 @@ def _texts(parts: Any) -> list[str]:
 
 
 def _reference(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:
-    return Message("assistant", (turns.opaque(PROTOCOL, item, f"{place}.id", needs, STORED),))
+    return Message("assistant", (turns.opaque(NAME, item, f"{place}.id", needs, STORED),))
 
 
 READERS: Mapping[str, Callable[[Mapping[str, Any], str, list[Need]], Message]] = {

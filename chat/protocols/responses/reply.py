@@ -8,6 +8,7 @@ from typing import Any
 
 from chat.protocols.ids import originals
 from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
+from chat.protocols.responses.body import NAME
 from chat.protocols.responses.items import thought_of
 from chat.protocols.responses.translate import LONGEST_NAME
 from chat.types import (
@@ -25,7 +26,6 @@ from chat.types import (
     joined,
 )
 
-NAME = "responses"
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "completed": "stop",
     "max_output_tokens": "length",

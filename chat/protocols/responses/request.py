@@ -11,7 +11,7 @@ from chat.protocols.openai.request import ALWAYS_THINKING, REASONING
 from chat.protocols.openai.strict import is_strict
 from chat.protocols.payload import as_list, as_object
 from chat.protocols.responses import items, tools, translate
-from chat.protocols.responses.body import AT_ONCE, CacheOptions, Create, Reasoning, TextConfig
+from chat.protocols.responses.body import AT_ONCE, NAME, CacheOptions, Create, Reasoning, TextConfig
 from chat.protocols.turns import fault
 from chat.types import (
     SAMPLING,
@@ -25,7 +25,6 @@ from chat.types import (
     Wish,
 )
 
-NAME = "responses"
 SPELLING = {
     "max_tokens": "max_output_tokens",
     "effort": "reasoning.effort",
