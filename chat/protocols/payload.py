@@ -92,6 +92,11 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def as_string(value: Any) -> str:
+    """Return `value` if it is a string, else "": of a request, whose strings are sound."""
+    return value if isinstance(value, str) else ""
+
+
 def as_text(value: Any) -> str:
     """Return `value` if it is a string, fit for UTF-8, JSON and PostgreSQL, else "". The two halves of a character that
     were escaped one by one become that character, and a half alone U+FFFD."""

@@ -9,6 +9,7 @@ from chat.protocols import media, turns
 from chat.protocols.anthropic.body import NAME, ROLES
 from chat.protocols.anthropic.tools import tool_of
 from chat.protocols.bodies import LONGEST_ECHO
+from chat.protocols.payload import as_string
 from chat.protocols.turns import fault, object_at, text_at
 from chat.types import (
     STORED,
@@ -101,8 +102,7 @@ def _document(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     source, where = object_at(block.get("source"), f"{place}.source"), f"{place}.source"
     needs += _further(block, place, ("type", "source", "title"))
     needs += turns.further_in(source, OF_A_SOURCE, where)
-    kind, name = source.get("type"), block.get("title")
-    name = name if isinstance(name, str) else ""
+    kind, name = source.get("type"), as_string(block.get("title"))
     if kind == "base64":
         media_type, data = text_at(source, "media_type", where), text_at(source, "data", where)
         return media.document_of(media_type, data, name, where, needs)
@@ -117,8 +117,7 @@ def _document(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
 
 def _thinking(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     # The vendor's own words about a thought that lacks something are what its clients recover by.
-    text, signature = block.get("thinking"), block.get("signature")
-    return Thinking(text if isinstance(text, str) else "", signature if isinstance(signature, str) else "")
+    return Thinking(as_string(block.get("thinking")), as_string(block.get("signature")))
 
 
 def _redacted(block: Mapping[str, Any], place: str, needs: list[Need]) -> Part:

@@ -13,6 +13,7 @@ from chat.protocols.ids import originals
 from chat.protocols.payload import (
     Heard,
     UnusableReply,
+    as_list,
     as_object,
     as_text,
     count,
@@ -191,10 +192,10 @@ def _stopped(data: dict[str, Any], heard: Heard) -> Iterable[Piece]:
 
 def _whole(data: dict[str, Any], heard: Heard) -> Iterable[Piece]:
     """Read a whole message, which a server that does not stream may answer as one event."""
-    blocks, reason = data.get("content"), data.get("stop_reason")
+    reason = data.get("stop_reason")
     heard.stop_sequence = as_text(data.get("stop_sequence"))
     heard.reason, heard.usage, heard.done = reason if isinstance(reason, str) else None, usage_in(data), True
-    parts = _parts(blocks if isinstance(blocks, list) else [], heard.request)
+    parts = _parts(as_list(data.get("content")), heard.request)
     return (Piece(number, part) for number, part in enumerate(parts))
 
 
@@ -223,8 +224,7 @@ def _count(told: Any, heard: Heard) -> None:
 def usage_in(data: Mapping[str, Any]) -> Usage | None:
     """Return the counts of an answer. Its `input_tokens` leave out what the prompt cache wrote or read."""
     usage = as_object(data.get("usage"))
-    listed = usage.get("iterations")
-    beside = [item for item in (listed if isinstance(listed, list) else []) if as_object(item).get("type") in BESIDE]
+    beside = [item for item in map(as_object, as_list(usage.get("iterations"))) if item.get("type") in BESIDE]
     counts = [_counts(item) for item in (usage, *beside)]
     if any(None in found for found in counts):
         return None

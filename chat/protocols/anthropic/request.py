@@ -12,7 +12,7 @@ from chat.protocols import bodies, fields, turns
 from chat.protocols.anthropic import content, tools, translate
 from chat.protocols.anthropic.abilities import THINKS, takes, version_of
 from chat.protocols.anthropic.body import NAME, NOT_COUNTED, Messages, Metadata, OutputConfig
-from chat.protocols.payload import as_object
+from chat.protocols.payload import as_list, as_object
 from chat.types import UNKNOWN, Catalogue, ChatRequest, Message, Need, Raw, Upstream, Wish
 
 VERSION = "2023-06-01"
@@ -176,8 +176,7 @@ def thinking(effort: str, *, adaptive: bool) -> dict[str, Any]:
 
 def without_thoughts(body: Mapping[str, Any]) -> dict[str, Any]:
     """See `Protocol.without_thoughts`. A turn that was no more than thoughts goes with them."""
-    said = body.get("messages")
-    kept = [_thoughtless(message) for message in said] if isinstance(said, list) else []
+    kept = [_thoughtless(message) for message in as_list(body.get("messages"))]
     return {**body, "messages": [message for message in kept if message is not None]}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from chat.protocols import bodies
 from chat.protocols.anthropic.body import EFFORTS, OutputConfig, Thinking
 from chat.protocols.bodies import LONGEST_ECHO, complaints
-from chat.protocols.payload import as_list, as_object
+from chat.protocols.payload import as_list, as_object, as_string
 from chat.types import HINT, LISTED, STORED, UNKNOWN, Choice, Format, Need, Tool
 
 CLIENTS = re.compile(r"(?:bash|text_editor|memory|computer|computer_toolset|browser_toolset)_\d{8}", re.ASCII)
@@ -43,8 +43,7 @@ def tool_of(tool: Mapping[str, Any], place: str, needs: list[Need]) -> Tool | No
 
 
 def _function(tool: Mapping[str, Any], place: str, needs: list[Need]) -> Tool:
-    name, words = tool.get("name"), tool.get("description")
-    schema, strict = tool.get("input_schema"), tool.get("strict")
+    name, schema, strict = tool.get("name"), tool.get("input_schema"), tool.get("strict")
     if not isinstance(name, str) or not name:
         raise complaints({f"{place}.name": ["This must be a string that is not empty."]})
     if not isinstance(schema, dict):
@@ -55,7 +54,7 @@ def _function(tool: Mapping[str, Any], place: str, needs: list[Need]) -> Tool:
         if value is not None and field not in OF_A_FUNCTION and value != HARMLESS.get(field):
             kind = HINT if field in HINTS else UNKNOWN
             needs.append(Need(kind, f"{place}.{field}"[:LONGEST_ECHO], field[:LONGEST_LABEL], value))
-    return Tool(name, words if isinstance(words, str) else "", schema, strict)
+    return Tool(name, as_string(tool.get("description")), schema, strict)
 
 
 def choice_of(choice: Mapping[str, Any] | None, needs: list[Need]) -> Choice | None:
@@ -100,11 +99,11 @@ def context_needs(context: Mapping[str, Any] | None) -> Iterator[Need]:
     """Yield the needs in how the vendor is to shorten a long history. That it may clear results and thoughts is none:
     another one has no need to."""
     for name, value in (context or {}).items():
-        edits = value if name == "edits" and isinstance(value, list) else []
+        edits = as_list(value) if name == "edits" else []
         if name != "edits":
             yield Need(UNKNOWN, f"context_management.{name}"[:LONGEST_ECHO], value=value)
         for number, edit in enumerate(edits):
-            kind = edit.get("type") if isinstance(edit, dict) else None
+            kind = as_object(edit).get("type")
             if not (isinstance(kind, str) and kind.startswith("clear_")):
                 yield Need(UNKNOWN, f"context_management.edits[{number}].type", str(kind)[:LONGEST_LABEL])
 

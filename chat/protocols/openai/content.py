@@ -11,7 +11,7 @@ from chat.protocols.bodies import LONGEST_ECHO, complaints
 from chat.protocols.openai import thoughts
 from chat.protocols.openai.body import NAME, ROLES
 from chat.protocols.openai.reply import KIND, field_of, thought_in
-from chat.protocols.payload import as_list, as_object
+from chat.protocols.payload import as_list, as_object, as_string
 from chat.protocols.turns import fault, object_at, text_at
 from chat.types import (
     HINT,
@@ -129,9 +129,9 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
         return Thinking(thought_in(part))
     if kind == "image_url":
         image = object_at(part.get("image_url"), f"{place}.image_url")
-        url, detail = text_at(image, "url", f"{place}.image_url"), image.get("detail")
+        url, detail = text_at(image, "url", f"{place}.image_url"), as_string(image.get("detail"))
         needs += turns.further_in(image, ("url", "detail"), f"{place}.image_url")
-        return media.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
+        return media.image_of(url, detail, f"{place}.image_url", needs)
     if kind == "file":
         return _file(object_at(part.get("file"), f"{place}.file"), f"{place}.file", needs)
     if not isinstance(kind, str):
@@ -144,9 +144,9 @@ def _file(file: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
     if file.get("file_id"):
         return Opaque(NAME, file)
     needs += turns.further_in(file, ("file_id", "file_data", "filename"), place)
-    url, name = text_at(file, "file_data", place), file.get("filename")
+    url, name = text_at(file, "file_data", place), as_string(file.get("filename"))
     media_type, data = media.split_data_url(url, f"{place}.file_data")
-    return media.document_of(media_type, data, name if isinstance(name, str) else "", f"{place}.file_data", needs)
+    return media.document_of(media_type, data, name, f"{place}.file_data", needs)
 
 
 # --- tools, choice, format --------------------------------------------------------------------------------------------
@@ -170,15 +170,14 @@ def function_of(function: Any, place: str) -> Tool:
     """Return the tool that a function's definition is. Raises `ValidationError`."""
     if not isinstance(function, dict):
         raise complaints({place: ["This must be an object with a name."]})
-    name, words = function.get("name"), function.get("description")
-    parameters, strict = function.get("parameters"), function.get("strict")
+    name, parameters, strict = function.get("name"), function.get("parameters"), function.get("strict")
     if not isinstance(name, str) or not name:
         raise complaints({f"{place}.name": ["This must be a string that is not empty."]})
     if parameters is not None and not isinstance(parameters, dict):
         raise complaints({f"{place}.parameters": ["This must be a JSON Schema, an object."]})
     if strict is not None and not isinstance(strict, bool):
         raise complaints({f"{place}.strict": ["This must be true or false."]})
-    return Tool(name, words if isinstance(words, str) else "", parameters, strict)
+    return Tool(name, as_string(function.get("description")), parameters, strict)
 
 
 def choice_of(choice: Any, parallel: bool | None, needs: list[Need]) -> Choice | None:
@@ -227,12 +226,12 @@ def format_of(form: Mapping[str, Any] | None, needs: list[Need]) -> Format | Non
     inner = form.get("json_schema")
     if not isinstance(inner, dict) or not isinstance(inner.get("schema", {}), dict):
         raise complaints({"response_format.json_schema": ["This must be an object with a name and a schema."]})
-    name, words, strict = inner.get("name"), inner.get("description"), inner.get("strict")
+    name, strict = inner.get("name"), inner.get("strict")
     needs += turns.further_in(form, ("type", "json_schema"), "response_format")
     needs += turns.further_in(inner, ("name", "description", "schema", "strict"), "response_format.json_schema")
     return Format(
         inner.get("schema") or {},
         name if isinstance(name, str) else "output",
         strict if isinstance(strict, bool) else None,
-        words if isinstance(words, str) else "",
+        as_string(inner.get("description")),
     )

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chat.protocols.payload import as_object
+from chat.protocols.payload import as_list, as_object
 from chat.protocols.replies import noted
 from chat.protocols.responses.body import NAME, Counts
 from chat.types import Answer, Call, FinishReason, Part, Refusal, Text, Usage, Wish
@@ -165,9 +165,6 @@ def call_of(call: Call, kind: str) -> dict[str, Any]:
 
 def kind_of(call: Call, wish: Wish | None) -> str:
     """Return whether a call is one of a function or of a custom tool, whose input is plain text."""
-    tools = asked(wish).get("tools")
-    custom = any(
-        isinstance(tool, dict) and tool.get("type") == "custom" and tool.get("name") == call.name
-        for tool in (tools if isinstance(tools, list) else [])
-    )
+    tools = map(as_object, as_list(asked(wish).get("tools")))
+    custom = any(tool.get("type") == "custom" and tool.get("name") == call.name for tool in tools)
     return "custom_tool_call" if custom else "function_call"

@@ -9,6 +9,7 @@ from typing import Any
 from chat.exceptions import InvalidMessageFormatError
 from chat.protocols import media, turns
 from chat.protocols.openai.body import ROLES
+from chat.protocols.payload import as_list, as_object, as_string, part_of
 from chat.protocols.responses.body import NAME
 from chat.protocols.turns import fault, object_at, text_at
 from chat.types import (
@@ -87,8 +88,8 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
     if kind == "refusal":
         return Refusal(text_at(part, "refusal", place))
     if kind == "input_image":
-        url, detail = text_at(part, "image_url", place), part.get("detail")
-        return media.image_of(url, detail if isinstance(detail, str) else "", f"{place}.image_url", needs)
+        url, detail = text_at(part, "image_url", place), as_string(part.get("detail"))
+        return media.image_of(url, detail, f"{place}.image_url", needs)
     if kind == "input_file":
         return _file(part, place, needs)
     if not isinstance(kind, str):
@@ -97,8 +98,7 @@ def _part(part: Any, place: str, needs: list[Need]) -> Part:
 
 
 def _file(part: Mapping[str, Any], place: str, needs: list[Need]) -> Part:
-    given = part.get("filename")
-    name = given if isinstance(given, str) else ""
+    name = as_string(part.get("filename"))
     if part.get("file_url"):
         needs.append(Need("document_url", f"{place}.file_url"))
         return Document(url=text_at(part, "file_url", place), name=name)
@@ -156,8 +156,7 @@ def _reasoning(item: Mapping[str, Any], place: str, needs: list[Need]) -> Messag
 def thought_of(item: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the text and the encrypted content of a reasoning item, None where it has neither."""
     text = "\n\n".join(_texts(item.get("summary")) or _texts(item.get("content")))
-    proof = item.get("encrypted_content")
-    signature = proof if isinstance(proof, str) else ""
+    signature = part_of(item.get("encrypted_content"))
     return (text, signature) if text or signature else None
 
 
@@ -169,8 +168,7 @@ def is_bare(item: Any) -> bool:
 
 
 def _texts(parts: Any) -> list[str]:
-    found = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    return [text for text in found if isinstance(text, str)]
+    return [part["text"] for part in map(as_object, as_list(parts)) if isinstance(part.get("text"), str)]
 
 
 def _reference(item: Mapping[str, Any], place: str, needs: list[Need]) -> Message:

@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chat.protocols.ids import originals
-from chat.protocols.payload import Heard, UnusableReply, as_object, as_text, count, finish_reason, part_of, usage_of
+from chat.protocols.payload import (
+    Heard,
+    UnusableReply,
+    as_list,
+    as_object,
+    as_text,
+    count,
+    finish_reason,
+    part_of,
+    usage_of,
+)
 from chat.protocols.responses.body import NAME
 from chat.protocols.responses.items import thought_of
 from chat.protocols.responses.translate import LONGEST_NAME
@@ -95,8 +105,7 @@ def _rest(item: dict[str, Any], index: Any, heard: Heard) -> Iterator[Piece]:
     """Yield the pieces of a whole item that had not come before it."""
     kind = part_of(item.get("type"))
     if kind == "message":
-        content = item.get("content")
-        for number, part in enumerate(content if isinstance(content, list) else []):
+        for number, part in enumerate(as_list(item.get("content"))):
             yield from _rest_of_content(as_object(part), (index, number), heard)
     elif kind in ARGUMENTS and part_of(item.get("name")):
         key = ("call", index)

@@ -7,7 +7,7 @@ from typing import Any
 
 from chat.protocols.bodies import LONGEST_ECHO, complaints
 from chat.protocols.openai.content import CHOICES, allowed_of, function_of
-from chat.protocols.payload import as_list, as_object
+from chat.protocols.payload import as_list, as_object, as_string
 from chat.protocols.responses.items import LONGEST_LABEL
 from chat.protocols.turns import further_in, stored_in
 from chat.types import LISTED, UNKNOWN, Choice, Format, Need, Tool
@@ -22,7 +22,7 @@ CLIENTS = ("local_shell", "apply_patch", "computer", "computer_use_preview", "na
 def tools_of(tools: Any, needs: list[Need], place: str = "tools") -> tuple[Tool, ...]:
     """Return the functions among the tools; all others are needs. Raises `ValidationError`."""
     found: list[Tool] = []
-    for number, tool in enumerate(tools if isinstance(tools, list) else []):
+    for number, tool in enumerate(as_list(tools)):
         where = f"{place}[{number}]"
         if not isinstance(tool, dict):
             raise complaints({where: ["This must be an object."]})
@@ -49,8 +49,7 @@ def _further(tool: Mapping[str, Any], place: str) -> Iterator[Need]:
 
 
 def _is_local(tool: Mapping[str, Any]) -> bool:
-    environment = tool.get("environment")
-    return isinstance(environment, dict) and environment.get("type") == "local"
+    return bool(as_object(tool.get("environment")).get("type") == "local")
 
 
 def choice_of(choice: Any, parallel: bool | None, needs: list[Need]) -> Choice | None:
@@ -84,8 +83,8 @@ def format_of(form: Mapping[str, Any] | None, needs: list[Need]) -> Format | Non
     if kind != "json_schema":
         needs.append(Need(UNKNOWN, "text.format.type"))
         return None
-    name, words, schema = form.get("name"), form.get("description"), form.get("schema")
+    name, schema = form.get("name"), form.get("schema")
     if not isinstance(schema, dict) or not isinstance(name, str):
         raise complaints({"text.format": ["A json_schema has a name and a schema, which is an object."]})
     needs += further_in(form, ("type", "name", "description", "schema", "strict"), "text.format")
-    return Format(schema, name, form.get("strict") is True, words if isinstance(words, str) else "")
+    return Format(schema, name, form.get("strict") is True, as_string(form.get("description")))
