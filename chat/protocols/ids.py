@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+
+from chat.types import ChatRequest
 
 FIT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 UNFIT = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
@@ -19,6 +21,8 @@ def fit(name: str, most: int) -> str:
     return f"{UNFIT.sub('_', name)[: most - 9]}_{digits}"
 
 
-def originals(names: Iterable[str], most: int) -> Mapping[str, str]:
-    """Return for each of `names` that was made fit the name itself, by its fit form."""
+def originals(request: ChatRequest, protocol: str, most: int) -> Mapping[str, str]:
+    """Return the names of the client's tools that were made fit for a server of `protocol`, by their fit form. Where
+    the client itself speaks it, none was."""
+    names = () if request.is_verbatim(protocol) else tuple(tool.name for tool in request.tools)
     return {fit(name, most): name for name in names if fit(name, most) != name}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from tests.support import messages as api
@@ -126,6 +129,22 @@ def test_calls_of_another_vendors_model(rig):
     response = ask(rig, tools=[LOOK]).json()
     assert (response["content"], response["stop_reason"]) == (BLOCKS, "tool_use")
     assert rig.first.requests[-1].json["tools"][0]["function"]["name"] == "look"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ["look.up", "look_" * 20])
+def test_a_tool_whose_name_the_other_vendor_refuses_is_called_by_the_clients(rig, name, stream):
+    tools = [LOOK | {"name": name}]
+    written = sent(rig, ANTHROPIC, tools=tools)["tools"][0]["function"]["name"]
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", written)
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": written, "arguments": "{}"}}
+    whole = answer("openai", message={"content": None, "tool_calls": [call]}, finish_reason="tool_calls")
+    chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    chunks = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    rig.first.always = Fault("stream_paced", body=chunks, seconds=0) if stream else status(200, body=whole)
+    response = ask(rig, tools=tools, stream=stream)
+    opened = [data["content_block"] for _, data in events_of(response) if "content_block" in data] if stream else None
+    assert [block["name"] for block in opened or response.json()["content"]] == [name]
 
 
 def test_and_their_results(rig):

@@ -71,7 +71,7 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
 
 def _parts(blocks: Iterable[Any], request: ChatRequest) -> Iterator[Part]:
     """Yield the parts of an answer. What only the vendor knows is for its own clients."""
-    names = _originals(request)
+    names = originals(request, NAME, LONGEST_NAME)
     for block in map(as_object, blocks):
         kind = block.get("type")
         if kind == "text" and (text := part_of(block.get("text"))):
@@ -93,11 +93,6 @@ def _thought(block: Mapping[str, Any]) -> Thinking:
 def _call(block: Mapping[str, Any], names: Mapping[str, str], arguments: str) -> Call:
     name = as_text(block.get("name"))
     return Call(as_text(block.get("id")) or f"toolu_{uuid.uuid4().hex[:24]}", names.get(name, name), arguments)
-
-
-def _originals(request: ChatRequest) -> Mapping[str, str]:
-    """Return the names of the client's tools that had to be written in another way, by these."""
-    return {} if request.is_verbatim(NAME) else originals((tool.name for tool in request.tools), LONGEST_NAME)
 
 
 def _sound(part: Part) -> Part:
@@ -132,7 +127,7 @@ def _block(data: dict[str, Any], heard: Heard) -> Iterator[Piece]:
         yield Piece(("thinking", index), thought)
     elif kind == "tool_use":
         heard.parts["call", index] = [], compact(as_object(block.get("input")))
-        yield Piece(("call", index), _call(block, _originals(heard.request), ""))
+        yield Piece(("call", index), _call(block, originals(heard.request, NAME, LONGEST_NAME), ""))
     elif isinstance(kind, str) and kind not in READ and heard.request.is_verbatim(NAME):
         heard.parts["opaque", index] = [], block
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols.ids import originals
+from chat.protocols.openai.body import NAME
 from chat.protocols.openai.reply import (
     ABORTED,
     BROKEN_OFF,
@@ -61,6 +62,5 @@ def _fragment(call: Mapping[str, Any], place: int, number: Any, heard: Heard) ->
         return Piece(known[0], Call("", "", arguments))
     of = (number, "call", len(heard.parts))
     heard.parts[key] = heard.parts[of] = of, given or new_id()
-    if not heard.request.is_verbatim("openai") and len(name) >= LONGEST_NAME - 9:
-        name = originals((tool.name for tool in heard.request.tools), LONGEST_NAME).get(name, name)
+    name = originals(heard.request, NAME, LONGEST_NAME).get(name, name)
     return Piece(of, Call(heard.parts[key][1], name, arguments))

@@ -51,7 +51,7 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
         raise UnusableReply("no choices", usage)
     choice = as_object(choices[0])
     reason, verbatim = choice.get("finish_reason"), request.is_verbatim(NAME)
-    names = {} if verbatim else originals((tool.name for tool in request.tools), LONGEST_NAME)
+    names = originals(request, NAME, LONGEST_NAME)
     if reason in ABORTED:
         raise UnusableReply(BROKEN_OFF, usage)
     parts = _parts(as_object(choice.get("message")), names)

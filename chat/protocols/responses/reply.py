@@ -135,8 +135,7 @@ def _begun(item: dict[str, Any], index: Any, heard: Heard) -> Piece:
     """Return the first fragment of a call, which has its id and name."""
     key, name = ("call", index), part_of(item.get("name"))
     heard.parts[key] = 0
-    if not heard.request.is_verbatim(NAME):
-        name = originals((tool.name for tool in heard.request.tools), LONGEST_NAME).get(name, name)
+    name = originals(heard.request, NAME, LONGEST_NAME).get(name, name)
     call_id = part_of(item.get("call_id")) or part_of(item.get("id")) or f"call_{uuid.uuid4().hex[:24]}"
     return Piece(key, Call(call_id, name, ""))
 
