@@ -44,6 +44,11 @@ class Upstream:
     allow_stored: bool = False
     api: str = ""
 
+    @property
+    def bare_model(self) -> str:
+        """Return the model's name without its maker's, with which OpenRouter's names begin."""
+        return self.model.rpartition("/")[2]
+
 
 @dataclass(frozen=True)
 class ProviderEntry:

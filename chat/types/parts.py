@@ -33,6 +33,10 @@ class Image(NamedTuple):
     detail: str = ""
     kind: Literal["image"] = "image"
 
+    @property
+    def as_url(self) -> str:
+        return self.url or f"data:{self.media_type};base64,{self.data}"
+
 
 class Document(NamedTuple):
     """A file: `data` is base64 of `media_type`, or there is a plain `text`, or a `url`. `name` is its title."""
@@ -43,6 +47,15 @@ class Document(NamedTuple):
     url: str = ""
     name: str = ""
     kind: Literal["document"] = "document"
+
+    @property
+    def as_url(self) -> str:
+        return self.url or f"data:{self.media_type};base64,{self.data}"
+
+    @property
+    def words(self) -> str:
+        """Return its text below its title."""
+        return f"{self.name}\n{self.text}" if self.name else self.text
 
 
 class Call(NamedTuple):

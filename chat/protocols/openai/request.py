@@ -98,7 +98,7 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
         if "temperature" in sent:
             body["temperature"] = sent["temperature"]
     else:
-        if not REASONING.match(_name(upstream)):
+        if not REASONING.match(upstream.bare_model):
             sent.pop("effort", None)
         body = translate.body_of(request, sent) | fields.accepted(request, upstream)
     body |= {"model": upstream.model, upstream.limit_field or _limit_field(host): request.max_tokens}
@@ -114,7 +114,7 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
 
 def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
     """See `Protocol.takes`. Source: OpenAI's guides to its reasoning models and to GPT-6."""
-    model, effort = _name(upstream), asked.get("effort") or upstream.effort
+    model, effort = upstream.bare_model, asked.get("effort") or upstream.effort
     thinks = REASONING.match(model) and (effort != "none" or bool(ALWAYS_THINKING.match(model)))
     if name in SAMPLING:
         return not thinks
@@ -141,11 +141,7 @@ def without_thoughts(body: Mapping[str, Any]) -> dict[str, Any]:
 def prompt_tokens(request: ChatRequest, upstream: Upstream, words: int) -> int:
     """See `Protocol.prompt_tokens`. Source: OpenAI's guide to images and vision."""
     hidden = fields.hidden_tokens(request) if request.is_verbatim(NAME) else 0
-    return words + hidden + sum(images.openai_tokens(part, _name(upstream)) for part in request.media())
-
-
-def _name(upstream: Upstream) -> str:
-    return upstream.model.rpartition("/")[2]  # OpenRouter's names begin with the maker's
+    return words + hidden + sum(images.openai_tokens(part, upstream.bare_model) for part in request.media())
 
 
 def _version(model: str) -> tuple[int, int]:

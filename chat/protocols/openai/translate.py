@@ -74,23 +74,22 @@ def _content(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
 
 def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, Image):
-        url = part.url or f"data:{part.media_type};base64,{part.data}"
-        return {"type": "image_url", "image_url": {"url": url} | ({"detail": part.detail} if part.detail else {})}
+        detail = {"detail": part.detail} if part.detail else {}
+        return {"type": "image_url", "image_url": {"url": part.as_url} | detail}
     if isinstance(part, Document) and part.data:
-        data = f"data:{part.media_type};base64,{part.data}"
-        return {"type": "file", "file": {"filename": part.name or "document.pdf", "file_data": data}}
-    return {"type": "text", "text": _text(part)}
+        return {"type": "file", "file": {"filename": part.name or "document.pdf", "file_data": part.as_url}}
+    return {"type": "text", "text": words_of(part)}
 
 
-def _text(part: Part) -> str:
-    """Return a part as text: a document begins with its title."""
+def words_of(part: Part) -> str:
+    """Return a part as text."""
     if isinstance(part, Document):
-        return f"{part.name}\n{part.text}" if part.name else part.text
+        return part.words
     return part.text if isinstance(part, Text | Refusal) else ""
 
 
 def _result(result: Result) -> str:
-    texts = (IMAGE_BELOW if _stands_below(part) else _text(part) for part in result.parts)
+    texts = (IMAGE_BELOW if _stands_below(part) else words_of(part) for part in result.parts)
     return ("Error: " if result.is_error else "") + "\n".join(filter(None, texts))
 
 

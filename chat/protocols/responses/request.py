@@ -128,7 +128,7 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
             body["temperature"] = sent["temperature"]
         kept = upstream.allow_stored and body.get("store") is True
     else:
-        if not REASONING.match(_name(upstream)):
+        if not REASONING.match(upstream.bare_model):
             sent.pop("effort", None)
         body = translate.body_of(request, sent) | fields.accepted(request, upstream)
     body |= {"model": upstream.model, "max_output_tokens": request.max_tokens, "store": kept}
@@ -144,7 +144,7 @@ def write_request(request: ChatRequest, upstream: Upstream, *, host: str, stream
 
 def takes(name: str, asked: Mapping[str, Any], upstream: Upstream, *, verbatim: bool) -> bool:
     """See `Protocol.takes`. Source: OpenAI's guides to its reasoning models and to migrating to Responses."""
-    model, effort = _name(upstream), asked.get("effort") or upstream.effort
+    model, effort = upstream.bare_model, asked.get("effort") or upstream.effort
     always = bool(ALWAYS_THINKING.match(model))
     if name in SAMPLING:
         return not REASONING.match(model) or (effort == "none" and not always)
@@ -182,7 +182,3 @@ def prompt_tokens(request: ChatRequest, upstream: Upstream, words: int) -> int:
     return openai.prompt_tokens(request, upstream, words) + (
         fields.hidden_tokens(request) if request.is_verbatim(NAME) else 0
     )
-
-
-def _name(upstream: Upstream) -> str:
-    return upstream.model.rpartition("/")[2]  # OpenRouter's names begin with the maker's

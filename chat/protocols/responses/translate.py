@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from chat.protocols.ids import fit
+from chat.protocols.openai.translate import MODES, words_of
 from chat.types import (
     Call,
     ChatRequest,
@@ -26,7 +27,6 @@ from chat.types import (
 
 LONGEST_ID = 64
 LONGEST_NAME = 64
-MODES = {"auto": "auto", "none": "none", "any": "required"}
 NO_PARAMETERS = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 
 
@@ -84,28 +84,19 @@ def _content(parts: Iterable[Part], role: str) -> list[dict[str, Any]]:
 
 def _part(part: Part, role: str) -> dict[str, Any]:
     if isinstance(part, Image):
-        url = part.url or f"data:{part.media_type};base64,{part.data}"
-        return {"type": "input_image", "image_url": url, "detail": part.detail or "auto"}
+        return {"type": "input_image", "image_url": part.as_url, "detail": part.detail or "auto"}
     if isinstance(part, Document) and not part.text:
         return _file(part)
     if isinstance(part, Refusal) and role == "assistant":
         return {"type": "refusal", "refusal": part.text}
-    return {"type": "output_text" if role == "assistant" else "input_text", "text": _text(part)}
+    return {"type": "output_text" if role == "assistant" else "input_text", "text": words_of(part)}
 
 
 def _file(document: Document) -> dict[str, Any]:
     name = {"filename": document.name} if document.name else {}
     if document.url:
         return {"type": "input_file", "file_url": document.url} | name
-    data = f"data:{document.media_type};base64,{document.data}"
-    return {"type": "input_file", "filename": "document.pdf", "file_data": data} | name
-
-
-def _text(part: Part) -> str:
-    """Return a part as text: a document begins with its title."""
-    if isinstance(part, Document):
-        return f"{part.name}\n{part.text}" if part.name else part.text
-    return part.text if isinstance(part, Text | Refusal) else ""
+    return {"type": "input_file", "filename": "document.pdf", "file_data": document.as_url} | name
 
 
 def _function(tool: Tool) -> dict[str, Any]:
