@@ -51,10 +51,9 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
         raise UnusableReply("no choices", usage)
     choice = as_object(choices[0])
     reason, verbatim = choice.get("finish_reason"), request.is_verbatim(NAME)
-    names = originals(request, NAME, LONGEST_NAME)
     if reason in ABORTED:
         raise UnusableReply(BROKEN_OFF, usage)
-    parts = _parts(as_object(choice.get("message")), names)
+    parts = _parts(as_object(choice.get("message")), request)
     calls = any(isinstance(part, Call) for part in parts)
     if not text_of(parts).strip() and not calls and not (isinstance(reason, str) and reason):
         raise UnusableReply("neither text nor an end", usage)
@@ -63,17 +62,19 @@ def read_reply(data: dict[str, Any], request: ChatRequest) -> Reply:
         ended = "content_filter"
     # Of several answers, only a client of this format can ask: all are counted, and the body has them apart.
     for further in choices[1:]:
-        parts += _parts(as_object(as_object(further).get("message")), names)
+        parts += _parts(as_object(as_object(further).get("message")), request)
     return Reply(parts, ended, usage, raw=data if verbatim else None)
 
 
-def _parts(message: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Part, ...]:
+def _parts(message: Mapping[str, Any], request: ChatRequest) -> tuple[Part, ...]:
     text = as_text(text_in(message.get("content"), "text"))
     refusal = as_text(message.get("refusal")) or as_text(text_in(message.get("content"), "refusal"))
     thoughts = as_text(thoughts_of(message))
     parts: list[Part] = [Thinking(thoughts)] if thoughts else []
     parts += parts_of(text) + ((Refusal(refusal),) if refusal.strip() and not text.strip() else ())
-    return (*parts, *(_call(as_object(call), names) for call in as_list(message.get("tool_calls"))))
+    calls = as_list(message.get("tool_calls"))
+    names = originals(request, NAME, LONGEST_NAME) if calls else {}
+    return (*parts, *(_call(as_object(call), names) for call in calls))
 
 
 def _call(call: Mapping[str, Any], names: Mapping[str, str]) -> Call:
