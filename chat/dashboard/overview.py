@@ -19,8 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from chat.dashboard import figures
-from chat.dashboard.usage import COLOURS, HEIGHT, WIDTH
+from chat.dashboard import figures, plots
 from chat.models import TokenBudget
 from chat.problems.negotiation import PageRenderer
 
@@ -62,7 +61,7 @@ class OverviewView(APIView):
     def page(self, request: Request, data: Any) -> dict[str, Any]:
         span, order, page = chosen(request)
         places = [datetime.fromisoformat(place) for place in data["places"]]
-        colours = {row["name"]: min(number, COLOURS) for number, row in enumerate(data["models"])}
+        colours = {row["name"]: min(number, plots.COLOURS) for number, row in enumerate(data["models"])}
         chats = data["totals"]["chats"]
         return {
             "span": span,
@@ -87,8 +86,8 @@ class OverviewView(APIView):
                 row | {"last": datetime.fromisoformat(row["last"]) if row["last"] else None}
                 for row in data["providers"]
             ],
-            "width": len(places) * WIDTH,
-            "height": HEIGHT,
+            "width": len(places) * plots.WIDTH,
+            "height": plots.HEIGHT,
         }
 
 
@@ -137,21 +136,15 @@ def plot(
     colours: dict[str, int],
     words: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return a plot of bars, one a step, each of its parts stacked from the bottom up. The highest fills it."""
-    totals = [sum(step.values()) for step in steps]
-    highest, names = max([*totals, 1]), Counter[str]()
-    bars = []
-    for number, (step, place, total) in enumerate(zip(steps, places, totals, strict=True)):
-        below, parts = 0, []
-        for name in sorted(step, key=lambda name: colours.get(name, COLOURS)):
-            top, bottom = ((below + step[name]) * HEIGHT // highest, below * HEIGHT // highest)
-            parts.append({"colour": colours.get(name, COLOURS), "y": HEIGHT - top, "height": top - bottom})
-            below += step[name]
-            names[name] += step[name]
-        bars.append({"place": place, "x": number * WIDTH, "total": total, "parts": parts})
+    """Return a plot of bars, one a step, with a legend."""
+    names = Counter[str]()
+    for step in steps:
+        names.update(step)
+    drawn = [{"place": place} | bar for place, bar in zip(places, plots.bars(steps, colours), strict=True)]
     legend = [
-        {"name": (words or {}).get(name, name), "colour": colours.get(name, COLOURS), "total": total}
+        {"name": (words or {}).get(name, name), "colour": colours.get(name, plots.COLOURS), "total": total}
         for name, total in names.most_common()
         if total
     ]
-    return {"title": title, "unit": unit, "bars": bars, "highest": max(totals, default=0), "legend": legend}
+    highest = max((bar["total"] for bar in drawn), default=0)
+    return {"title": title, "unit": unit, "bars": drawn, "highest": highest, "legend": legend}

@@ -15,15 +15,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.billing import allowance
+from chat.dashboard import plots
 from chat.models import Period
 from chat.problems.negotiation import PageRenderer
 from chat.types.money import EXACT, exact, nano_dollars, shown
 
 DAYS = 30
-COLOURS = 5
-"""The models with a colour of their own; all others share one more."""
-WIDTH, HEIGHT = 10, 1_000
-"""A day's place in the plot, in its own units."""
 
 
 class DayOfUse(serializers.Serializer):
@@ -88,10 +85,10 @@ class UsageView(APIView):
             "models": models,
             "daily": [day | {"cost": in_words(day["cost"])} for day in data["daily"]],
             "bars": days,
-            "highest": max(bar["tokens_used"] for bar in days),
+            "highest": max(bar["total"] for bar in days),
             "days": DAYS,
-            "width": DAYS * WIDTH,
-            "height": HEIGHT,
+            "width": DAYS * plots.WIDTH,
+            "height": plots.HEIGHT,
             **left(data),
         }
 
@@ -128,15 +125,14 @@ def by_model(use: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if row["cost"] is not None:
             costs[row["model"]] += row["cost"]
     return [
-        {"model": model, "requests": requests[model], "tokens_used": used, "colour": min(place, COLOURS)}
+        {"model": model, "requests": requests[model], "tokens_used": used, "colour": min(place, plots.COLOURS)}
         | {"cost": shown(costs[model]) if model in costs else "unknown"}
         for place, (model, used) in enumerate(tokens.most_common())
     ]
 
 
 def bars(use: list[dict[str, Any]], colours: dict[str, int], today: date) -> list[dict[str, Any]]:
-    """Return each of the last days with its parts, one a model, placed in the plot from the bottom up. The highest day
-    fills it."""
+    """Return a bar for each of the last days, of which each model is a part."""
     days = {today - timedelta(days=ago): Counter[str]() for ago in reversed(range(DAYS))}
     requests = Counter[date]()
     for row in use:
@@ -144,20 +140,5 @@ def bars(use: list[dict[str, Any]], colours: dict[str, int], today: date) -> lis
         if row["date"] in days:
             days[row["date"]][row["model"]] = row["tokens_used"]
             requests[row["date"]] += row["requests"]
-    highest = max(max(models.total() for models in days.values()), 1)
-    return [
-        {"date": day, "x": place * WIDTH, "tokens_used": models.total(), "requests": requests[day]}
-        | {"parts": parts(models, colours, highest)}
-        for place, (day, models) in enumerate(days.items())
-    ]
-
-
-def parts(models: Counter[str], colours: dict[str, int], highest: int) -> list[dict[str, Any]]:
-    """Return the rectangles of one day."""
-    below, rectangles = 0, []
-    for model in sorted(models, key=lambda name: colours[name]):
-        top = (below + models[model]) * HEIGHT // highest
-        bottom = below * HEIGHT // highest
-        rectangles.append({"colour": colours[model], "y": HEIGHT - top, "height": top - bottom})
-        below += models[model]
-    return rectangles
+    drawn = zip(days, plots.bars([*days.values()], colours), strict=True)
+    return [{"date": day, "requests": requests[day]} | bar for day, bar in drawn]

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from chat.billing.allowance import period_start
-from chat.dashboard.usage import COLOURS, HEIGHT
+from chat.dashboard.plots import COLOURS, HEIGHT
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
 from tests.dashboard.test_pages import page_of
 
