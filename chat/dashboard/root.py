@@ -32,10 +32,6 @@ ENDPOINTS = {
 """What the page for people says of the addresses for programs."""
 FOR_PROGRAMS_ALONE = {name for name, what in ENDPOINTS.items() if what.startswith("POST") and name != "chat"}
 """Those that answer a browser's GET with an error in JSON: no link leads there. `/chat` has a form."""
-NAMES = (
-    *("chat", "models", "conversations", "usage", "keys", "errors", "health", "ready", "schema", "docs", "playground"),
-    *("openai-chat", "openai-responses", "anthropic-messages", "anthropic-count", "openai-embeddings", "vendor-models"),
-)
 
 
 ADDRESSES = {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}
@@ -52,7 +48,7 @@ class RootView(OpenView):
         return "Chat API"
 
     def get(self, request: Request) -> Response:
-        return Response({name: reverse(name, request=request) for name in NAMES})
+        return Response({name: reverse(name, request=request) for name in (*ENDPOINTS, "docs", "playground")})
 
     def page(self, request: Request, data: Any) -> dict[str, Any]:
         return {"endpoints": [(reverse(name), what, name in FOR_PROGRAMS_ALONE) for name, what in ENDPOINTS.items()]}

@@ -11,7 +11,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.urls import reverse
 
-from chat.dashboard.root import FOR_PROGRAMS_ALONE, NAMES
+from chat.dashboard.root import ENDPOINTS, FOR_PROGRAMS_ALONE
 from tests.support.contract import TABLE, check_error, check_page
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +56,7 @@ def test_a_page_shows_who_is_logged_in(browser, client, path):
 def test_the_root_leads_to_everything(browser):
     page = page_of(browser, "/")
     links = set(re.findall(r'href="(/[^"]*)"', page))
-    assert {reverse(name) for name in {*NAMES} - FOR_PROGRAMS_ALONE} <= links
+    assert {reverse(name) for name in {*ENDPOINTS, "docs", "playground"} - FOR_PROGRAMS_ALONE} <= links
     assert all(f"<code>{reverse(name)}</code>" in page for name in FOR_PROGRAMS_ALONE)
     refused = {link for link in links if "/static/" not in link and browser.get(link).status_code != 200}
     assert refused == {"/chat"}
