@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from chat.protocols import anthropic, embeddings, openai, responses
 from chat.protocols.protocol import Protocol
 
-PROTOCOLS: Mapping[str, Protocol] = {protocol.NAME: protocol for protocol in (openai, responses, anthropic, embeddings)}
+PROVIDERS: Sequence[Protocol] = (openai, anthropic)
+"""The formats of which a provider has one."""
+PROTOCOLS: Mapping[str, Protocol] = {protocol.NAME: protocol for protocol in (*PROVIDERS, responses, embeddings)}
+"""All: the others are spoken by providers of OpenAI's format, beside it."""

@@ -121,8 +121,9 @@ class Reader:
     def check_embedder(self, routes: list[Route], *here: str) -> None:
         """Raise `ImproperlyConfigured` where a model that makes vectors has two upstream models, or a provider that
         makes none."""
-        if any(route.provider.protocol != "openai" for route in routes):
-            raise self.error("embeddings are made by the protocol openai alone; Anthropic has none", *here)
+        others = [route.provider.protocol for route in routes if route.provider.protocol != "openai"]
+        if others:
+            raise self.error(f"embeddings are made by the protocol openai alone; {others[0]} has none", *here)
         if len({route.upstream_model for route in routes}) > 1:
             raise self.error("the vectors of two models do not compare, so all routes must name the same one", *here)
 
@@ -139,8 +140,8 @@ class Reader:
             raise self.error(f"there is no [providers.{said.provider}]", *here, "routes")
         how = {name: value for name, value in entries[said.provider].items() if name in How.model_fields} | said.said()
         for name in ("limit_field", "api"):
-            if name in how and providers[said.provider].protocol == "anthropic":
-                raise self.error(f"{name} is for the protocol openai; Anthropic has but one", *here, "routes")
+            if name in how and (protocol := providers[said.provider].protocol) != "openai":
+                raise self.error(f"{name} is for the protocol openai; {protocol} has but one", *here, "routes")
         default = how.get("temperature", model.said().get("temperature"))
         return Route(
             providers[said.provider],

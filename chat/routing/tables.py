@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from chat.protocols.registry import PROVIDERS
 from chat.types import Kind, Price, Rates
 
+PROTOCOLS = tuple(protocol.NAME for protocol in PROVIDERS)
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Names = list[Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]{0,99}$")]]
 """Fields of a body, in the words of the client's API, and types of tools."""
@@ -43,7 +45,7 @@ class How(Table):
 
 
 class ProviderTable(How):
-    protocol: Literal["openai", "anthropic"]
+    protocol: Literal[PROTOCOLS]  # type: ignore[valid-type]
     name: str = ""
     base_url: str = ""
     base_url_env: str = ""

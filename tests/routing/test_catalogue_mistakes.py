@@ -146,7 +146,7 @@ ANTHROPIC = '[providers.b]\nprotocol = "anthropic"\nbase_url = "http://b"\n'
     ("text", "reason"),
     [
         (embedder('["a:x", "a:y"]'), "the vectors of two models do not compare"),
-        (embedder('["b:x"]', ANTHROPIC), "Anthropic has none"),
+        (embedder('["b:x"]', ANTHROPIC), "anthropic has none"),
         (embedder(more="max_output_tokens = 7"), "unknown field 'max_output_tokens'; known are kind, routes"),
         (embedder("[]"), "routes must name at least one"),
         (embedder().replace('"embedding"', '"image"'), 'kind must be "chat" or "embedding", not \'image\''),
