@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from chat.exceptions import CSRFFailed, GenAIException, TooManyAttempts
-from chat.problems.envelopes import NATIVE, envelope_by_path, envelope_of, problem_details
+from chat.problems.envelopes import NATIVE, format_by_path, format_of, problem_details, told
 from chat.problems.negotiation import PROBLEM_JSON, problem_page, wants_page, wants_problem_json
 from chat.problems.table import Description, Problem, describe, find, level_of
 from chat.problems.words import LONGEST_ECHO
@@ -132,18 +132,18 @@ def body(description: Description, request: HttpRequest, as_details: bool) -> di
     request_id = getattr(request, "request_id", "")
     if as_details:
         return problem_details(description, request_id, _type_uri(description.problem.code, request))
-    return envelope_of(request).body(description, request_id)
+    return format_of(request).write_error(told(description), request_id)
 
 
 def headers(description: Description, request: HttpRequest) -> dict[str, str]:
     """`X-Should-Retry`, which the official SDKs obey before the status, and `Retry-After` where waiting can mend it.
     Where the SDKs go, a wait that nobody would sit through is a no: they sleep in the middle of their caller's work.
     `Vary` is for a shared cache, where a header chose the body's shape."""
-    too_long = (description.retry_after or 0) > LONGEST_SLEEP and envelope_of(request) is not NATIVE
+    too_long = (description.retry_after or 0) > LONGEST_SLEEP and format_of(request) is not NATIVE
     result = {"X-Should-Retry": "true" if description.should_retry and not too_long else "false"}
     if description.retry_after is not None:
         result["Retry-After"] = str(description.retry_after)
-    if envelope_by_path(request) is None:
+    if format_by_path(request) is None:
         result["Vary"] = "anthropic-version"
     return result
 

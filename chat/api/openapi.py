@@ -7,7 +7,7 @@ operations have in common is added here.
                        (200, "text/event-stream")
     where              {"GET": Where.OBJECT}: the kinds of this operation, which say the errors that it can answer with
     parameters         {"POST": [OpenApiParameter(...)]}
-    envelope           what the errors' bodies look like, where they are not this API's own
+    format             the wire format of the errors' bodies, where it is not this API's own
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework.permissions import AllowAny
 
-from chat.problems.envelopes import Envelope
+from chat.problems.envelopes import NATIVE, contents
 from chat.problems.table import BY_CODE, PROBLEMS, Problem, Where, describe
 from chat.throttling import ChatRateThrottle
 
@@ -149,7 +149,7 @@ class AutoSchema(SpectacularAutoSchema):
         schemas: dict[str, dict[str, Any]] = defaultdict(dict)
         examples: dict[str, dict[str, Any]] = defaultdict(dict)
         for problem in problems:
-            for kind, name, schema, example in getattr(self.view, "envelope", Envelope()).contents(problem):
+            for kind, name, schema, example in contents(problem, getattr(self.view, "format", NATIVE)):
                 schemas[kind][name] = self._component(ResolvedComponent.SCHEMA, name, schema)
                 shown = {"summary": problem.meaning, "value": example}
                 examples[kind][problem.code] = self._component(

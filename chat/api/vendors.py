@@ -16,7 +16,6 @@ from chat.authentication import BrowserAuthentication, EitherKeyAuthentication
 from chat.completion.asked import Chat
 from chat.completion.counting import count_tokens
 from chat.exceptions import ValidationError
-from chat.problems.envelopes import ANTHROPIC, EMBEDDINGS, OPENAI
 from chat.problems.negotiation import EVENT_STREAM
 from chat.problems.table import Where
 from chat.protocols import anthropic, embeddings, models, openai, responses
@@ -39,7 +38,6 @@ class ChatCompletionsView(ChatEndpoint):
 
     face = "openai"
     format: ClassVar[Protocol] = openai
-    envelope = OPENAI
     where = {"POST": Where.CHAT}
     limits = ("max_tokens", "max_completion_tokens")
     answers = {"POST": {200: schema_of(openai.REPLY), (200, EVENT_STREAM): str}}
@@ -55,7 +53,6 @@ class ResponsesView(ChatEndpoint):
 
     face = "responses"
     format: ClassVar[Protocol] = responses
-    envelope = OPENAI
     where = {"POST": Where.CHAT}
     limits = ("max_output_tokens",)
     answers = {"POST": {200: schema_of(responses.REPLY), (200, EVENT_STREAM): str}}
@@ -75,7 +72,6 @@ class MessagesView(ChatEndpoint):
 
     face = "anthropic"
     format: ClassVar[Protocol] = anthropic
-    envelope = ANTHROPIC
     limits = ()
     where = {"POST": Where.CHAT}
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
@@ -117,7 +113,6 @@ class EmbeddingsView(ChatEndpoint):
 
     face = "embeddings"
     format: ClassVar[Face] = embeddings
-    envelope = EMBEDDINGS
     where = {"POST": Where.CHAT}
     answers = {"POST": {200: schema_of(embeddings.REPLY)}}
 
@@ -148,7 +143,7 @@ class VendorModelsView(APIView):
     For those who have a key, as there: many clients try a key by asking for this.
     """
 
-    envelope = OPENAI
+    format: ClassVar[Face] = openai
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
     answers = {"GET": {200: schema_of(models.Listing)}}
 
@@ -159,7 +154,7 @@ class VendorModelsView(APIView):
 class VendorModelView(APIView):
     """One model, as one object that OpenAI's clients and Anthropic's read."""
 
-    envelope = OPENAI
+    format: ClassVar[Face] = openai
     authentication_classes = [EitherKeyAuthentication, BrowserAuthentication]
     answers = {"GET": {200: schema_of(models.Entry)}}
     where = {"GET": Where.MODEL}

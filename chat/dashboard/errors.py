@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api.open import OpenView
-from chat.problems.envelopes import EXAMPLE_ID, NATIVE
+from chat.problems.envelopes import EXAMPLE_ID, NATIVE, told
 from chat.problems.negotiation import PageRenderer
 from chat.problems.table import BY_CODE, Problem, Where, describe
 from chat.routing import catalogue
@@ -97,7 +97,7 @@ def error_entry(problem: Problem) -> dict[str, Any]:
         "meaning": problem.meaning,
         "what_to_do": problem.what_to_do,
         "should_retry": describe(problem.example).should_retry,
-        "example": NATIVE.body(describe(problem.example), EXAMPLE_ID),
+        "example": NATIVE.write_error(told(describe(problem.example)), EXAMPLE_ID),
     }
 
 

@@ -43,7 +43,7 @@ class Cost(serializers.Serializer):
     )
     used = serializers.RegexField(EXACT, help_text="Dollars.")
     reserved = serializers.RegexField(EXACT, help_text="Dollars.")
-    remaining = serializers.RegexField(EXACT, allow_null=True)
+    remaining = serializers.RegexField(EXACT, allow_null=True, help_text="Dollars.")
 
 
 class Usage(serializers.Serializer):

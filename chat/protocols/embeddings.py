@@ -18,7 +18,9 @@ from typing_extensions import TypedDict
 
 from chat.protocols import bodies, fields, openai, schemas
 from chat.protocols.bodies import Label, Says, VendorBody
+from chat.protocols.openai import ERRORS as ERRORS
 from chat.protocols.openai import EventWriter as EventWriter
+from chat.protocols.openai import error_schema as error_schema
 from chat.protocols.openai import headers as headers
 from chat.protocols.openai import read_error as read_error
 from chat.protocols.openai import read_event as read_event

@@ -13,6 +13,7 @@ from chat.protocols.turns import fault
 from chat.types import Answer, Catalogue, ChatRequest, Delta, Message, Need, Start, Tick, Told, Wish
 from chat.types.money import exact
 
+ERRORS = ""
 ROLES = ("system", "user", "assistant")
 MESSAGES = {
     "type": "array",
@@ -91,6 +92,12 @@ def write_reply(answer: Answer, wish: Wish) -> dict[str, Any]:
 def write_error(error: Told, request_id: str) -> dict[str, Any]:
     """See `Face.write_error`."""
     return {"error": error.code, "message": error.message, "request_id": request_id} | error.context
+
+
+def error_schema(example: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Face.error_schema`."""
+    words = {"error": {"const": example["error"]}, "message": schemas.TEXT, "request_id": schemas.TEXT}
+    return schemas.with_facts(example, words, facts)
 
 
 class EventWriter:

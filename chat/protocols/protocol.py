@@ -40,6 +40,9 @@ class EventWriter(typing.Protocol):
 class Face(typing.Protocol):
     """What a client sees of a format."""
 
+    ERRORS: str
+    """How the names of its errors begin in the OpenAPI schema."""
+
     def request_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the body of a request."""
         ...
@@ -57,6 +60,10 @@ class Face(typing.Protocol):
 
     def write_error(self, error: Told, request_id: str) -> dict[str, Any]:
         """Return the body of an error."""
+        ...
+
+    def error_schema(self, example: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the JSON Schema of bodies like `example`; `facts` has those of all facts, by name."""
         ...
 
     def EventWriter(self, wish: Wish, request_id: str) -> EventWriter:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from chat.protocols.turns import MOST_MESSAGES
 
+TEXT = {"type": "string"}
 NOT_BLANK: dict[str, Any] = {"type": "string", "pattern": r"\S"}
 A_USERS = {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}
 
@@ -45,6 +46,19 @@ def _inlined(schema: Any, inner: Mapping[str, Any]) -> Any:
         for name, value in schema.items()
         if name not in ("title", "default") or isinstance(value, dict)
     }
+
+
+def closed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of objects that have exactly these."""
+    required = list(properties)
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def with_facts(example: Mapping[str, Any], words: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of objects like `example`, in which all is a fact that is not one of the `words`. Each fact is
+    in them all, but for a wait that may have no end."""
+    named = {name: facts[name] for name in example if name not in words}
+    return closed({**words, **named}) | {"required": [name for name in example if name != "retry_after"]}
 
 
 def nullable(schema: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from rest_framework.response import Response
 
 from chat.api.open import OpenView
 from chat.models import Conversation, Message
-from chat.problems.envelopes import Content, Envelope, pascal
-from chat.problems.table import Where, describe
+from chat.problems.table import Where
 from tests.support.contract import ask, chat_body
 from tests.support.schema import JSON, operations, target, validator
 
@@ -92,10 +91,10 @@ def test_an_answer_has_exactly_the_fields_that_are_described(schema, auth_client
 
 
 # --- another face of the API ------------------------------------------------------------------------------------------
-class TheirEnvelope(Envelope):
-    def contents(self, problem):
-        example = {"error": {"code": problem.code, "message": describe(problem.example).message}}
-        yield Content(JSON, f"Their{pascal(problem.code)}", {"type": "object", "required": ["error"]}, example)
+class TheirFormat:
+    ERRORS = "Their"
+    write_error = staticmethod(lambda error, request_id: {"error": {"code": error.code, "message": error.message}})
+    error_schema = staticmethod(lambda example, facts: {"type": "object", "required": ["error"]})
 
 
 class TheirAnswer(serializers.Serializer):
@@ -105,7 +104,7 @@ class TheirAnswer(serializers.Serializer):
 class TheirView(OpenView):
     """A face. The rest is not its summary."""
 
-    envelope = TheirEnvelope()
+    format = TheirFormat()
     answers = {"GET": {200: TheirAnswer, (200, "text/event-stream"): str}}
     where = {"GET": Where.CHAT}
 
@@ -113,7 +112,7 @@ class TheirView(OpenView):
         return Response()
 
 
-def test_a_view_may_have_its_own_envelope_and_stream():
+def test_a_view_may_have_its_own_format_and_stream():
     from django.urls import path
 
     patterns = [path("v1/theirs", TheirView.as_view())]
@@ -122,6 +121,6 @@ def test_a_view_may_have_its_own_envelope_and_stream():
     assert (operation["operationId"], operation["summary"]) == ("get_their", "A face.")
     assert list(operation["responses"]["200"]["content"]) == [JSON, "text/event-stream"]
     overloaded = operation["responses"]["503"]["content"]
-    assert list(overloaded) == [JSON]
-    assert {"$ref": "#/components/schemas/TheirOverloaded"} in overloaded[JSON]["schema"]["oneOf"]
+    assert list(overloaded) == [JSON, "application/problem+json"]
+    assert {"$ref": "#/components/schemas/TheirOverloadedError"} in overloaded[JSON]["schema"]["oneOf"]
     assert target(schema, overloaded[JSON]["examples"]["overloaded"])["value"]["error"]["code"] == "overloaded"

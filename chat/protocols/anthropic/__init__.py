@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from chat.protocols.anthropic.abilities import prompt_tokens, takes
 from chat.protocols.anthropic.body import COUNT, NAME, REPLY, count_schema, request_schema
-from chat.protocols.anthropic.errors import read_error, write_error
+from chat.protocols.anthropic.errors import ERRORS, error_schema, read_error, write_error
 from chat.protocols.anthropic.events import EventWriter, write_reply
 from chat.protocols.anthropic.reply import FINISH_REASONS, read_event, read_reply
 from chat.protocols.anthropic.request import (

@@ -17,6 +17,7 @@ from chat.protocols.errors import (
 )
 from chat.protocols.payload import Response
 from chat.protocols.replies import type_of
+from chat.protocols.schemas import TEXT, closed, with_facts
 from chat.types import ChatRequest, Told
 
 WORDS = {
@@ -48,6 +49,7 @@ def read_error(response: Response, request: ChatRequest) -> errors.Failure | Non
     return errors.read_error(response, request, WORDS, PHRASES)
 
 
+ERRORS = "Anthropic"
 TYPES: dict[int | str, str] = {
     4: "invalid_request_error",
     5: "api_error",
@@ -74,3 +76,11 @@ def write_error(error: Told, request_id: str) -> dict[str, Any]:
         details = {"error_code": code} | error.context
         told = {"type": type_of(error, TYPES), "message": error.message, "details": details}
     return {"type": "error", "error": told, "request_id": request_id}
+
+
+def error_schema(example: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Face.error_schema`."""
+    error = example["error"]
+    details = with_facts(error["details"], {"error_code": {"const": error["details"]["error_code"]}}, facts)
+    told = closed({"type": {"const": error["type"]}, "message": TEXT, "details": details})
+    return closed({"type": {"const": "error"}, "error": told, "request_id": TEXT})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from chat.protocols.openai.body import NAME, REPLY, request_schema
 from chat.protocols.openai.chunks import read_event
-from chat.protocols.openai.errors import read_error, write_error
+from chat.protocols.openai.errors import ERRORS, error_schema, read_error, write_error
 from chat.protocols.openai.events import EventWriter, write_reply
 from chat.protocols.openai.reply import FINISH_REASONS, read_reply
 from chat.protocols.openai.request import (

@@ -5,6 +5,7 @@ Source: platform.openai.com/docs/guides/error-codes, and the pages of errors of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from chat.protocols import errors
@@ -21,6 +22,7 @@ from chat.protocols.errors import (
 )
 from chat.protocols.payload import Response
 from chat.protocols.replies import param_of, spelled_out, type_of
+from chat.protocols.schemas import TEXT, closed
 from chat.types import ChatRequest, Told
 
 WORDS = {
@@ -109,6 +111,7 @@ def read_error(response: Response, request: ChatRequest) -> errors.Failure | Non
     return errors.read_error(response, request, WORDS, PHRASES)
 
 
+ERRORS = "OpenAI"
 TYPES: dict[int | str, str] = {
     4: "invalid_request_error",
     5: "server_error",
@@ -139,3 +142,9 @@ def write_error(error: Told, request_id: str) -> dict[str, Any]:
             "code": error.code,
         }
     }
+
+
+def error_schema(example: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Face.error_schema`."""
+    fixed = {name: {"const": example["error"][name]} for name in ("type", "code")}
+    return closed({"error": closed({"message": TEXT, "param": {"type": ["string", "null"]}} | fixed)})

@@ -5,7 +5,7 @@ Source: platform.openai.com/docs/api-reference/responses and /responses-streamin
 
 from __future__ import annotations
 
-from chat.protocols.openai import headers, request_headers, root, write_error
+from chat.protocols.openai import ERRORS, error_schema, headers, request_headers, root, write_error
 from chat.protocols.payload import LARGEST_REPLY
 from chat.protocols.responses.answer import write_reply
 from chat.protocols.responses.body import NAME, REPLY, request_schema
