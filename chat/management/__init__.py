@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import NoReturn
+from shlex import quote
+from typing import Any, NoReturn
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 from tqdm import tqdm
 
@@ -33,3 +36,19 @@ def age(text: str, fewest: int, why: str = "") -> timedelta:
     if not fewest <= int(match[1]) <= MOST_DAYS:
         raise CommandError(f"--older-than must be from {fewest}d to {MOST_DAYS}d, not {text}{why and f': {why}'}.")
     return timedelta(days=int(match[1]))
+
+
+def find_user(username: str, *, create: bool = False) -> Any:
+    """Return the user of that name, made if it may be; raises `CommandError` with what to do."""
+    users = get_user_model().objects
+    if user := users.filter(username=username).first():
+        return user
+    if not create:
+        raise CommandError(
+            f"There is no user {username!r}. To create it: manage.py issue_key {quote(username)} --create"
+        )
+    try:
+        users.model._meta.get_field("username").clean(username, None)
+    except ValidationError as exc:
+        raise CommandError(f"{username!r} cannot be a username: {' '.join(exc.messages)}") from None
+    return users.create_user(username)

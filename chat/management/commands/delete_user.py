@@ -9,8 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 
 from chat.accounts import deletion
-from chat.management import counted, progress
-from chat.management.commands.issue_key import find_user
+from chat.management import counted, find_user, progress
 
 
 class Command(BaseCommand):

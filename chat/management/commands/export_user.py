@@ -7,8 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from chat.accounts.export import export
-from chat.management import progress
-from chat.management.commands.issue_key import find_user
+from chat.management import find_user, progress
 
 
 class Command(BaseCommand):

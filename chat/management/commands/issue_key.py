@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.accounts import keys
 from chat.conf import DAYS, conf
+from chat.management import find_user
 
 
 class Command(BaseCommand):
@@ -35,19 +33,3 @@ class Command(BaseCommand):
         issued, key = keys.issue(user, days, by="manage.py issue_key", name=name)
         self.stdout.write(key)
         self.stderr.write(f"A key for {username}, valid until {issued.expiry:%Y-%m-%d}. It is shown this once.", str)
-
-
-def find_user(username: str, *, create: bool = False) -> Any:
-    """Return the user of that name, made if it may be; raises `CommandError` with what to do."""
-    users = get_user_model().objects
-    if user := users.filter(username=username).first():
-        return user
-    if not create:
-        raise CommandError(
-            f"There is no user {username!r}. To create it: manage.py issue_key {quote(username)} --create"
-        )
-    try:
-        users.model._meta.get_field("username").clean(username, None)
-    except ValidationError as exc:
-        raise CommandError(f"{username!r} cannot be a username: {' '.join(exc.messages)}") from None
-    return users.create_user(username)

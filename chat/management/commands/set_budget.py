@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from chat.accounts import trail
 from chat.billing import allowance
 from chat.conf import conf
-from chat.management.commands.issue_key import find_user
+from chat.management import find_user
 from chat.models import MOST_DOLLARS, DollarsField, Period
 from chat.types.money import shown
 
