@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import datetime, timedelta
+from io import StringIO
 
 import pytest
 from django.core.cache import cache
+from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
 from knox.models import AuthToken
+from knox.settings import CONSTANTS
 
 from chat.accounts import keys
 from chat.authentication import beginning_with
@@ -45,6 +48,17 @@ def test_own_keys_are_listed_without_the_keys(auth_client, user, token, stranger
     body = auth_client.get("/keys").content.decode()
     for secret in (key, token, *AuthToken.objects.values_list("digest", flat=True)):
         assert not any(part in body for part in re.findall(".{8}", secret))
+
+
+def test_a_key_stands_in_no_table_but_hashed(auth_client, user, token):
+    issued, key = keys.issue(user, 30, by="a test", name="laptop")
+    assert auth_client.get("/usage").status_code == 200
+    dump = StringIO()
+    call_command("dumpdata", stdout=dump)
+    for secret in (key, token):
+        assert secret[: CONSTANTS.TOKEN_KEY_LENGTH] in dump.getvalue()  # by which it is found and recognized
+        assert secret[CONSTANTS.TOKEN_KEY_LENGTH :] not in dump.getvalue()
+    assert len(issued.digest) == 128
 
 
 def test_the_last_use_is_written_once_in_ten_minutes(auth_client, token, time_machine, django_assert_num_queries):

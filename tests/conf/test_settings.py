@@ -164,6 +164,14 @@ def test_the_kernel_waits_two_seconds_for_a_postgresql_that_vanished(postgres_ur
     assert (status, output) == (0, f"{milliseconds} 1 1\n")
 
 
+@pytest.mark.parametrize(("behind", "told"), [(None, "False False"), ("true", "True False")])
+def test_that_a_request_came_by_tls_is_believed_of_a_proxy_alone_that_is_named(behind, told):
+    secure = "R.get('/', HTTP_X_FORWARDED_PROTO=proto).is_secure()"
+    words = f"""import django; django.setup(); from django.test import RequestFactory; R = RequestFactory()
+print(*({secure} for proto in ('https', 'http')))"""
+    assert python("-c", words, BEHIND_TLS_PROXY=behind) == (0, f"{told}\n")
+
+
 @pytest.mark.parametrize(
     ("read", "text", "value"),
     [

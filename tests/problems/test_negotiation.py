@@ -55,3 +55,27 @@ def test_the_instance_is_the_clients_own_id_where_that_is_no_uuid(api_client):
     assert body["instance"] == "job-7"
     assert api_client.get(body["type"]).status_code == 200
     assert json.dumps(body).count("job-7") == 1
+
+
+OF_PROXIES = {
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Port": "8443",
+    "X-Forwarded-Prefix": "/elsewhere",
+    "Forwarded": "host=evil.example;proto=https",
+    "X-Original-URL": "/admin/",
+    "X-Rewrite-URL": "/admin/",
+    "X-HTTP-Method-Override": "DELETE",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), OF_PROXIES.items())
+@pytest.mark.django_db
+def test_what_a_proxy_could_say_of_the_address_is_not_believed(auth_client, name, value):
+    for _ in range(2):
+        assert auth_client.post("/conversations", {}, format="json").status_code == 201
+    forged = {name: value}
+    response = auth_client.get("/nowhere", headers={"Accept": PROBLEM} | forged)
+    assert check_error(response, "not_found", problem=True)["type"] == "http://testserver/errors/not_found"
+    page = auth_client.get("/conversations?page_size=1", headers=forged).json()
+    assert (page["count"], page["next"]) == (2, "http://testserver/conversations?page=2&page_size=1")
