@@ -127,9 +127,9 @@ class InvalidProviderResponseError(ProviderError):
 class ProviderRequestRejectedError(ProviderError):
     """The provider refused this input; sending it again, here or elsewhere, does not help.
 
-    `reason` is `context_length`, `content_policy` or `invalid`. `param` is the field of the request that this upstream
-    model does not take, and another may, or "". `vendor` is the refusal in the vendor's own words, for a client that
-    speaks its protocol.
+    `reason` is `context_length`, `content_policy`, `too_large` or `invalid`. `param` is the field of the request
+    that this upstream model does not take, and another may, or "". `vendor` is the refusal in the vendor's own words,
+    for a client that speaks its protocol.
     """
 
     unlogged = ProviderError.unlogged | {"vendor"}
