@@ -122,7 +122,8 @@ def write(value: Settlement | Claim) -> None:
             value = value.answered_again()
         ended = reservations.end(value)
     if ended:
-        log.debug(f"budget_{value.state}", reserved=value.reservation.tokens, tokens_used=value.tokens_used)
+        event = "budget_released" if value.state == "released" else "budget_settled"
+        log.debug(event, state=value.state, reserved=value.reservation.tokens, tokens_used=value.tokens_used)
 
 
 def _keep(claim: Claim) -> bool:

@@ -151,14 +151,18 @@ def test_each_end_of_a_reservation_is_an_event(rig, user, time_machine):
     get_token_model().objects.update(expiry=None)
     names = ("budget_settled", "budget_released", "budget_reclaimed")
     assert rig.chat(headers={"X-Request-ID": "settled"}).status_code == 200
+    rig.first.then("stream_cut")
+    broken = rig.chat(content="Broken", stream=True, headers={"X-Request-ID": "truncated"})
+    assert b"event: error" in b"".join(broken.streaming_content)
     rig.first.always = "bad_key"
     assert rig.chat(content="Again", headers={"X-Request-ID": "released"}).status_code == 503
     dead = reserve(user, 10, 10)
     time_machine.shift(EXPIRY)
     assert budgets.reclaim() == 1
-    settled, released, reclaimed = rig.events(*names)
-    assert [line["event"] for line in (settled, released, reclaimed)] == list(names)
-    assert {line["level"] for line in (settled, released, reclaimed)} == {"debug"}
+    settled, truncated, released, reclaimed = lines = rig.events(*names)
+    assert [line["event"] for line in lines] == ["budget_settled", *names]
+    assert {line["level"] for line in lines} == {"debug"}
+    assert (truncated["request_id"], truncated["state"], settled["state"]) == ("truncated", "truncated", "settled")
     assert [(line["request_id"], line["tokens_used"]) for line in (settled, released)] == [
         ("settled", 21),
         ("released", 0),
