@@ -19,7 +19,7 @@ ENDPOINTS = {
     "anthropic-messages": "POST: the same, as Anthropic's clients send it",
     "anthropic-count": "POST: the tokens of a prompt, as Anthropic's clients ask for them",
     "openai-embeddings": "POST: vectors of texts, as OpenAI's clients ask for them",
-    "vendor-models": "The models, as both list them",
+    "vendor-models": "GET with a key: the models, as both list them",
     "models": "The models on offer",
     "conversations": "Your conversations, to go on with",
     "usage": "Your budget and use",
@@ -30,8 +30,8 @@ ENDPOINTS = {
     "ready": "Whether a chat could be served now",
 }
 """What the page for people says of the addresses for programs."""
-FOR_PROGRAMS_ALONE = {name for name, what in ENDPOINTS.items() if what.startswith("POST") and name != "chat"}
-"""Those that answer a browser's GET with an error in JSON: no link leads there. `/chat` has a form."""
+FOR_PROGRAMS_ALONE = {name for name, what in ENDPOINTS.items() if what.startswith(("POST", "GET")) and name != "chat"}
+"""Those that answer a stranger's browser with an error in JSON: no link leads there. `/chat` has a form."""
 
 
 ADDRESSES = {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}

@@ -156,6 +156,15 @@ def test_where_nothing_is_simulated_there_is_nothing_to_provoke(client):
     assert "The simulator could provoke it" in page
 
 
+def test_each_link_of_the_root_leads_a_stranger_to_a_page_that_helps(client, db):
+    page = page_of(client, "/")
+    for link in re.findall(r'href="(/[^"]*)"', page.partition("<main")[2]):
+        response = client.get(link, headers=HTML)
+        helps = response.status_code < 400 or "/api-auth/login/" in response.content.decode()
+        assert helps or response.status_code == 503, link  # /health/ready says what is down
+    assert "<code>/v1/models</code></th><td>GET with a key:" in page
+
+
 @pytest.mark.parametrize("path", ["/usage", "/overview", "/keys", "/chat"])
 def test_a_stranger_is_offered_the_log_in_and_the_playground(client, path):
     page = page_of(client, path, 401)
