@@ -12,11 +12,9 @@ import os
 import resource
 import select
 import selectors
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -30,6 +28,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from chat.conf import DECLARED
 from genai_site.connections import MOST_GATHERED, TimedBody, Waiting
+from genai_site.counting import child_exit, on_exit, on_starting  # noqa: F401 - for gunicorn
 from genai_site.environment import Environment
 from genai_site.no_http import refusal
 
@@ -211,18 +210,6 @@ class Worker(ThreadWorker):
         if not head.is_complete() and poll.poll(NEXT_REQUEST):
             head.take(conn.sock.recv(65536, socket.MSG_PEEK))
         return head.is_complete()
-
-
-def on_starting(server: Any) -> None:
-    """gunicorn's hook in its master, before the first worker: a place where all workers count, of their own."""
-    if declared["CHAT_METRICS"]:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="chat-metrics-")
-
-
-def on_exit(server: Any) -> None:
-    """gunicorn's hook in its master, after the last worker."""
-    if declared["CHAT_METRICS"]:
-        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
