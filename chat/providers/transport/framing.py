@@ -1,37 +1,17 @@
-"""Where an answer begins, and where its body ends: HTTP's own framing, taken off as bytes come in.
+"""Where a body ends: HTTP's own framing, taken off as bytes come in.
 
 `http.client` can find the end of a body too, but not give up waiting in the middle of a chunk's size and go on later.
-Source: RFC 9112, sections 6 and 7; RFC 9110, section 15.2.
+Source: RFC 9112, sections 6 and 7.
 """
 
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
-from http.client import HTTPResponse
 
 MAX_LINE = 4096
 """Bytes of a chunk's size, its extensions included, or of a trailer."""
 
 SIZE, DATA, AFTER_DATA, TRAILER, END = range(5)
-
-BODILESS = {HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-
-
-class FinalResponse(HTTPResponse):
-    """An answer, without those that only announce it, of which `http.client` passes over 100 alone. Whoever asked next
-    on the same connection would get the answer that was announced to another."""
-
-    def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        announces = 100 <= status < 200 and status != HTTPStatus.SWITCHING_PROTOCOLS
-        return version, HTTPStatus.CONTINUE if announces else status, reason
-
-    def begin(self) -> None:
-        """Read the head. An answer that by its status has no body is none to a chat: if a body comes after all, it is
-        not taken for the answer to the next."""
-        super().begin()
-        self.will_close = self.will_close or self.status in BODILESS
 
 
 class Framing:

@@ -27,7 +27,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from chat.exceptions import ClientLeft
 from chat.providers.transport.addresses import NEVER, connect
-from chat.providers.transport.framing import FinalResponse
+from chat.providers.transport.head import FinalResponse
 
 T = TypeVar("T")
 
