@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 import logging.config
-import re
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import Processor
 
-from chat.observability.redaction import cut_private, mask_secrets
+from chat.observability.redaction import mask
 from genai_site.environment import is_command
 from genai_site.private_files import PrivateLogHandler
 
-
-def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Mask keys, tokens and cookies in every string of the event, at any depth, and cut what a traceback and its
-    exception's own words quote from the chat being served.
-
-    What a reader looks for comes first.
-    """
-    if "exception" in event:  # no other line has words that are not our own, and the cut of a long chat is slow
-        for key in MAY_QUOTE:
-            if isinstance(event.get(key), str):
-                event[key] = cut_private(event[key])
-    first = {key: event.pop(key) for key in FIRST if key in event}
-    return {key: value if key in OWN else _masked(value) for key, value in (first | dict(event)).items()}
-
-
-def _masked(value: object) -> object:
-    if type(value) in PLAIN:
-        return value
-    if isinstance(value, str):
-        return _mask_short(value) if len(value) <= 64 else mask_secrets(value)
-    if isinstance(value, dict):
-        return {key: _masked(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(item) for item in value]
-    return _masked(str(value))
-
-
-@lru_cache(4096)
-def _mask_short(text: str) -> str:
-    """Most values of a line stand in the next one, too, and the request's id is nearly always of one shape."""
-    return text if UUID.fullmatch(text) else mask_secrets(text)
-
-
-UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MAY_QUOTE = ("exception", "detail")
-FIRST = ("timestamp", "level", "event", "request_id")
-OWN = {"timestamp", "level"}
-PLAIN = {bool, int, float, type(None)}
 SHARED: Sequence[Processor] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,

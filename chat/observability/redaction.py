@@ -1,7 +1,7 @@
 """What must not be read by others, taken out of text before it is logged: secrets, and the users' own words.
 
 Every function here takes any string, never raises, and works in time linear in its arguments, since part of the text
-is a stranger's.
+is a stranger's. `mask` is the log's own step.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextvars import ContextVar
+from functools import lru_cache
+
+from structlog.typing import EventDict, WrappedLogger
 
 MASK = "***"
 CUT = "[…]"
@@ -25,6 +28,11 @@ EXAMINED = 4_000
 """Characters of a provider's text that `excerpt` looks at."""
 SHORTEST_QUOTE = 8
 """Characters that text and a message must share in a row to count as a quotation."""
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MAY_QUOTE = ("exception", "detail")
+FIRST = ("timestamp", "level", "event", "request_id")
+OWN = {"timestamp", "level"}
+PLAIN = {bool, int, float, type(None)}
 
 _private: ContextVar[tuple[str, ...]] = ContextVar("private", default=())
 
@@ -104,6 +112,38 @@ def cut_private(text: str) -> str:
         return cut_quotes(text, contents)
     ours = [line for line in text.splitlines() if line.startswith(("  ", "Traceback ("))]
     return "\n".join([*ours, NOT_COMPARED])
+
+
+def mask(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Mask keys, tokens and cookies in every string of the event, at any depth, and cut what a traceback and its
+    exception's own words quote from the chat being served.
+
+    What a reader looks for comes first.
+    """
+    if "exception" in event:  # no other line has words that are not our own, and the cut of a long chat is slow
+        for key in MAY_QUOTE:
+            if isinstance(event.get(key), str):
+                event[key] = cut_private(event[key])
+    first = {key: event.pop(key) for key in FIRST if key in event}
+    return {key: value if key in OWN else _masked(value) for key, value in (first | dict(event)).items()}
+
+
+def _masked(value: object) -> object:
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, str):
+        return _mask_short(value) if len(value) <= 64 else mask_secrets(value)
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return _masked(str(value))
+
+
+@lru_cache(4096)
+def _mask_short(text: str) -> str:
+    """Most values of a line stand in the next one, too, and the request's id is nearly always of one shape."""
+    return text if UUID.fullmatch(text) else mask_secrets(text)
 
 
 def excerpt(text: str, contents: Collection[str], secrets: Iterable[str] = (), limit: int = 500) -> str:
