@@ -27,8 +27,8 @@ SOURCES = {
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 MOST = {
-    "files that one chat crosses": 51,  # on Redis, one fewer without; the goal is 24
-    "lines of these files": 8_100,  # 3,200
+    "files that one chat crosses": 50,  # on Redis, one fewer without; the goal is 24
+    "lines of these files": 8_070,  # 3,200
     "rooms": 28,
     "arrows between rooms": 102,  # 85
     "lines of a file": 300,
