@@ -61,7 +61,7 @@ def guarded():
     return set()
 
 
-LABELS = [operation.ok().label for operation in schema.get_all_operations()]
+LABELS = [operation.ok().label for operation in schema.get_all_operations()]  # type: ignore[union-attr]
 HALF_TRIED = [InvalidHeadersExampleMark, InvalidRegexMark, MissingPathParameters]
 HALF_TRIED += [NonSerializableMark, UnsatisfiableExampleMark, UnserializablePayloadMark]
 """What Schemathesis writes on a test that cannot send all that the schema speaks of."""
