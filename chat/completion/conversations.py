@@ -86,6 +86,8 @@ def store(conversation: Conversation | None, messages: Sequence[Message], answer
     turns = [*messages, Message("assistant", answer.parts)]
     try:
         with transaction.atomic():
+            # One exchange after the other, or the turns of two that end at once would lie mixed.
+            Conversation.objects.select_for_update().filter(pk=conversation.pk).first()
             models.Message.objects.bulk_create(
                 models.Message(conversation=conversation, role=turn.role, content=turn.text) for turn in turns
             )

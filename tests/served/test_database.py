@@ -13,7 +13,7 @@ from psycopg_pool import ConnectionPool
 
 from chat.backends import database
 from chat.models import BudgetPeriod
-from tests.support.fleet import ALIAS, OK
+from tests.support.fleet import ALIAS, OK, outcomes
 from tests.support.rig import eventually
 
 
@@ -43,6 +43,22 @@ def test_a_chat_that_holds_a_connection_waits_for_no_second_one(fleet):
     headers = {"Authorization": f"Token {key}"}
     conversation = requests.post(f"{url}/conversations", json={}, headers=headers, timeout=20).json()["id"]
     assert fleet.chat(url, key, conversation_id=conversation).outcome == OK
+
+
+def test_exchanges_that_end_at_once_are_stored_one_after_the_other(fleet):
+    fleet.environment["DATABASE_POOL"] = "6"
+    url, key = fleet.serve(), fleet.new_user("ada")
+    headers = {"Authorization": f"Token {key}"}
+    conversation = requests.post(f"{url}/conversations", json={}, headers=headers, timeout=20).json()["id"]
+    with connections[ALIAS].cursor() as cursor:  # each row takes a while, as a busy server's do
+        body = "BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END"
+        cursor.execute(f"CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS '{body}'")
+        cursor.execute("CREATE TRIGGER t BEFORE INSERT ON chat_message FOR EACH ROW EXECUTE FUNCTION slowly()")
+    with ThreadPoolExecutor(6) as clients:
+        answers = list(clients.map(lambda _: fleet.chat(url, key, conversation_id=conversation), range(6)))
+    assert outcomes(answers) == {OK: 6}
+    stored = requests.get(f"{url}/conversations/{conversation}", headers=headers, timeout=20).json()
+    assert [message["role"] for message in stored["messages"]] == ["user", "assistant"] * 6
 
 
 def test_a_migration_beside_running_servers_costs_no_chat(fleet):
