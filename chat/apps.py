@@ -14,14 +14,14 @@ class ChatConfig(AppConfig):
     verbose_name = "Chat"
 
     def ready(self) -> None:
-        from chat.backends import database
+        from chat.backends import database, pooler  # noqa: F401 - listens for a signal
         from chat.conf import checks
         from chat.routing import catalogue
 
         register(checks.check_settings)
         register(catalogue.check_models_file)
         register(check_prices, Tags.database)
-        register(database.check_pooler, Tags.database)
+        register(pooler.check_pooler, Tags.database)
 
 
 def check_prices(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:

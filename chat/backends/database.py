@@ -8,11 +8,12 @@ import time
 from typing import Any
 
 import psycopg
-from django.core.checks import CheckMessage, Warning
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from psycopg.pq import TransactionStatus
+
+from chat.backends.pooler import is_pooled
 
 LONGEST_ANSWER = 10.0
 """Seconds that a server's request waits for one answer of PostgreSQL: many times what its slowest query takes. Also
@@ -44,25 +45,6 @@ class Bounded(psycopg.Connection[Any]):
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()  # the answer may still come, and would be taken for that to another query
             raise
-
-
-def is_pooled(connection: Any) -> bool:
-    """Return whether a pooler answers in PostgreSQL's place: it makes up the number of the process at the other end."""
-    (number,) = connection.execute("SELECT pg_backend_pid()").fetchone()
-    return bool(number != connection.info.backend_pid)
-
-
-def check_pooler(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """System check of the database: W015 where a pooler stands in between, and a long list would need one process of
-    PostgreSQL from its first row to its last. Source: Django's manual on transaction pooling."""
-    settings = connection.settings_dict
-    if not databases or connection.vendor == "sqlite" or settings.get("DISABLE_SERVER_SIDE_CURSORS"):
-        return []
-    connection.ensure_connection()
-    if not is_pooled(connection.connection):
-        return []
-    hint = "Add ?disable_server_side_cursors=true to DATABASE_URL, or have the pooler keep a process for a session."
-    return [Warning("A pooler such as PgBouncer answers at DATABASE_URL.", hint=hint, id="chat.W015")]
 
 
 def name() -> str:
