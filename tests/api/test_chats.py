@@ -8,7 +8,7 @@ import pytest
 from chat.completion import arrival
 from chat.models import BudgetPeriod, IdempotentRequest, TokenBudget, UsageRecord
 from chat.protocols.sse import COMMENT
-from tests.support.asking import ANTHROPIC, OPENAI, PATHS, body_for, client_of, events_of, post
+from tests.support.asking import ANTHROPIC, OPENAI, PATHS, RESPONSES, body_for, client_of, events_of, post
 from tests.support.loopback import Fault, status
 from tests.support.rig import ONE_ATTEMPT
 
@@ -207,3 +207,14 @@ def test_an_answer_to_other_stops_is_no_stand_in(rig):
     rig.first.always = status(501)
     assert post(rig, OPENAI)["X-Cached"] == "true"
     assert post(rig, OPENAI, stop=["STOP"]).status_code == 503
+
+
+@STREAMED
+@pytest.mark.parametrize("path", ["/chat", *PATHS, RESPONSES])
+def test_an_earlier_answer_says_so_in_a_header_on_every_face(rig, path, stream):
+    assert "X-Cached" not in post(rig, path).headers
+    rig.first.always = status(501)
+    response = post(rig, path, stream=stream)
+    assert (response.status_code, response.streaming, response["X-Cached"]) == (200, stream, "true")
+    assert b"hello" in (b"".join(response.streaming_content) if stream else response.content)
+    assert rig.tokens() == (21, 0)
