@@ -187,8 +187,8 @@ class BudgetPeriodAdmin(HistoryAdmin):
 class UsageRecordAdmin(HistoryAdmin):
     """What became of each chat, and above the list how the providers are."""
 
-    list_display = ["created", "whole_request_id", "user", "model", "provider", "upstream_model", "state", "code"]
-    list_display += ["tokens_used", "paid", "overrun", "uncharged_tokens", "duration_ms", "error"]
+    list_display = ["created", "user", "model", "state", "code", "tokens_used", "paid", "duration_ms", "provider"]
+    list_display += ["upstream_model", "whole_request_id", "error", "overrun", "uncharged_tokens"]
     ordering = ["-created_at"]
     sortable_by = ["created"]
     list_filter = [UsernameFilter, DayFilter, KeyFilter, "state", ErrorFilter, ModelFilter, ProviderFilter]

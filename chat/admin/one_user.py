@@ -52,7 +52,7 @@ class OneUserAdmin(DownloadAdmin):
         return user
 
     def page(self, request: HttpRequest, name: str, user: Any, **facts: Any) -> HttpResponse:
-        context = self.admin_site.each_context(request) | {"opts": self.opts, "one": user} | facts
+        context = self.admin_site.each_context(request) | {"opts": self.opts, "one": user, "object": user} | facts
         return TemplateResponse(request, f"admin/chat/user/{name}.html", context)
 
     def use_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

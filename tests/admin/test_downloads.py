@@ -27,6 +27,13 @@ def test_the_rows_of_the_filter_with_times_in_utc(admin_client, admin_user, user
     assert (row["Tokens used"], row["Error's code"], row["State"]) == ("12345", "", "settled")
 
 
+def test_the_columns_begin_with_what_a_screen_of_1280_pixels_shows(admin_client, user):
+    record(user)
+    (row,) = rows(admin_client, RECORDS)
+    asked_first = ["Created (UTC)", "User", "Model", "State", "Error's code", "Tokens used", "Cost", "Duration ms"]
+    assert list(row)[: len(asked_first)] == asked_first
+
+
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
 def test_a_text_is_no_formula(admin_client, django_user_model, name):
     TokenBudget.objects.create(user=django_user_model.objects.create_user(name), limit=5)

@@ -42,6 +42,7 @@ def test_the_page_has_the_figures_of_the_books(admin_client, admin_user, user):
 
     html = page(admin_client, url(user))
 
+    assert re.search(rf'href="/admin/auth/user/{user.pk}/change/"[^>]*>\s*Ada', html)
     days = re.search(r'<table id="days".*?</table>', html, re.DOTALL)
     cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", days[0].partition("<tbody>")[2])
     assert cells == ["2027-03-14", "1", "2,000", "$0.0100", "2027-03-15", "3", "4,000", "$0.0200"]

@@ -15,6 +15,7 @@ from knox.models import AuthToken
 from chat.billing.allowance import period_start
 from chat.billing.rollup import BOUNDS
 from chat.dashboard import overview
+from chat.dashboard.amounts import money
 from chat.dashboard.figures import ORDERS, SPANS, percentile
 from chat.models import BudgetPeriod, KeyDetail, TokenBudget, UsageRecord
 from tests.dashboard.test_pages import page_of
@@ -149,6 +150,32 @@ def test_a_provider_has_its_state_its_time_and_its_errors(operator, rig):
     assert (found["second"]["state"], found["second"]["chats"]) == ("available", 0)
     assert "old" in found
     assert "our API key is refused" in page_of(operator, "/overview")
+
+
+def test_of_each_the_part_that_was_not_answered_is_told_and_from_5_percent_on_in_red(operator, user):
+    for number in range(30):
+        add(user, state="released" if number < 2 else "settled", error="ProviderTimeoutError" if number < 2 else "")
+    add(provider="bad", model="rare", state="released", error="ProviderTimeoutError")
+    page = page_of(operator, "/overview")
+    cells = re.findall(r'<td( class="wrong")?>(\d+) <small>\((\S+) %\)</small></td>', page)
+    of_users_models_and_providers = [("2", "6.7"), ("1", "100.0")]
+    assert sorted(cells) == sorted((' class="wrong"', *cell) for cell in of_users_models_and_providers * 3)
+
+
+@pytest.mark.parametrize(
+    ("nano", "words"),
+    [
+        (None, "unknown"),
+        (0, "$0.00"),
+        (68_100, "$0.0000681"),
+        (4_045_590, "$0.0040"),
+        (9_999_999, "$0.0100"),
+        (123_456_789, "$0.1235"),
+        (1_234_567_890_000, "$1,234.57"),
+    ],
+)
+def test_amounts_below_each_other_can_be_compared(nano, words):
+    assert money(nano) == words
 
 
 def test_failures_lead_to_their_records_and_their_codes(operator, user):
