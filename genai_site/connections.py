@@ -1,9 +1,12 @@
-"""What a connection of the production server brings: a head that is gathered before a thread is given to it, and a body
-with a deadline."""
+"""What a connection of the production server brings, a head that is gathered before a thread is given to it and a body
+with a deadline; and what it takes away, as fast as its client likes."""
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +25,12 @@ LEAST_RATE = 100_000
 MOST_PIECES = 200_000
 """Pieces that a chunked body may come in. Each takes as long as 10 kB of a larger one: chunks of a byte would keep a
 processor busy for all of BODY_SECONDS."""
+PATIENCE = 0.2
+"""Seconds for which a thread waits for a client to take a whole answer."""
+MOST_LEFT = 67_108_864
+"""Bytes of answers that clients have not taken yet, of a worker and beside those that its threads are writing."""
+PIECE = 262_144
+"""Bytes of an answer that are sent at once."""
 FORM = re.compile(rb"(?i)\r\ncontent-type:[ \t]*(?:application/x-www-form-urlencoded|multipart/form-data)")
 LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*(?:\r|$)")
 
@@ -97,3 +106,40 @@ def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if number >= MOST_PIECES:
             raise OSError("a chunked body in too many pieces")
         yield piece
+
+
+class Outgoing:
+    """In a response, the place of the socket `sock`: what the client does not take within PATIENCE is `left`, for
+    others to send until `ends`, by `time.monotonic()`. A thread that waited for it would be held for as long as the
+    client likes, and a stranger can be many clients."""
+
+    def __init__(self, sock: Any) -> None:
+        self.sock, self.left = sock, bytearray()
+        self.ends = 0.0
+
+    def sendall(self, data: bytes) -> None:
+        if not self.left:
+            data = data[self.send(data) :]
+        if not data:
+            return
+        self.left += data
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        self.ends = self.ends or time.monotonic() + PATIENCE
+        while self.push() and (seconds := self.ends - time.monotonic()) > 0:
+            poll.poll(seconds * 1000)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> None:
+        """Send a part of a file, as a socket does it."""
+        self.sendall(os.pread(file.fileno(), count or os.fstat(file.fileno()).st_size - offset, offset))
+
+    def push(self) -> bool:
+        """Send what the client takes at this moment; return whether anything is left."""
+        del self.left[: self.send(bytes(self.left[:PIECE]))]
+        return bool(self.left)
+
+    def send(self, data: bytes) -> int:
+        try:
+            return int(self.sock.send(data, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return 0

@@ -10,33 +10,24 @@ import gc
 import logging
 import os
 import resource
-import select
-import selectors
 import signal
-import socket
 import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from functools import partial
 from types import FrameType
 from typing import Any
 
-from gunicorn.http.errors import ParseException
-from gunicorn.util import write_nonblock
-from gunicorn.workers.gthread import ThreadWorker
-
 from chat.conf import DECLARED
-from genai_site.connections import MOST_GATHERED, TimedBody, Waiting
 from genai_site.counting import child_exit, on_exit, on_starting  # noqa: F401 - for gunicorn
 from genai_site.environment import Environment
-from genai_site.no_http import refusal
+from genai_site.worker import is_installed
 
 env = Environment()
 declared = env.values(DECLARED)
 
 bind = env.str("BIND", "127.0.0.1:8000")
-worker_class = "genai_site.gunicorn.Worker"
+worker_class = "genai_site.worker.Worker"
 workers = declared["WEB_CONCURRENCY"]
 threads = declared["CHAT_MAX_IN_FLIGHT"] + 32
 # Those that wait hold no thread, only a descriptor each.
@@ -59,157 +50,8 @@ through a thousand chats in flight all the time, in vain."""
 MMAP_THRESHOLD, LARGE = -3, 1 << 20
 """glibc's number for its limit above which a block of memory is mapped alone, and goes back to the system with its
 end; and the bytes of ours. Its own rises to 32 MB, and a worker would keep what the largest bodies took, ten times."""
-NEXT_REQUEST = 5
-"""Milliseconds for which a connection keeps its thread after an answer. A busy balancer's next request comes within
-them; longer ones would be waited for in vain, and keep a processor from its rest."""
-HEAD_SECONDS = 10.0
-"""Seconds for the head of a request, from its first byte, or from its connection, to its end."""
-READ_ALREADY = 0.02
-"""Seconds for what is left of a body to be there already."""
-LINGER = 2.0
-"""Seconds for a client to see the end of an answer, and close its side."""
 LAST_WORDS = 5.0
 """Seconds before the end of the drain in which streams that last so long send their last event and are charged."""
-
-
-class Worker(ThreadWorker):
-    """gunicorn's gthread, with these changes.
-
-    A thread is given to a request whose head is there, and not before: the main thread gathers heads, of any number of
-    connections at once. A body has a deadline for all of it; a thread waits for it only when the application asks, so
-    once it knows who sends it. A connection whose body was not read is closed, and the main thread sees to what still
-    comes of it. A request that follows at once is served by the thread that served the last: to find a thread for it
-    costs a tenth of a chat. On SIGTERM what waits is accepted, and the doors are closed at once.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.waiting: dict[Any, Waiting] = {}
-        self.bodies: dict[Any, float] = {}
-
-    def load_wsgi(self) -> None:
-        super().load_wsgi()
-        self.wsgi = partial(self.serve, self.wsgi)
-
-    def serve(self, application: Any, environ: dict[str, Any], start_response: Any) -> Any:
-        """Call the application, with a body that has a deadline."""
-        environ["wsgi.input"] = TimedBody(environ, self.bodies)
-        return application(environ, start_response)
-
-    def set_accept_enabled(self, enabled: bool | None) -> None:
-        """Also, for a worker that is to end, accept what waits and close the doors: gunicorn's own would stay open, to
-        nobody, until the last chat in flight is over, and a balancer would send its requests there."""
-        super().set_accept_enabled(enabled)
-        if self.alive:
-            return
-        for listener in self.sockets:
-            accepted = -1
-            while accepted != self.nr_conns:
-                accepted = self.nr_conns
-                self.accept(listener)
-            listener.close()
-        self.sockets = []
-
-    def enqueue_req(self, conn: Any) -> None:
-        """Give a thread to the connection once the head of its request is there."""
-        if self.cfg.is_ssl:
-            super().enqueue_req(conn)
-            return
-        ahead = conn.parser.unreader.take_buffered() if conn.parser else b""
-        waiting = Waiting(time.monotonic() + HEAD_SECONDS, bytearray())
-        waiting.take(ahead)
-        self.await_bytes(conn, waiting)
-
-    def await_bytes(self, conn: Any, waiting: Waiting) -> None:
-        conn.sock.setblocking(False)
-        self.waiting[conn] = waiting
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.take_bytes, conn))
-        self.take_bytes(conn)
-
-    def take_bytes(self, conn: Any, sock: Any = None) -> None:
-        """Take what has come of a head, or of a body that nobody reads any more."""
-        waiting = self.waiting[conn]
-        try:
-            piece = b"" if waiting.is_complete() else conn.sock.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""
-        if waiting.take(piece) and sum(len(other.head or b"") for other in self.waiting.values()) > MOST_GATHERED:
-            piece = b""
-        if piece and not waiting.is_complete():
-            return
-        del self.waiting[conn]
-        self.poller.unregister(conn.sock)
-        if not waiting.is_complete():
-            self.nr_conns -= 1
-            conn.close()
-            return
-        conn.data_ready = True
-        conn.init()
-        conn.parser.unreader.unread(bytes(waiting.head or b""))
-        super().enqueue_req(conn)
-
-    def murder_pending(self) -> None:
-        """Also end, with their sockets, what waits past its deadline: one byte a second resets none."""
-        super().murder_pending()
-        now = time.monotonic()
-        for conn in [conn for conn, waiting in self.waiting.items() if waiting.ends < now]:
-            del self.waiting[conn]
-            self.poller.unregister(conn.sock)
-            self.nr_conns -= 1
-            conn.close()
-        for sock, ends in list(self.bodies.items()):
-            if ends < now:
-                with suppress(OSError):  # which wakes the thread that reads it
-                    sock.shutdown(socket.SHUT_RDWR)
-
-    def handle(self, conn: Any) -> Any:
-        keep = super().handle(conn)
-        while keep is True and self.next_follows(conn):
-            keep = super().handle(conn)
-        return keep
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Tell a client that what it sent is no HTTP; what else fails below the application is a fault of ours."""
-        kind = type(exc).__name__
-        if not isinstance(exc, ParseException) or kind.startswith("InvalidResponse") or not is_installed():
-            super().handle_error(req, client, addr, exc)
-            return
-        with suppress(OSError):  # it has left
-            write_nonblock(client, refusal(kind, addr))
-
-    def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
-        """Return whether the connection may serve another request: not where a part of the body is still to come."""
-        return bool(keepalive) and bool(conn.parser.finish_body(deadline=time.monotonic() + READ_ALREADY))
-
-    def finish_request(self, conn: Any, fs: Any) -> None:
-        """Let the client see the answer's end before its connection is closed, without a thread that waits for that."""
-        failed = fs.cancelled() or fs.exception() is not None
-        if self.cfg.is_ssl or failed or fs.result() is not False:
-            super().finish_request(conn, fs)
-            return
-        try:
-            conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # it has left, or the thread has closed it
-            self.nr_conns -= 1
-            conn.close()
-        else:
-            self.await_bytes(conn, Waiting(time.monotonic() + LINGER))
-
-    def next_follows(self, conn: Any) -> bool:
-        """Return whether the head of the next request is there, or comes at once. It is not waited for where other
-        connections need the thread, or the worker is to end."""
-        orphan = os.getppid() != self.ppid  # which gunicorn's main thread ends without a word to the others
-        if not self.alive or orphan or self.nr_conns - len(self.waiting) > self.cfg.threads:
-            return False
-        head = Waiting(0, bytearray())
-        head.take(conn.parser.unreader.buf.getvalue())
-        poll = select.poll()
-        poll.register(conn.sock, select.POLLIN)
-        if not head.is_complete() and poll.poll(NEXT_REQUEST):
-            head.take(conn.sock.recv(65536, socket.MSG_PEEK))
-        return head.is_complete()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -258,13 +100,6 @@ def post_worker_init(worker: Any) -> None:
         drain(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
-
-
-def is_installed() -> bool:
-    """Return whether the application is ours: the bench has another one under the same server."""
-    from django.apps import apps
-
-    return apps.ready and apps.is_installed("chat")
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from genai_site.gunicorn import Worker
+from genai_site.worker import Worker
 from tests.support.fleet import accepts
 from tests.support.loopback import Fault, Recorded
 from tests.support.production import ROOT, manage
@@ -190,7 +190,7 @@ HEAD = b"GET / HTTP/1.1\r\n\r\n"
         ({}, HEAD[:9], b"", False),
         ({}, b"", b"", False),
         ({"nr_conns": 33}, HEAD, b"", False),
-        ({"nr_conns": 33, "waiting": {1: 1}}, HEAD, b"", True),
+        ({"nr_conns": 34, "waiting": {1: 1}, "leaving": {2: 2}}, HEAD, b"", True),
         ({"alive": False}, HEAD, b"", False),
         ({"ppid": -1}, HEAD, b"", False),
     ],
@@ -199,7 +199,8 @@ HEAD = b"GET / HTTP/1.1\r\n\r\n"
 def test_a_connection_keeps_its_thread_for_a_request_that_follows_while_nothing_else_wants_it(
     changed: Any, sent: bytes, ahead: bytes, keeps: bool
 ) -> None:
-    facts = {"nr_conns": 32, "alive": True, "ppid": os.getppid(), "cfg": SimpleNamespace(threads=32), "waiting": {}}
+    facts = {"nr_conns": 32, "alive": True, "ppid": os.getppid(), "cfg": SimpleNamespace(threads=32)}
+    facts |= {"waiting": {}, "leaving": {}}
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.send(sent)
