@@ -25,8 +25,10 @@ from chat.conf import conf
 from chat.routing import cooldown
 from tests.support import servers
 from tests.support.contract import Log
+from tests.support.databases import new_database, originals  # noqa: F401 - the second is a fixture
 from tests.support.fleet import fleet_over  # noqa: F401 - a fixture
 from tests.support.loopback import LoopbackProvider
+from tests.support.machine import ServerUnavailableError
 from tests.support.rig import rig  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ def _shared_server() -> Iterator[Callable[[type[servers.Server]], str]]:
         def url(kind: type[servers.Server]) -> str:
             try:
                 return stack.enter_context(kind()).url
-            except servers.ServerUnavailableError as exc:
+            except ServerUnavailableError as exc:
                 unavailable(str(exc))
 
         yield url
@@ -146,7 +148,7 @@ def _shared_server() -> Iterator[Callable[[type[servers.Server]], str]]:
 def postgres_url(_shared_server: Callable[[type[servers.Server]], str]) -> Iterator[str]:
     """An empty PostgreSQL database: on TEST_DATABASE_URL's server if that is set, else on a private one."""
     server = os.environ.get("TEST_DATABASE_URL") or _shared_server(servers.Postgres)
-    with servers.new_database(server) as url:
+    with new_database(server) as url:
         yield url
 
 
@@ -164,7 +166,7 @@ def private_server() -> Iterator[Callable[[type[servers.Server]], servers.Server
         def start(kind: type[servers.Server]) -> servers.Server:
             try:
                 return stack.enter_context(kind())
-            except servers.ServerUnavailableError as exc:
+            except ServerUnavailableError as exc:
                 unavailable(str(exc))
 
         yield start

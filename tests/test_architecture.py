@@ -216,6 +216,11 @@ def test_a_docstring_begins_with_the_deed():
 
 
 # --- tests ------------------------------------------------------------------------------------------------------------
+def test_each_file_of_tests_can_be_read_at_a_sitting_too():
+    lines = {path: len(path.read_text().splitlines()) for path in (BASE / "tests").rglob("*.py")}
+    assert {path.name: count for path, count in lines.items() if count > MOST["lines of a file"]} == {}
+
+
 def test_little_outlives_a_request():
     (function,) = ast.parse(inspect.getsource(conftest._clean_start)).body
     assert len(function.body) - 1 <= MOST["things that a test must reset"]  # the first is the docstring

@@ -14,7 +14,7 @@ from chat.models import Conversation, TokenBudget, UsageRecord
 from tests.flows.test_words import conversation_of, delete_user
 from tests.support.commands import run
 from tests.support.contract import ask
-from tests.support.fleet import ALIAS
+from tests.support.databases import ALIAS
 from tests.support.rig import eventually
 
 pytestmark = pytest.mark.django_db

@@ -15,7 +15,7 @@ from chat.billing import budgets
 from chat.models import BudgetPeriod, Conversation, IdempotentRequest, Message, TokenBudget, UsageRecord
 from chat.types import Settlement, Usage
 from tests.support.contract import ask, check_error
-from tests.support.fleet import ALIAS
+from tests.support.databases import ALIAS
 from tests.support.rig import eventually
 
 pytestmark = pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""A production server: one for a test alone, or one that a module shares."""
+"""A browser, and a production server: one for a test alone, or one that a module shares."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.support.browser import SharedBrowser
 from tests.support.loopback import LoopbackProvider
 from tests.support.production import manage, production, started
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[SharedBrowser]:
+    browser = SharedBrowser()
+    yield browser
+    browser.stop()
 
 
 @pytest.fixture

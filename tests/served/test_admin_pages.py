@@ -15,7 +15,7 @@ from chat.billing.allowance import period_start
 from chat.models import BudgetPeriod, TokenBudget
 from tests.admin.test_timeline import FAILED, GOOD
 from tests.support.admin import record
-from tests.support.browser import DESKTOP, PHONE, browsing, log_in
+from tests.support.browser import DESKTOP, PHONE, log_in
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -30,8 +30,8 @@ def books(user) -> Any:
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desk", "phone"])
-def page(request, live_server, books, token, admin_user) -> Iterator[Page]:
-    with browsing(live_server.url, **request.param) as page:
+def page(request, browser, live_server, books, token, admin_user) -> Iterator[Page]:
+    with browser.browsing(live_server.url, **request.param) as page:
         log_in(page, "/admin/", "admin", "password")
         yield page
 

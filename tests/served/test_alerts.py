@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from chat.billing.allowance import period_start
 from chat.models import Alert, BudgetPeriod
-from tests.support.fleet import ALIAS, ROOT, end
+from tests.support.databases import ALIAS
+from tests.support.fleet import ROOT, end
 from tests.support.receiver import Receiver
 from tests.support.rig import eventually
 

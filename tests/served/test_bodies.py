@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.machine import children
 from tests.support.production import manage, started
 from tests.support.rig import eventually
-from tests.support.servers import children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of another process")
 MB = 1 << 20

@@ -14,13 +14,13 @@ from playwright.sync_api import Page, expect
 
 from chat.billing.allowance import period_start
 from chat.models import BudgetPeriod, TokenBudget
-from tests.support.browser import PHONE, browsing, log_in
+from tests.support.browser import PHONE, log_in
 from tests.support.contract import chat_body
 
 
 @pytest.fixture
-def page(live_server, user, token, admin_user) -> Iterator[Page]:
-    with browsing(live_server.url) as page:
+def page(browser, live_server, user, token, admin_user) -> Iterator[Page]:
+    with browser.browsing(live_server.url) as page:
         yield page
 
 
@@ -106,9 +106,9 @@ def test_the_docs_show_every_operation_and_send_a_chat(page, token):
 
 
 @pytest.mark.timeout(120)
-def test_the_docs_are_light_or_dark_as_the_browser_is_fit_a_phone_and_lead_back(live_server):
+def test_the_docs_are_light_or_dark_as_the_browser_is_fit_a_phone_and_lead_back(browser, live_server):
     dark, light = "rgb(28, 32, 34)", "rgb(255, 255, 255)"
-    with browsing(live_server.url, **PHONE) as page:
+    with browser.browsing(live_server.url, **PHONE) as page:
         page.goto("/docs")
         page.locator("#operations-chat-post_chat .opblock-summary-control").click()
         expect(page.get_by_text("token_budget_exceeded").first).to_be_visible()

@@ -13,7 +13,8 @@ from psycopg_pool import ConnectionPool
 
 from chat.backends import database
 from chat.models import BudgetPeriod
-from tests.support.fleet import ALIAS, OK, outcomes
+from tests.support.databases import ALIAS
+from tests.support.fleet import OK, outcomes
 from tests.support.rig import eventually
 
 

@@ -11,7 +11,8 @@ import pytest
 from django.db import connections
 
 from chat.billing import tokens
-from tests.support.fleet import ALIAS, OK, outcomes
+from tests.support.databases import ALIAS
+from tests.support.fleet import OK, outcomes
 from tests.support.loopback import Fault, status
 from tests.support.loopback_faults import answer as body_of_answer
 

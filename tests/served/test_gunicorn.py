@@ -21,9 +21,9 @@ import requests
 from genai_site.worker import Worker
 from tests.support.fleet import accepts
 from tests.support.loopback import Fault, Recorded
+from tests.support.machine import children
 from tests.support.production import ROOT, manage
 from tests.support.rig import eventually
-from tests.support.servers import children
 
 
 def test_a_chat_in_flight_is_finished_before_the_server_stops(server: Any, environment: Any, provider: Any) -> None:

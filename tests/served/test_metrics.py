@@ -11,9 +11,9 @@ import requests
 from django.contrib.auth.models import User
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fleet import ALIAS
+from tests.support.databases import ALIAS
+from tests.support.machine import children
 from tests.support.rig import eventually
-from tests.support.servers import children
 
 
 def test_workers_count_together_and_a_killed_one_takes_nothing_with_it(

@@ -17,8 +17,8 @@ import requests
 from tests.support import servers
 from tests.support.fleet import DOWN, OK, outcomes
 from tests.support.loopback import Fault
+from tests.support.machine import children
 from tests.support.rig import eventually
-from tests.support.servers import children
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from chat.dashboard.amounts import money
 from chat.dashboard.figures import SPANS
 from chat.models import UsageRecord
-from tests.support.browser import DESKTOP, PHONE, browsing, log_in
+from tests.support.browser import DESKTOP, PHONE, log_in
 
 PASSWORD = "a password for tests"
 
@@ -43,8 +43,8 @@ def books(transactional_db, admin_user) -> dict[str, str]:
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-def page(request, live_server, books) -> Iterator[Page]:
-    with browsing(live_server.url, **request.param) as page:
+def page(request, browser, live_server, books) -> Iterator[Page]:
+    with browser.browsing(live_server.url, **request.param) as page:
         log_in(page, "/admin/login/?next=/overview%3Fspan%3D30", books["user"], PASSWORD)
         yield page
 

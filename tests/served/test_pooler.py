@@ -10,15 +10,16 @@ from subprocess import CalledProcessError
 import pytest
 from django.contrib.auth.models import User
 
-from tests.support import servers
-from tests.support.fleet import ALIAS, OK, outcomes
+from tests.support.databases import ALIAS
+from tests.support.fleet import OK, outcomes
+from tests.support.pooler import PgBouncer
 
 
 @pytest.fixture
 def fleet(fleet_over, postgres_url, redis_url, private_server):
     """A fleet whose servers and commands know the pooler alone."""
     fleet = fleet_over(postgres_url, redis_url)
-    pooler = private_server(partial(servers.PgBouncer, fleet.environment["DATABASE_URL"]))
+    pooler = private_server(partial(PgBouncer, fleet.environment["DATABASE_URL"]))
     fleet.environment["DATABASE_URL"] = f"{pooler.url}?disable_server_side_cursors=true"
     return fleet
 

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from tests.support import servers
+from tests.support.machine import ServerUnavailableError
 
 KINDS = [servers.Postgres, servers.Redis]
 OUTAGE = (psycopg.OperationalError, redis.RedisError)
@@ -64,7 +65,7 @@ def test_nothing_is_left_of_it_when_closed(server):
 
 def test_a_program_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(servers, "find_program", lambda name: None)
-    with pytest.raises(servers.ServerUnavailableError, match="redis-server not found"):
+    with pytest.raises(ServerUnavailableError, match="redis-server not found"):
         servers.Redis()
 
 
@@ -90,6 +91,15 @@ def test_each_test_run_gets_an_empty_database_of_its_own(postgres_url):
     with psycopg.connect(postgres_url) as connection:
         tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
     assert tables == (0,)
+
+
+@pytest.mark.usefixtures("django_db_setup")
+def test_a_database_with_our_tables_is_a_new_copy_each_time(originals, postgres_url, django_db_blocker):
+    with django_db_blocker.unblock(), originals.copied(postgres_url) as one, originals.copied(postgres_url) as other:
+        with psycopg.connect(one) as connection:
+            connection.execute("INSERT INTO auth_group (name) VALUES ('of one')")
+        with psycopg.connect(other) as connection:
+            assert connection.execute("SELECT count(*) FROM auth_group").fetchone() == (0,)
 
 
 def test_the_shared_redis_answers(redis_url):

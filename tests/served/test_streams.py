@@ -16,8 +16,8 @@ from tests.support.events import end_of, parsed, text_of
 from tests.support.fleet import DOWN, OK
 from tests.support.listener import Listener
 from tests.support.loopback import Fault
+from tests.support.machine import children
 from tests.support.rig import eventually
-from tests.support.servers import children
 
 pytestmark = pytest.mark.timeout(120)
 State = UsageRecord.State

@@ -29,24 +29,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import environ
 import pytest
 import redis
 import requests
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.db import connections
 from django.db.models import Sum
 from django.utils import timezone
 from knox.models import get_token_model
 
 from chat.models import BudgetPeriod, TokenBudget, UsageRecord
+from tests.support.databases import ALIAS, Originals, connected
 from tests.support.loopback import LoopbackProvider
+from tests.support.machine import children, free_port
 from tests.support.rig import eventually
-from tests.support.servers import children, free_port, new_database
 
 ROOT = Path(__file__).parents[2]
-ALIAS = "fleet"
 CHARGED = (UsageRecord.State.SETTLED, UsageRecord.State.TRUNCATED)
 OK, DOWN = (200, None), (503, "service_temporarily_unavailable")
 
@@ -74,8 +72,6 @@ class Fleet:
 
     def __init__(self, directory: Path, database_url: str, redis_url: str, stack: ExitStack) -> None:
         self.stack = stack
-        if database_url.startswith("postgresql"):
-            database_url = stack.enter_context(new_database(database_url))
         self.log = directory / "log"
         self.provider = stack.enter_context(LoopbackProvider())
         self.servers: list[subprocess.Popen[bytes]] = []
@@ -95,10 +91,7 @@ class Fleet:
         }
         if redis_url:
             redis.Redis.from_url(redis_url).flushdb()  # other tests' cooldowns and counters
-        config = environ.Env.db_url_config(database_url)
-        connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: config})[ALIAS]
-        stack.callback(self._forget_database)
-        call_command("migrate", database=ALIAS, verbosity=0)
+        stack.enter_context(connected(database_url))
 
     def serve(self, application: str = "genai_site.wsgi") -> str:
         """Start one more server; its URL."""
@@ -204,10 +197,6 @@ class Fleet:
             assert (row.used, row.reserved) == (total(of_period, "tokens_used"), total(open_ones, "reserved"))
             assert not of_period.exclude(state__in=CHARGED).exclude(tokens_used=0).exists()
 
-    def _forget_database(self) -> None:
-        connections[ALIAS].close()
-        del connections[ALIAS], connections.settings[ALIAS]
-
 
 def total(records: Any, field_name: str) -> int:
     return records.aggregate(sum=Sum(field_name))["sum"] or 0
@@ -230,8 +219,14 @@ def end(server: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def fleet_over(tmp_path: Path, django_db_blocker: Any, private_server: Any) -> Iterator[Callable[[str, str], Fleet]]:
+def fleet_over(
+    tmp_path: Path, django_db_blocker: Any, private_server: Any, originals: Originals
+) -> Iterator[Callable[[str, str], Fleet]]:
     """`fleet_over(database_url, redis_url)`, with a database of its own on that PostgreSQL; ends before the servers of
     `private_server` do."""
     with django_db_blocker.unblock(), ExitStack() as stack:
-        yield lambda database_url, redis_url: Fleet(tmp_path, database_url, redis_url, stack)
+
+        def fleet(database_url: str, redis_url: str) -> Fleet:
+            return Fleet(tmp_path, stack.enter_context(originals.copied(database_url)), redis_url, stack)
+
+        yield fleet

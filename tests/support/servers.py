@@ -13,34 +13,26 @@ both with TEST_ before them, and ends with its exit status.
 
 from __future__ import annotations
 
+import atexit
 import os
-import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, ClassVar, Self
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 import psycopg
 import redis
-from psycopg import sql
+
+from tests.support.machine import ServerUnavailableError, children, find_program, free_port, unprivileged_account
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
-
-
-class ServerUnavailableError(Exception):
-    """The server cannot be had on this machine; the message says why."""
 
 
 class Server:
@@ -213,23 +205,11 @@ class Postgres(Server):
         return self.directory / "data"
 
     def prepare(self) -> None:
-        self.data.mkdir(mode=0o700)
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
             account = unprivileged_account()
-            for path in (self.directory, self.data):
-                os.chown(path, account.pw_uid, account.pw_gid)
+            os.chown(self.directory, account.pw_uid, account.pw_gid)
             self.run_as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        done = subprocess.run(
-            [str(self.paths["initdb"]), "-D", str(self.data), "-U", "postgres", "-A", "trust"]
-            + ["-E", "UTF8", "--locale=C", "--no-sync"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            cwd=self.directory,
-            check=False,
-            **self.run_as,
-        )
-        if done.returncode:
-            raise ServerUnavailableError(f"initdb failed: {done.stderr.decode(errors='replace')[-2000:]}")
+        subprocess.run(["cp", "-a", str(new_cluster()), str(self.data)], check=True)
 
     def command(self) -> list[str]:
         settings = {
@@ -248,118 +228,38 @@ class Postgres(Server):
         psycopg.connect(self.url, connect_timeout=2).close()
 
 
-class PgBouncer(Server):
-    """A pooler before the PostgreSQL at the URL `upstream`, with few processes, each lent for a transaction."""
-
-    name = "PgBouncer"
-    programs = ("pgbouncer",)
-    stop_signal = signal.SIGINT
-
-    def __init__(self, upstream: str) -> None:
-        super().__init__()
-        self.upstream = urlsplit(upstream)
-
-    @property
-    def url(self) -> str:
-        return self.upstream._replace(netloc=f"{self.upstream.username}@127.0.0.1:{self.port}").geturl()
-
-    def prepare(self) -> None:
+@cache
+def new_cluster() -> Path:
+    """Return the directory that PostgreSQL starts with. It is made once a process, since it takes longer than most
+    tests, and each server begins with a copy."""
+    initdb = find_program("initdb")
+    directory = Path(tempfile.mkdtemp(prefix="cluster-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    data = directory / "data"
+    run_as: dict[str, Any] = {}
+    data.mkdir(mode=0o700)
+    if os.geteuid() == 0:
         account = unprivileged_account()
-        self.directory.chmod(0o755)
-        if os.geteuid() == 0:  # which PgBouncer refuses to run as
-            self.run_as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        place = f"host={self.upstream.hostname} port={self.upstream.port} user={self.upstream.username}"
-        settings = {
-            "listen_addr": "127.0.0.1",
-            "listen_port": str(self.port),
-            "unix_socket_dir": "",
-            "auth_type": "any",
-            "pool_mode": "transaction",
-            "default_pool_size": "4",
-            "server_round_robin": "1",
-        }
-        lines = [
-            "[databases]",
-            f"* = {place}",
-            "[pgbouncer]",
-            *(f"{name} = {value}" for name, value in settings.items()),
-        ]
-        Path(self.directory, "pgbouncer.ini").write_text("\n".join(lines))
-
-    def command(self) -> list[str]:
-        return [str(self.paths["pgbouncer"]), str(self.directory / "pgbouncer.ini")]
-
-    def ping(self) -> None:
-        psycopg.connect(self.url, connect_timeout=2).close()
-
-
-@contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """An empty database on the PostgreSQL at the URL `server`, and its own URL."""
-    name = f"chat_{uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    with psycopg.connect(server, autocommit=True) as connection:  # the server may have been away meanwhile
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def find_program(name: str) -> str | None:
-    """The path of a server program: from PATH, else from where Debian and pg_config say PostgreSQL keeps its own."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name.zfill(4), reverse=True)
-    places = [os.environ.get("PATH", os.defpath), *map(str, debian)]
-    if shutil.which("pg_config"):
-        asked = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=False)
-        places.append(asked.stdout.strip())
-    return next((path for place in places if place and (path := shutil.which(name, path=place))), None)
-
-
-def free_port() -> int:
-    """A free loopback port below those that the kernel gives to clients, so that none takes it during a restart."""
-    # Not the module's own generator: pytest-randomly seeds it alike in all workers.
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ServerUnavailableError("no free port on loopback")
-
-
-def unprivileged_account() -> pwd.struct_passwd:
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise ServerUnavailableError("PostgreSQL does not run as root, and there is no account to run it as")
-
-
-def children(parent: int) -> list[int]:
-    """The processes that `parent` started and that still run."""
-    return [pid for pid, its_parent in _processes() if its_parent == parent]
-
-
-def _processes() -> Iterator[tuple[int, int]]:
-    if Path("/proc/self/stat").exists():
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                # "pid (name) state parent ...", and the name may hold anything.
-                yield int(path.parent.name), int(path.read_text(errors="replace").rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    else:
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-        for line in listing.splitlines():
-            pid, its_parent = line.split()
-            yield int(pid), int(its_parent)
+        for path in (directory, data):
+            os.chown(path, account.pw_uid, account.pw_gid)
+        run_as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    done = subprocess.run(
+        [str(initdb), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=directory,
+        check=False,
+        **run_as,
+    )
+    if done.returncode:
+        raise ServerUnavailableError(f"initdb failed: {done.stderr.decode(errors='replace')[-2000:]}")
+    return data
 
 
 def main(arguments: list[str]) -> int:
     command = arguments[1:] if arguments[:1] == ["--"] else arguments
     if not command:
-        print("usage: python -m tests.servers -- COMMAND ...", file=sys.stderr)
+        print("usage: python -m tests.support.servers -- COMMAND ...", file=sys.stderr)
         return 2
 
     def end(number: int, frame: FrameType | None) -> None:
