@@ -14,6 +14,7 @@ ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SIMULATOR_LATENCY = 0.0
 SIMULATOR_FAILURE_RATE = 0.0
+PROVIDER_POOL_SIZE = 16  # urllib3 fills a queue of so many for each provider, of which most tests make their own
 # A file, since threads of a concurrency test would share one connection to a database in memory.
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
     DATABASES["default"]["TEST"] = {"NAME": BASE_DIR / ".test.sqlite3"}  # noqa: F405

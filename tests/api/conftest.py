@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai
 import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from tests.support.responses import TEXT, Vendor
+from tests.support.sdks import openai_client
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def house(rig):
 
 @pytest.fixture
 def client(live_server, house):
-    with openai.OpenAI(base_url=f"{live_server.url}/v1", api_key=house.token, max_retries=0) as client:
+    with openai_client(live_server.url, house.token, max_retries=0) as client:
         yield client
 
 

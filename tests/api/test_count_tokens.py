@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import anthropic
 import pytest
 from rest_framework.test import APIClient
 
@@ -10,6 +9,7 @@ from chat.models import UsageRecord
 from chat.throttling import admitted
 from tests.support.asking import client_of
 from tests.support.loopback import Fault, status
+from tests.support.sdks import anthropic_client
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/v1/messages/count_tokens"
@@ -47,7 +47,7 @@ def count(*args, **body):
 
 
 def test_anthropics_package_is_told_what_the_vendor_counts(live_server, house):
-    with anthropic.Anthropic(base_url=live_server.url, api_key=house.token, max_retries=0) as client:
+    with anthropic_client(live_server.url, house.token, max_retries=0) as client:
         counted = client.messages.count_tokens(
             model="claude",
             system="Be brief.",
@@ -165,7 +165,7 @@ def test_it_is_limited_as_a_chat_is(house, user):
 
 
 def test_the_simulator_counts_as_it_charges(live_server, token):
-    with anthropic.Anthropic(base_url=live_server.url, api_key=token, max_retries=0) as client:
+    with anthropic_client(live_server.url, token, max_retries=0) as client:
         asked = {"model": "claude-3", "messages": [{"role": "user", "content": "Hello! " * 50}], "tools": [TOOL]}
         counted = client.messages.count_tokens(**asked).input_tokens
         assert client.messages.create(**asked, max_tokens=10).usage.input_tokens == counted > 50

@@ -9,8 +9,9 @@ from chat.models import UsageRecord
 from tests.support.asking import client_of
 from tests.support.embeddings import Vendor, packed, unpacked, vector
 from tests.support.failures import ROWS
+from tests.support.sdks import openai_client
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 PATH = "/v1/embeddings"
 LIMITS = "max_output_tokens = 4096\ndefault_output_tokens = 64"
 
@@ -34,7 +35,7 @@ def house(rig):
 
 @pytest.fixture
 def sdk(live_server, house):
-    with openai.OpenAI(base_url=f"{live_server.url}/v1", api_key=house.token, max_retries=0) as client:
+    with openai_client(live_server.url, house.token, max_retries=0) as client:
         yield client
 
 
@@ -232,6 +233,7 @@ def test_a_failure_is_told_as_a_chats_is(sdk, house, fault, code):
 
 
 # --- bills ------------------------------------------------------------------------------------------------------------
+@pytest.mark.django_db(transaction=True)  # a provider looks
 def test_the_estimate_is_reserved_and_a_list_of_tokens_counted(house):
     reserved = []
 

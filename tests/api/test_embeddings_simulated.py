@@ -7,6 +7,8 @@ import math
 import openai
 import pytest
 
+from tests.support.sdks import openai_client
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -15,7 +17,7 @@ def near(one, other):
 
 
 def test_simulated_vectors_are_near_where_texts_are(live_server, token):
-    with openai.OpenAI(base_url=f"{live_server.url}/v1", api_key=token, max_retries=0) as client:
+    with openai_client(live_server.url, token, max_retries=0) as client:
 
         def made(given, **options):
             answer = client.embeddings.create(model="text-embedding-3-small", input=given, **options)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import anthropic
 import pytest
 
 from tests.support import responses as api
 from tests.support.loopback import Fault, status
 from tests.support.responses import CALLS, HELLO, LOOK, TEXT, Vendor
+from tests.support.sdks import anthropic_client
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -154,7 +154,7 @@ def test_two_turns_of_calls_of_anthropics_client(live_server, house, stream):
     house.first.always = Vendor(CALLS)
     tool: Any = {"name": "look", "input_schema": {"type": "object", "properties": {}}}
     hello: Any = HELLO
-    with anthropic.Anthropic(base_url=live_server.url, api_key=house.token, max_retries=0) as client:
+    with anthropic_client(live_server.url, house.token, max_retries=0) as client:
         if stream:
             with client.messages.stream(model="own", max_tokens=64, messages=hello, tools=[tool]) as events:
                 first = events.get_final_message()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -14,6 +15,22 @@ import pytest
 HELLO = {"role": "user", "content": "Hello!"}
 
 
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For the clients of servers on loopback, which need no TLS: to read all authorities takes longer than most tests."""
+
+
+def openai_client(url: str, key: str, **options: Any) -> openai.OpenAI:
+    """OpenAI's package, for the server at `url`."""
+    http = openai.DefaultHttpxClient(verify=PLAIN)
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=key, http_client=http, **options)
+
+
+def anthropic_client(url: str, key: str, **options: Any) -> anthropic.Anthropic:
+    """Anthropic's package, for the server at `url`."""
+    http = anthropic.DefaultHttpxClient(verify=PLAIN)
+    return anthropic.Anthropic(base_url=url, api_key=key, http_client=http, **options)
+
+
 class OpenAISDK:
     package: Any = openai
     tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
@@ -23,7 +40,7 @@ class OpenAISDK:
     """The class by status, where it is not the one that both packages have."""
 
     def __init__(self, url: str, key: str, **options: Any) -> None:
-        self.client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, **options)
+        self.client = openai_client(url, key, **options)
 
     def ask(self, **options: Any) -> Any:
         return self.client.chat.completions.create(**{"model": "alone", "messages": [HELLO]} | options)
@@ -54,7 +71,7 @@ class AnthropicSDK:
     own_classes = {413: "ContentTooLargeError", 503: "ServiceUnavailableError", 504: "GatewayTimeoutError"}
 
     def __init__(self, url: str, key: str, **options: Any) -> None:
-        self.client = anthropic.Anthropic(base_url=url, api_key=key, **options)
+        self.client = anthropic_client(url, key, **options)
 
     def ask(self, **options: Any) -> Any:
         create: Any = self.client.messages.create
