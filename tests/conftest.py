@@ -94,8 +94,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_there = item.path.is_relative_to(here / "served") or item.path.is_relative_to(here / "chaos")
         if is_there or SERVERS & fixtures:
             item.add_marker(pytest.mark.served)
-        if item.get_closest_marker("served") and not (item.get_closest_marker("django_db") or OURS & fixtures):
-            item.add_marker(pytest.mark.apart)
+        if item.get_closest_marker("served"):
+            item.add_marker(pytest.mark.timeout(300), append=False)  # a busy machine takes a minute to start a server
+            if not (item.get_closest_marker("django_db") or OURS & fixtures):
+                item.add_marker(pytest.mark.apart)
 
 
 @pytest.fixture(autouse=True)

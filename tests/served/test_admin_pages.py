@@ -17,8 +17,6 @@ from tests.admin.test_timeline import FAILED, GOOD
 from tests.support.admin import record
 from tests.support.browser import DESKTOP, PHONE, log_in
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def books(user) -> Any:

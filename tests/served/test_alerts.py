@@ -21,7 +21,6 @@ from tests.support.fleet import ROOT, end
 from tests.support.receiver import Receiver
 from tests.support.rig import eventually
 
-pytestmark = pytest.mark.timeout(150)
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'chat_alert'::regclass"
 BOOT = 60
 

@@ -30,7 +30,6 @@ def spent_budget(user) -> None:
     BudgetPeriod.objects.create(user=user, period="month", start=period_start("month", datetime.now(UTC)), used=500)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("spent_budget")
 def test_a_refused_chat_succeeds_once_its_budget_is_raised_in_the_admin(page, live_server, token):
     def chat() -> requests.Response:
@@ -57,7 +56,6 @@ def test_a_refused_chat_succeeds_once_its_budget_is_raised_in_the_admin(page, li
     expect(page.locator("#result_list")).to_contain_text(answered.json()["upstream_model"])
 
 
-@pytest.mark.timeout(120)
 def test_a_chat_is_sent_from_the_browsable_api_and_its_errors_read_well(page):
     page.goto("/chat")
     page.get_by_role("alert").get_by_role("link", name="log in").click()
@@ -84,7 +82,6 @@ def test_a_chat_is_sent_from_the_browsable_api_and_its_errors_read_well(page):
     expect(page.get_by_role("link", name="Log in").first).to_be_visible()
 
 
-@pytest.mark.timeout(120)
 def test_the_docs_show_every_operation_and_send_a_chat(page, token):
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
@@ -105,7 +102,6 @@ def test_the_docs_show_every_operation_and_send_a_chat(page, token):
     assert said == []
 
 
-@pytest.mark.timeout(120)
 def test_the_docs_are_light_or_dark_as_the_browser_is_fit_a_phone_and_lead_back(browser, live_server):
     dark, light = "rgb(28, 32, 34)", "rgb(255, 255, 255)"
     with browser.browsing(live_server.url, **PHONE) as page:

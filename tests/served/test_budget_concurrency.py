@@ -180,7 +180,6 @@ def test_everything_at_once_neither_locks_up_nor_loses_a_token(user, settings):
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 @pytest.mark.skipif(ON_POSTGRES, reason="this run is on PostgreSQL")
-@pytest.mark.timeout(180)
 @pytest.mark.django_db(transaction=False)
 def test_all_this_holds_on_postgresql(postgres_url):
     command = [sys.executable, "-m", "pytest", "-n0", "-q", "-x", __file__]

@@ -3,8 +3,6 @@ twice."""
 
 from __future__ import annotations
 
-import pytest
-
 from chat.models import UsageRecord
 from tests.support.fleet import OK, outcomes
 from tests.support.loopback import Fault
@@ -23,7 +21,6 @@ ENDS = {
 }
 
 
-@pytest.mark.timeout(120)
 def test_workers_killed_at_every_step_of_a_chat_leave_no_token_behind(fleet_over, postgres_url, redis_url):
     fleet = fleet_over(postgres_url, redis_url)
     fleet.provider.always = Fault("slow", seconds=0.05)

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import psycopg
-import pytest
 from django.db import connections
 
 from chat.billing import tokens
@@ -28,7 +27,6 @@ def as_estimated():
     return status(200, {"content-type": "application/json"}, body_of_answer("openai", usage=usage))
 
 
-@pytest.mark.timeout(120)
 def test_two_servers_admit_exactly_what_fits_for_a_new_user_and_in_a_new_period(
     fleet_over, postgres_url, redis_url, tmp_path
 ):
@@ -55,7 +53,6 @@ def count_deadlocks():
         return cursor.fetchone()
 
 
-@pytest.mark.timeout(120)
 def test_300_chats_in_flight_share_10_database_connections(fleet_over, postgres_url, redis_url):
     fleet = fleet_over(postgres_url, redis_url)
     fleet.environment |= {"DATABASE_POOL": "10", "WEB_CONCURRENCY": "1", "CHAT_MAX_IN_FLIGHT_PER_USER": "300"}

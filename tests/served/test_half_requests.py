@@ -63,7 +63,6 @@ def chat(url: str, key: str) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.timeout(120)
 def test_640_halves_keep_nobody_out(few_threads: dict[str, str], server: Any) -> None:
     _, url = server
     good = manage(few_threads, "issue_key", "ada", "--create").strip()
@@ -78,7 +77,6 @@ def test_640_halves_keep_nobody_out(few_threads: dict[str, str], server: Any) ->
     assert waits[-4] < 2, waits[-5:]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("half", ["nothing", "half a head"])
 def test_a_head_has_ten_seconds_and_a_byte_a_second_resets_none(shared: Any, half: str) -> None:
     with connect(shared.url) as client:

@@ -20,8 +20,6 @@ from tests.support.loopback import Fault
 from tests.support.machine import children
 from tests.support.rig import eventually
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def test_postgresql_restarts_unnoticed_between_chats_and_an_outage_ends_when_it_ends(
     fleet_over, private_server, redis_url

@@ -18,8 +18,6 @@ from tests.support.browser import DESKTOP, PHONE, log_in
 
 PASSWORD = "a password for tests"
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def books(transactional_db, admin_user) -> dict[str, str]:

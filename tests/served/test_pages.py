@@ -24,8 +24,6 @@ PASSWORD = "a password for tests"
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def books(user) -> None:

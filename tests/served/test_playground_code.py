@@ -15,8 +15,6 @@ from playwright.sync_api import Page, expect
 from tests.support.browser import DESKTOP
 from tests.support.contract import chat_body
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def desktop(browser, live_server, token) -> Iterator[Page]:

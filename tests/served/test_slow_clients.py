@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 import requests
 
 from genai_site.connections import BODY_SECONDS, LEAST_RATE, MOST_LEFT, Outgoing
@@ -45,7 +44,6 @@ def largest_file(url: str) -> tuple[bytes, bytes]:
     return b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode(), files[path]
 
 
-@pytest.mark.timeout(120)
 def test_300_clients_that_take_nothing_keep_nobody_out(environment: dict[str, str], request: Any) -> None:
     environment |= {"CHAT_MAX_IN_FLIGHT": "60", "WEB_CONCURRENCY": "1"}
     _, url = request.getfixturevalue("server")

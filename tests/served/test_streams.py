@@ -8,7 +8,6 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import psycopg
-import pytest
 
 from chat.models import UsageRecord
 from tests.support import servers
@@ -19,7 +18,6 @@ from tests.support.loopback import Fault
 from tests.support.machine import children
 from tests.support.rig import eventually
 
-pytestmark = pytest.mark.timeout(120)
 State = UsageRecord.State
 TEXT = " ".join(["word"] * 12)
 FLOWING, STALL = Fault("stream_pauses", seconds=0.2, text=TEXT), Fault("stream_stall", text=TEXT)
