@@ -55,11 +55,9 @@ class ErrorsView(OpenView):
     """Every error that this API can answer with, and what to do about it."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
+    name = "Errors"
     template = "dashboard/errors.html"
     answers = {"GET": {200: ErrorCatalogue}}
-
-    def get_view_name(self) -> str:
-        return "Errors"
 
     def get(self, request: Request) -> Response:
         return Response({"errors": [error_entry(problem) for problem in BY_CODE.values()]})

@@ -47,10 +47,8 @@ class OverviewView(APIView):
     schema = None
     renderer_classes = [JSONRenderer, PageRenderer]
     permission_classes = [MayReadRecords]
+    name = "Overview"
     template = "dashboard/overview.html"
-
-    def get_view_name(self) -> str:
-        return "Overview"
 
     def get(self, request: Request) -> Response:
         data = overview(*chosen(request))

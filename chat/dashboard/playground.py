@@ -19,10 +19,8 @@ class PlaygroundView(OpenView):
 
     schema = None  # nothing for programs
     renderer_classes = [PageRenderer, JSONRenderer]  # the latter for its errors
+    name = "Playground"
     template = "dashboard/playground.html"
-
-    def get_view_name(self) -> str:
-        return "Playground"
 
     def get(self, request: Request) -> Response:
         if request.accepted_renderer.format != PageRenderer.format:

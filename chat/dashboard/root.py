@@ -41,11 +41,9 @@ class RootView(OpenView):
     """A chat back end that says what went wrong: where everything is."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
+    name = "Chat API"
     template = "dashboard/root.html"
     answers = {"GET": {200: ADDRESSES}}
-
-    def get_view_name(self) -> str:
-        return "Chat API"
 
     def get(self, request: Request) -> Response:
         return Response({name: reverse(name, request=request) for name in (*ENDPOINTS, "docs", "playground")})

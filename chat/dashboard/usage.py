@@ -65,11 +65,9 @@ class UsageView(APIView):
     days."""
 
     renderer_classes = [JSONRenderer, PageRenderer]
+    name = "Your usage"
     template = "dashboard/usage.html"
     answers = {"GET": {200: Usage}}
-
-    def get_view_name(self) -> str:
-        return "Your usage"
 
     def get(self, request: Request) -> Response:
         use = allowance.usage_of(request.user, DAYS)
