@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
-from chat.protocols.payload import as_text, parse_object
-from chat.types import Call, ChatRequest, Delta, Part, Piece, Refusal, Reply, Text, Thinking
-
-
-def is_shown(part: Part, request: ChatRequest) -> bool:
-    """Return whether a client of another protocol is told of a part. Thoughts are not: their proof is the vendor's own,
-    and a client would send them back without. Calls are not where the client has no tools."""
-    return not isinstance(part, Thinking) and (bool(request.tools) or not isinstance(part, Call))
-
-
-def shown(reply: Reply, request: ChatRequest) -> Reply:
-    """Return the reply as a client of another protocol is told of it."""
-    parts = tuple(part for part in reply.parts if is_shown(part, request))
-    calls = any(isinstance(part, Call) for part in parts)
-    ended = "stop" if reply.finish_reason == "tool_calls" and not calls else reply.finish_reason
-    return replace(reply, parts=parts, finish_reason=ended)
+from chat.protocols.payload import as_text
+from chat.providers.reading import sound
+from chat.types import Call, Delta, Part, Piece, Refusal, Text, Thinking
 
 
 def says_something(delta: Delta) -> bool:
@@ -46,11 +32,6 @@ class Calls:
     def all_sound(self) -> bool:
         """Return whether the arguments of each call are a JSON object; none at all are an empty one."""
         return all(sound("".join(pieces)) for pieces in self._arguments.values())
-
-
-def sound(arguments: str) -> bool:
-    """Return whether the arguments of a call are those of a whole one."""
-    return not arguments.strip() or parse_object(arguments.encode("utf-8", "replace")) is not None
 
 
 class Halves:

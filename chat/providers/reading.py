@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chat.exceptions import ProviderError, ProviderRequestRejectedError
@@ -13,8 +13,7 @@ from chat.protocols.errors import NO_ANSWER, Failure, ProviderSays, said
 from chat.protocols.payload import Response, UnusableReply, as_object, cleaned, error_object, is_error, parse_object
 from chat.protocols.protocol import Protocol
 from chat.protocols.waits import retry_after
-from chat.providers.pieces import shown, sound
-from chat.types import Call, ChatRequest, Reply, Usage, VendorError, compact
+from chat.types import Call, ChatRequest, Part, Reply, Thinking, Usage, VendorError, compact
 
 UNFIT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 """Escapes in JSON of what UTF-8 or PostgreSQL may not be able to hold."""
@@ -100,6 +99,25 @@ class Reading:
             for_the_client(says.param, self.secrets) or None,
             parse_object(for_the_client(compact(as_object(error.get("details"))), self.secrets).encode()) or None,
         )
+
+
+def is_shown(part: Part, request: ChatRequest) -> bool:
+    """Return whether a client of another protocol is told of a part. Thoughts are not: their proof is the vendor's own,
+    and a client would send them back without. Calls are not where the client has no tools."""
+    return not isinstance(part, Thinking) and (bool(request.tools) or not isinstance(part, Call))
+
+
+def shown(reply: Reply, request: ChatRequest) -> Reply:
+    """Return the reply as a client of another protocol is told of it."""
+    parts = tuple(part for part in reply.parts if is_shown(part, request))
+    calls = any(isinstance(part, Call) for part in parts)
+    ended = "stop" if reply.finish_reason == "tool_calls" and not calls else reply.finish_reason
+    return replace(reply, parts=parts, finish_reason=ended)
+
+
+def sound(arguments: str) -> bool:
+    """Return whether the arguments of a call are those of a whole one."""
+    return not arguments.strip() or parse_object(arguments.encode("utf-8", "replace")) is not None
 
 
 def provider_error(

@@ -8,8 +8,8 @@ from collections import deque
 from chat.exceptions import InvalidProviderResponseError, ProviderError, ProviderTimeoutError
 from chat.protocols.payload import Heard, Response, UnusableReply, finish_reason, is_error, parse_object
 from chat.protocols.sse import Event, EventReader
-from chat.providers.pieces import Calls, Halves, is_shown, says_something
-from chat.providers.reading import Reading
+from chat.providers.pieces import Calls, Halves, says_something
+from chat.providers.reading import Reading, is_shown
 from chat.providers.transport.incoming import Incoming
 from chat.types import Delta, FinishReason, Piece, Reply, Tick, Usage
 
