@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from django.http import HttpRequest
 
 from chat.conf import is_vendors
-from chat.problems.facts import FACTS, TEXT
+from chat.problems.facts import FACTS
 from chat.problems.negotiation import PROBLEM_JSON
 from chat.problems.table import Description, Problem, describe
 from chat.protocols import anthropic, native, openai
 from chat.protocols.protocol import Face
 from chat.protocols.registry import PROTOCOLS
+from chat.protocols.schemas import TEXT
 from chat.types import Told
 
 EXAMPLE_ID = "3f8e1c52-6d0b-4c7a-9a53-0d8c5b1f2e64"

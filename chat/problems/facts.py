@@ -11,6 +11,7 @@ from django.conf import settings
 from chat import exceptions as tree
 from chat.conf import conf
 from chat.problems.words import LONGEST_ECHO, REASONS
+from chat.protocols.schemas import TEXT
 from chat.routing import catalogue
 from chat.types.money import EXACT, exact
 
@@ -19,7 +20,6 @@ ABSENT = object()
 Reader = Callable[[Any], Any]
 COUNT = {"type": "integer", "minimum": 0}
 SECONDS = {"type": "integer", "minimum": 1, "description": "Seconds."}
-TEXT = {"type": "string"}
 DOLLARS = {"type": "string", "pattern": EXACT}
 COSTS = ("cost_used", "cost_limit", "cost_needed", "cost_remaining")
 TEXTS = {"type": "array", "items": TEXT}
