@@ -27,9 +27,9 @@ SOURCES = {
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 MOST = {
-    "files that one chat crosses": 50,  # on Redis, one fewer without; the goal is 24
-    "lines of these files": 8_070,  # 3,200
-    "lines of the functions that it runs": 1_770,
+    "files that one chat crosses": 49,  # on Redis, as the next two, one fewer without; the goal is 24
+    "lines of these files": 8_000,  # 3,200
+    "lines of the functions that it runs": 1_805,
     "rooms": 28,
     "arrows between rooms": 102,  # 85
     "lines of a file": 300,
