@@ -11,6 +11,7 @@ from structlog.typing import Processor
 
 from chat.observability.redaction import mask
 from genai_site.environment import is_command
+from genai_site.filters import OnceAMinute, not_said_before
 from genai_site.private_files import PrivateLogHandler
 
 SHARED: Sequence[Processor] = (
@@ -66,27 +67,6 @@ def configure_logging(*, format: str, level: str, file: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-
-
-class OnceAMinute(logging.Filter):
-    """Lets of each kind of line one a minute pass: psycopg's pool writes several for each try to connect."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        kind = str(record.msg)
-        if abs(record.created - self.passed.get(kind, float("-inf"))) < 60:
-            return False
-        self.passed[kind] = record.created
-        return True
-
-
-def not_said_before(record: logging.LogRecord) -> bool:
-    """Leaves out Django's "Not Found: /x" and the like where the error's own line has told the same and more, or will:
-    with the traceback, where there is one."""
-    return not getattr(getattr(record, "request", None), "reported", False)
 
 
 def _stream() -> str:

@@ -7,14 +7,13 @@ of which `exposition` adds up those of all. Labels are names of models.toml, of 
 from __future__ import annotations
 
 import os
-from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from chat.conf import conf
+from chat.observability.pool import PoolMetrics
 from chat.types import Attempt, Settlement
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
@@ -61,17 +60,7 @@ CALLS = Histogram(
     buckets=SECONDS,
     registry=own,
 )
-POOL = Gauge(
-    "chat_pool_connections",
-    "Connections of the pools: open, of these idle; and how many requests await one. As of each worker's last chat.",
-    ["state"],
-    registry=own,
-    multiprocess_mode="livesum",
-)
-POOL_STATES = {"pool_size": "open", "pool_available": "idle", "requests_waiting": "awaited"}
-POOL_WAITS = Counter("chat_pool_waits", "Requests that stood in line for a connection of the pool.", registry=own)
-POOL_SECONDS = Counter("chat_pool_wait_seconds", "The time that these stood there.", registry=own)
-POOL_FAILURES = Counter("chat_pool_failures", "Requests that got no connection.", registry=own)
+POOL = PoolMetrics(own)
 
 
 def count(model: str, face: str, ended: Settlement) -> None:
@@ -102,21 +91,7 @@ def count(model: str, face: str, ended: Settlement) -> None:
         if "number" in attempt:  # else no provider was called
             names = attempt.get("provider", ""), attempt.get("model", ""), attempt.get("reason", ANSWERED)
             CALLS.labels(*names).observe(attempt.get("ms", 0) / 1000)
-    count_pool()
-
-
-def count_pool() -> None:
-    """Count what psycopg tells of this process's pool of connections to PostgreSQL, since the last time."""
-    database: Any = connections[DEFAULT_DB_ALIAS]
-    pool = database.pool if database.vendor == "postgresql" else None
-    if pool is None:
-        return
-    stats = pool.pop_stats()
-    for name, state in POOL_STATES.items():
-        POOL.labels(state).set(stats.get(name, 0))
-    POOL_WAITS.inc(stats.get("requests_queued", 0))
-    POOL_SECONDS.inc(stats.get("requests_wait_ms", 0) / 1000)
-    POOL_FAILURES.inc(stats.get("requests_errors", 0))
+    POOL.count()
 
 
 def count_uncharged(model: str, attempt: Attempt) -> None:
@@ -129,7 +104,7 @@ def count_refusal(face: str, error: str) -> None:
     """Count a request that was refused, by the name of the exception."""
     if conf.CHAT_METRICS:
         REFUSALS.labels(face, error).inc()
-        count_pool()
+        POOL.count()
 
 
 def exposition(*states: Collector) -> bytes:
