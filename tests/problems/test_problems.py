@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.core import exceptions as dj
+from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
+from django.http import Http404, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from rest_framework import exceptions as drf
 
 from chat import exceptions as tree
 from chat.dashboard.usage import UsageView
@@ -42,6 +46,7 @@ ROWS = [
     ("provider_error", lambda w: ask(w.client, "/fault bad_key")),
     ("service_temporarily_unavailable", lambda w: w.database(OperationalError)),
     ("service_temporarily_unavailable", lambda w: w.database(InterfaceError)),
+    ("service_temporarily_unavailable", lambda w: w.database(InternalError)),
     ("service_temporarily_unavailable", lambda w: w.crash(tree.DatabaseUnavailableError("secret words"))),
     ("service_temporarily_unavailable", lambda w: w.crash(tree.SystemError("secret words"))),
     ("budget_exceeded", lambda w: w.crash(tree.BudgetError("secret words"))),
@@ -151,3 +156,36 @@ class NewLimit(tree.BudgetError):
 )
 def test_the_nearest_class_of_the_mro_wins(world, exc, code):
     check_error(world.crash(exc), code)
+
+
+@pytest.mark.parametrize(
+    ("exc", "code"),
+    [
+        (dj.BadRequest("secret words"), "bad_request"),
+        (dj.SuspiciousOperation("secret words"), "bad_request"),
+        (MultiPartParserError("secret words"), "bad_request"),
+        (UnreadablePostError("secret words"), "bad_request"),
+        (dj.RequestDataTooBig("secret words"), "request_too_large"),
+        (dj.PermissionDenied("secret words"), "permission_denied"),
+        (Http404("secret words"), "not_found"),
+        (drf.NotFound("secret words"), "not_found"),
+        (drf.PermissionDenied("secret words"), "permission_denied"),
+        (drf.UnsupportedMediaType("secret words"), "unsupported_media_type"),
+        (drf.APIException("secret words"), "internal_error"),
+        # Statements that are wrong, or data that the tables refuse: bugs, and no outage.
+        (IntegrityError("secret words"), "internal_error"),
+        (DataError("secret words"), "internal_error"),
+        (ProgrammingError("secret words"), "internal_error"),
+    ],
+)
+def test_what_the_frameworks_raise_has_the_row_of_what_it_means(world, exc, code):
+    check_error(response := world.crash(exc), code)
+    assert "secret words" not in response.content.decode()
+
+
+@pytest.mark.parametrize("exc", [drf.ParseError("Not so"), drf.ValidationError({"title": ["Not so."]})])
+def test_what_their_parsers_and_serializers_say_is_for_the_client(world, exc):
+    code = "invalid_json" if isinstance(exc, drf.ParseError) else "invalid_request"
+    body = check_error(world.crash(exc), code)
+    assert "Not so." in body["message"]
+    assert body.get("fields") in (None, {"title": ["Not so."]})
