@@ -1,12 +1,16 @@
 """The order of things in one chat: reserve, ask, settle or release, store, log."""
 
 import threading
+import time
 
 import pytest
 from django.db import OperationalError, connection
 
 from chat.billing import outbox
+from chat.completion import arrival
+from chat.exceptions import StreamTooLong
 from chat.models import Conversation, Message
+from chat.types import Tick
 from tests.support.loopback import status
 
 pytestmark = pytest.mark.django_db
@@ -68,3 +72,25 @@ def test_an_answer_that_cannot_be_stored_is_paid_for_and_goes_out(rig, user, mon
     monkeypatch.setattr(Message.objects, "bulk_create", away)
     assert rig.chat(conversation_id=str(conversation.pk)).status_code == 200
     assert (rig.tokens(), len(rig.events("conversation_not_stored"))) == ((21, 0), 1)
+
+
+class Silent:
+    """A stream of which nothing comes; it notes how long it is waited for."""
+
+    def __init__(self):
+        self.waits = []
+
+    def next(self, seconds):
+        self.waits.append(seconds)
+        return Tick()
+
+
+def test_a_silent_stream_leaves_time_to_look_for_its_client_each_second():
+    silent = Silent()
+    for left in (60.0, 0.5):
+        assert isinstance(arrival.next_item(silent, "first", time.monotonic() + left), Tick)
+    first, last = silent.waits
+    assert 0 < last <= 0.5 < first <= 1.0
+    with pytest.raises(StreamTooLong):
+        arrival.next_item(silent, "first", time.monotonic())
+    assert len(silent.waits) == 2
