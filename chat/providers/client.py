@@ -51,6 +51,7 @@ class Client:
         self._base_url, self._headers = protocol.root(base_url), protocol.headers(api_key)
         self.endpoint = Endpoint(key, self._base_url, protocol.PATH, self._headers)
         self._secrets = (*filter(None, [api_key]), *self.endpoint.secrets)
+        self._hosts = () if self.endpoint.host == protocol.VENDOR else (self.endpoint.host,)
 
     def refuses(self, request: ChatRequest, upstream: Upstream) -> str:
         """See `Provider.refuses`."""
@@ -120,7 +121,7 @@ class Client:
         return max(least, min(least + each * request.max_tokens * request.n, LARGEST_OF_ALL))
 
     def _reading(self, request: ChatRequest) -> Reading:
-        return Reading(self.protocol, self.key, request, self._secrets)
+        return Reading(self.protocol, self.key, request, self._secrets, self._hosts)
 
     def _ask(
         self, request: ChatRequest, upstream: Upstream, timeout: float, *, stream: bool = False

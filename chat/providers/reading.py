@@ -21,12 +21,14 @@ UNFIT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 @dataclass(frozen=True)
 class Reading:
-    """How the answer to one request is read. `secrets` must not be found in the log, and neither must the messages."""
+    """How the answer to one request is read. `secrets` must not be found in the log, and neither must the messages.
+    Nor may a client find them, or the `hosts` of ours, in the vendor's own words."""
 
     protocol: Protocol
     provider: str
     request: ChatRequest
     secrets: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     def whole(self, response: Response) -> Reply:
         """Return the reply in a whole answer. Raises a `ProviderError`."""
@@ -90,14 +92,15 @@ class Reading:
         if failure.status not in (400, 413) or not failure.says.message.strip():
             return None
         says, error = failure.says, as_object((error_object(response.body) or {}).get("error"))
+        ours = (*self.secrets, *self.hosts)
         return VendorError(
             self.protocol.NAME,
             failure.status,
-            for_the_client(says.type, self.secrets) or "invalid_request_error",
-            for_the_client(says.message, self.secrets),
-            for_the_client(says.code, self.secrets) or None,
-            for_the_client(says.param, self.secrets) or None,
-            parse_object(for_the_client(compact(as_object(error.get("details"))), self.secrets).encode()) or None,
+            for_the_client(says.type, ours) or "invalid_request_error",
+            for_the_client(says.message, ours),
+            for_the_client(says.code, ours) or None,
+            for_the_client(says.param, ours) or None,
+            parse_object(for_the_client(compact(as_object(error.get("details"))), ours).encode()) or None,
         )
 
 

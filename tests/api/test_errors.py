@@ -262,13 +262,14 @@ def test_a_prompt_that_a_provider_finds_too_long_is_the_messages_fault(rig, reas
 
 
 def test_an_agent_hears_the_vendors_own_words_of_its_own_request(rig):
-    """Redacted: the vendor's message may name our account, or quote our key."""
-    told = {"message": "Bad tool for org-a1B2c3D4e5F6 and sk-first-7Hq2mZ9xWc4T.", "type": "for org-a1B2c3D4e5F6"}
-    told |= {"param": "sk-first-7Hq2mZ9xWc4T", "code": "proj_a1B2c3D4e5F6"}
+    """Redacted: the vendor's message may name our account or a host of ours, or quote our key."""
+    quoted = f"Bad tool of sk-first-7Hq2mZ9xWc4T at {rig.first.openai_url}."
+    told = {"message": quoted, "type": "for org-a1B2c3D4e5F6", "code": "proj_a1B2c3D4e5F6"}
+    told["param"] = "sk-first-7Hq2mZ9xWc4T"
     for code in (400, 413):
         rig.first.always = status(code, body={"error": told})
         response = post(rig, OPENAI)
-        words = {"message": "Bad tool for *** and ***.", "type": "for ***", "param": "***", "code": "***"}
+        words = {"message": "Bad tool of *** at http://***/v1.", "type": "for ***", "param": "***", "code": "***"}
         assert (response.status_code, response.json()) == (code, {"error": told | words})
         assert response["X-Should-Retry"] == "false"
     assert rig.tokens() == (0, 0)
