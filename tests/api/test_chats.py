@@ -202,11 +202,17 @@ def test_so_is_the_same_body_on_another_face(rig):
     assert (response.status_code, code_of(OPENAI, response.json())) == (422, "idempotency_key_reused")
 
 
-def test_an_answer_to_other_stops_is_no_stand_in(rig):
+TOOL = {"type": "function", "function": {"name": "look"}}
+ASKED = [{"stop": ["STOP"]}, {"top_p": 0.5}, {"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": "none"}, {"n": 2}]
+ASKED += [{"response_format": {"type": "json_object"}}, {"reasoning_effort": "low"}, {"seed": 7}, {"max_tokens": 63}]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_an_answer_to_what_was_asked_otherwise_is_no_stand_in(rig, asked):
     assert post(rig, OPENAI).status_code == 200
     rig.first.always = status(501)
     assert post(rig, OPENAI)["X-Cached"] == "true"
-    assert post(rig, OPENAI, stop=["STOP"]).status_code == 503
+    assert post(rig, OPENAI, **asked).status_code == 503
 
 
 @STREAMED
