@@ -66,7 +66,7 @@ def redacted(data: str = "EmwK-data") -> dict[str, Any]:
     return {"type": "redacted_thinking", "data": data}
 
 
-def call(name: str, number: int = 1, **given: Any) -> dict[str, Any]:
+def call(name: str, number: int = 1, /, **given: Any) -> dict[str, Any]:
     return {"type": "tool_use", "id": f"toolu_{number:04}", "name": name, "input": given}
 
 
