@@ -32,10 +32,10 @@ class Incoming:
     """An answer whose headers have come. Used by one thread at a time, not always the same one. What goes wrong is
     raised as a `ProviderError`."""
 
-    def __init__(self, response: requests.Response, endpoint: Endpoint, began: float, watch: Watch) -> None:
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self._response, self._endpoint, self._began = response, endpoint, began
+    def __init__(self, answer: urllib3.HTTPResponse, endpoint: Endpoint, began: float, watch: Watch) -> None:
+        self.status = answer.status
+        self.headers: Mapping[str, str] = answer.headers
+        self._answer, self._endpoint, self._began = answer, endpoint, began
         self.watch = watch
         self.most = LARGEST_REPLY
         """Bytes of it, if it is read piece by piece."""
@@ -45,8 +45,7 @@ class Incoming:
     @cached_property
     def framing(self) -> Framing:
         """Where the body ends, which only one who reads it piece by piece must know."""
-        raw: Any = self._response.raw
-        return Framing(chunked=raw.chunked, length=raw.length_remaining)
+        return Framing(chunked=bool(self._answer.chunked), length=self._answer.length_remaining)
 
     def whole(self, seconds: float, most: int = LARGEST_REPLY) -> Response:
         """Return all of it, decoded, `most` bytes. Of an error's body, as much as arrives: its status alone says what
@@ -58,7 +57,7 @@ class Incoming:
         try:
             return guarded(self._endpoint, self._began, read)
         finally:
-            self._response.close()
+            self.close()
 
     def read(self, seconds: float) -> bytes | None:
         """Return the bytes that have arrived, undecoded: b"" after `seconds` of silence, None at the end of the
@@ -79,14 +78,15 @@ class Incoming:
     def close(self) -> None:
         """Close the connection, unless the body has been read to its end."""
         self._closed = True
-        self._response.close()
+        self._answer.close()
+        self._answer.release_conn()
 
     def _all(self, seconds: float, most: int) -> bytes:
         failed = self.status >= 400
         body = bytearray()
         try:
             with call.within(seconds, seconds, self.watch, connected=True):
-                while chunk := self._response.raw.read1(CHUNK, decode_content=True):
+                while chunk := self._answer.read1(CHUNK, decode_content=True):
                     body += chunk
                     if len(body) > (MAX_ERROR_BODY if failed else most):
                         break
@@ -125,7 +125,7 @@ class Incoming:
         Bytes may lie in the socket, in TLS and in the file that `http.client` has made of them, so a look at the socket
         alone would miss some; and waiting by a time-out of the socket would end that file for good.
         """
-        original: Any = self._response.raw._original_response
+        original: Any = self._answer._original_response
         ends = time.monotonic() + seconds
         with call.glancing():
             try:
@@ -140,10 +140,10 @@ class Incoming:
 
     def _give_back(self) -> None:
         """Hand the connection to the pool, at the end of a body."""
-        raw: Any = self._response.raw
+        original: Any = self._answer._original_response
         if self.framing.is_told and self.framing.is_clean:
-            raw._original_response.close()
-            raw.release_conn()
+            original.close()
+            self._answer.release_conn()
 
     def _broken(self, exc: Exception) -> Exception:
         if _is_timeout(exc):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
+from typing import Any
 
 import requests
 from urllib3.util import Timeout
@@ -55,7 +56,13 @@ class Transport:
         def once(*, afresh: bool = False) -> Incoming:
             left = timeout - (time.monotonic() - began)
             with call.within(left, min(connect_timeout, left), watch, afresh=afresh):
-                return Incoming(self._send(request, endpoint, left), endpoint, began, watch)
+                answer: Any = self._adapter.send(
+                    request,
+                    stream=True,
+                    timeout=Timeout(connect=left, total=left),  # type: ignore[arg-type]  # requests takes urllib3's
+                    proxies=endpoint.proxies,
+                )
+                return Incoming(answer, endpoint, began, watch)
 
         try:
             return guarded(endpoint, began, once)
@@ -69,15 +76,6 @@ class Transport:
     def close(self) -> None:
         """Close the idle connections; the next `send` opens new ones."""
         self._adapter.close()
-
-    def _send(self, request: requests.PreparedRequest, endpoint: Endpoint, timeout: float) -> requests.Response:
-        response: requests.Response = self._adapter.send(
-            request,
-            stream=True,
-            timeout=Timeout(connect=timeout, total=timeout),  # type: ignore[arg-type]  # requests takes urllib3's
-            proxies=endpoint.proxies,
-        )
-        return response
 
 
 def prepared(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:

@@ -14,11 +14,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import certifi
-import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -107,7 +106,8 @@ class DeadlineMixin:
 
     def settimeout(self, value: float | None) -> None:
         self._ends = NEVER if value is None else time.monotonic() + value
-        self._arm(value)
+        if self._armed is None:  # to connect, and for the handshake of TLS; whatever comes later arms it by itself
+            self._arm(value)
 
     def gettimeout(self) -> float | None:
         """Return the seconds left, so that a TLS socket made from this one inherits the deadline and not a fresh
@@ -115,39 +115,34 @@ class DeadlineMixin:
         ends = min(self._ends, call.ends)
         return None if ends == NEVER else max(ends - time.monotonic(), 0.001)
 
-    def _rearm(self, most: float = NEVER) -> None:
-        ends = min(self._ends, call.ends)
-        if ends == NEVER:
-            return
-        left = ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        self._arm(min(left, most))
-
     def _arm(self, seconds: float | None) -> None:
         """To set a time-out is a call of the system, at which other threads cut in: not for a few milliseconds."""
         armed = self._armed
-        if not armed or not seconds or abs(armed - seconds) > min(SLACK, seconds / 10):
+        if armed is None or seconds is None or abs(armed - seconds) > min(SLACK, seconds / 10):
             super().settimeout(seconds)  # type: ignore[misc]
             self._armed = seconds
 
-    def _receive(self, receive: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        while not call.glances:
+    def _in_time(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Return the result of `work`, which waits for the other side: a second at a time, so that the time-out stays
+        the same, and somebody can look whether the client is still there."""
+        while True:
             call.watch.look()
-            self._rearm(LOOK if call.watch.has_left else NEVER)
-            try:
-                return receive(*args, **kwargs)
-            except TimeoutError:
-                if not call.watch.has_left:
-                    raise
+            left = min(self._ends, call.ends) - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the deadline has passed")
+            self._arm(min(left, LOOK))
+            with suppress(TimeoutError):
+                return work(*args, **kwargs)
+
+    def _receive(self, receive: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        if not call.glances:
+            return self._in_time(receive, *args, **kwargs)
         self._arm(0.0)
         try:
             received = receive(*args, **kwargs)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             # The one error that Python's files over sockets take for "nothing yet"; a time-out would end them for good.
             raise BlockingIOError(errno.EAGAIN, "nothing yet") from None
-        finally:
-            self._arm(None)
         if not received:
             raise EOFError
         return received
@@ -159,12 +154,12 @@ class DeadlineMixin:
         return self._receive(super().recv, *args, **kwargs)  # type: ignore[misc, no-any-return]
 
     def send(self, *args: Any, **kwargs: Any) -> int:
-        self._rearm()
-        return super().send(*args, **kwargs)  # type: ignore[misc, no-any-return]
+        return self._in_time(super().send, *args, **kwargs)  # type: ignore[misc, no-any-return]
 
-    def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self._rearm()
-        super().sendall(*args, **kwargs)  # type: ignore[misc]
+    def sendall(self, data: Any, *args: Any) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self.send(left, *args) :]
 
 
 class DeadlineSocket(DeadlineMixin, socket.socket):
@@ -270,12 +265,10 @@ class DeadlineAdapter(HTTPAdapter):
     def request_url(self, request: Any, proxies: Any) -> str:
         return super().request_url(request, proxies) if proxies else request.path_url
 
-    def build_response(self, request: Any, raw: Any) -> requests.Response:
-        """Without the cookies and the second set of headers that `requests` makes, which nobody here reads."""
-        response = requests.Response()
-        response.status_code, response.headers, response.raw = raw.status, raw.headers, raw
-        response.request = request
-        return response
+    def build_response(self, request: Any, raw: Any) -> Any:
+        """Return the answer as urllib3 has it: nobody here reads the cookies and the second set of headers that
+        `requests` would make."""
+        return raw
 
     def close(self) -> None:
         self._pools.clear()
