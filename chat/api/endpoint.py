@@ -120,7 +120,8 @@ class ChatEndpoint(APIView):
         request._request.stream = exchange  # type: ignore[attr-defined]
         # The last is nginx's, which would otherwise hold events back until it has a page of them.
         headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingHttpResponse(exchange, content_type="text/event-stream; charset=utf-8", headers=headers)
+        kind, charset = "text/event-stream; charset=utf-8", "utf-8"  # or Django would read it off the type, each event
+        return StreamingHttpResponse(exchange, content_type=kind, charset=charset, headers=headers)
 
     def exchange(self, request: Request) -> Generator[Any, None, None]:
         """Yield the whole `Answer` with its body; of a stream its `Start` with none, and then its events.

@@ -110,7 +110,7 @@ class EventWriter:
     def write_event(self, item: Start | Delta | Tick | Answer) -> str:
         """See `EventWriter.write_event`."""
         if isinstance(item, Delta):
-            return sse.write({"text": item.text}, "delta") if item.text else ""
+            return sse.write({"text": text}, "delta") if (text := item.text) else ""
         if isinstance(item, Answer):
             return sse.write(_facts(item), "done")
         return sse.COMMENT if isinstance(item, Tick) else ""

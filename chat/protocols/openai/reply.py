@@ -122,7 +122,8 @@ def text_in(content: Any, kind: str) -> str:
 
 
 def usage_in(data: dict[str, Any]) -> Usage | None:
-    usage = as_object(data.get("usage"))
+    if not (usage := as_object(data.get("usage"))):
+        return None  # as in all chunks but the last
     counts = [count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
     prompt = as_object(usage.get("prompt_tokens_details"))
     completion = as_object(usage.get("completion_tokens_details"))
