@@ -129,16 +129,11 @@ class Asked:
             state,
             provider=outcome.provider,
             upstream_model=outcome.upstream_model,
-            cost=self.cost(facts["usage"]) if "usage" in facts else None,
             attempts=[attempt.told(self.started) for attempt in outcome.attempts],
             duration_ms=self.milliseconds(time.monotonic()),
             first_token_ms=None if self.first is None else self.milliseconds(self.first),
             **facts,
         )
-
-    def cost(self, usage: Usage) -> int | None:
-        """Return the nano-dollars of an answer, None where nobody knows."""
-        return prices.cost(self.outcome.route, usage, self.reservation.at)
 
     def milliseconds(self, moment: float) -> int:
         """Return the milliseconds from the chat's beginning to `moment`."""
@@ -161,7 +156,7 @@ class Asked:
             budget_limit=self.budget_limit() if reply.finish_reason == "length" else 0,
             raw=getattr(reply, "raw", None),
             stop_reason=getattr(reply, "stop_reason", ""),
-            cost=self.cost(usage),
+            cost=prices.cost(self.outcome.route, usage, self.reservation.at),
         )
 
     def effort(self) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def whole(asked: Asked, parts: tuple[Part, ...]) -> Answer:
     asked.keep_private(written)
     usage, estimated = tokens.believed(outcome.reply.usage, asked.counted(written), written)
     answer = asked.answer(parts, usage)
-    asked.settle("settled", usage=usage, estimated=estimated, claim=asked.claim(answer))
+    asked.settle("settled", usage=usage, cost=answer.cost, estimated=estimated, claim=asked.claim(answer))
     thoughts.remember(outcome.route, parts)
     if reply_cache.may_keep(answer):
         neutral = answer._replace(raw=None, stop_reason="")  # a client of another API may get it
@@ -218,8 +218,9 @@ def broken(asked: Asked, said: tuple[Part, ...], exc: BaseException) -> int:
         usage, _ = tokens.believed(reported, counted, written)
         # Its first report counts no more than the first token of the answer.
         usage = usage._replace(completion_tokens=max(usage.completion_tokens, counted.completion_tokens))
-        log.warning("chat_truncated", reason=reason, **facts(asked.answer(said, usage)), **asked.effort())
-        settlement = asked.settle("truncated", usage=usage, estimated=True, error=reason)
+        answer = asked.answer(said, usage)
+        log.warning("chat_truncated", reason=reason, **facts(answer), **asked.effort())
+        settlement = asked.settle("truncated", usage=usage, cost=answer.cost, estimated=True, error=reason)
     if left:  # it was answering: `began` has left it one failure short of a rest
         asked.learn(None)
     elif isinstance(exc, ProviderError) and not isinstance(exc, StreamTooLong):

@@ -81,14 +81,15 @@ def route(
     # Copies, since a model may list one route twice, and each entry counts for itself.
     routes = [Route(route.provider, route.upstream) for route in routes]
     chat = _Chat(request, user, list(routes), deadline, max_attempts, late, stream)
+    answered: Result | None = None
+    failure: BaseException | None = None
     try:
         answered = chat.run()
-        outcome = (
-            Outcome(answered.reply, answered.route) if answered else Outcome(failure=_verdict(chat.failed, routes))
-        )
+        failure = None if answered else _verdict(chat.failed, routes)
     except BaseException as exc:
-        outcome = Outcome(failure=exc)
-    return replace(outcome, attempts=chat.records(), seconds=chat.waits.seconds)
+        failure = exc
+    reply, taken = (answered.reply, answered.route) if answered else (None, None)
+    return Outcome(reply, taken, failure, chat.records(), chat.waits.seconds)
 
 
 @dataclass
