@@ -28,8 +28,8 @@ TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 MOST = {
     "files that one chat crosses": 49,  # on Redis, as the next two, one fewer without; the goal is 24
-    "lines of these files": 8_000,  # 3,200
-    "lines of the functions that it runs": 1_805,
+    "lines of these files": 7_970,  # 3,200
+    "lines of the functions that it runs": 1_795,
     "rooms": 28,
     "arrows between rooms": 102,  # 85
     "lines of a file": 300,
