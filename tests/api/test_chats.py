@@ -88,6 +88,14 @@ def test_an_sdk_on_its_last_try_is_not_tried_for_again(rig, path):
     assert rig.calls == (1, 0)
 
 
+@EITHER
+@pytest.mark.parametrize("count", ["0", "1", "-1", "many", ""])
+def test_before_that_it_is(rig, path, count):
+    rig.first.then("unavailable")
+    assert post(rig, path, {"x-stainless-retry-count": count}).status_code == 200
+    assert rig.calls == (2, 0)
+
+
 # --- streams ----------------------------------------------------------------------------------------------------------
 @EITHER
 def test_the_headers_of_a_stream(rig, path):
