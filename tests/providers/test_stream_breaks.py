@@ -15,7 +15,7 @@ from chat.exceptions import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from chat.providers.transport import incoming
+from chat.protocols import openai
 from tests.providers.streaming import (
     SHORT,
     TEXT,
@@ -185,7 +185,7 @@ class TestBreaks:
         assert SHORT * 0.9 <= time.monotonic() - began < SHORT + SLACK
 
     def test_a_stream_of_more_than_the_limit(self, server, monkeypatch):
-        monkeypatch.setattr(incoming, "LARGEST_REPLY", 5_000)
+        monkeypatch.setattr(openai, "LARGEST_REPLY", 5_000)
         server.then(Fault("stream_pings_after_text", text=TEXT, seconds=0.001))
         assert type(broken(server, "stream_endless_comments")) is InvalidProviderResponseError
 

@@ -20,13 +20,13 @@ PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def openai_client(url: str, key: str, **options: Any) -> openai.OpenAI:
-    """OpenAI's package, for the server at `url`."""
+    """OpenAI's package, for the server at `url`; whoever asks for it closes it."""
     http = openai.DefaultHttpxClient(verify=PLAIN)
     return openai.OpenAI(base_url=f"{url}/v1", api_key=key, http_client=http, **options)
 
 
 def anthropic_client(url: str, key: str, **options: Any) -> anthropic.Anthropic:
-    """Anthropic's package, for the server at `url`."""
+    """Anthropic's package, for the server at `url`; whoever asks for it closes it."""
     http = anthropic.DefaultHttpxClient(verify=PLAIN)
     return anthropic.Anthropic(base_url=url, api_key=key, http_client=http, **options)
 
@@ -40,7 +40,7 @@ class OpenAISDK:
     """The class by status, where it is not the one that both packages have."""
 
     def __init__(self, url: str, key: str, **options: Any) -> None:
-        self.client = openai_client(url, key, **options)
+        self.client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, **options)
 
     def ask(self, **options: Any) -> Any:
         return self.client.chat.completions.create(**{"model": "alone", "messages": [HELLO]} | options)
@@ -71,7 +71,7 @@ class AnthropicSDK:
     own_classes = {413: "ContentTooLargeError", 503: "ServiceUnavailableError", 504: "GatewayTimeoutError"}
 
     def __init__(self, url: str, key: str, **options: Any) -> None:
-        self.client = anthropic_client(url, key, **options)
+        self.client = anthropic.Anthropic(base_url=url, api_key=key, **options)
 
     def ask(self, **options: Any) -> Any:
         create: Any = self.client.messages.create
