@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.checks import CheckMessage, Warning
-from django.db import connection
+from django.db import Error, connection
 
 
 def is_pooled(connection: Any) -> bool:
@@ -20,8 +20,11 @@ def check_pooler(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
     settings = connection.settings_dict
     if not databases or connection.vendor == "sqlite" or settings.get("DISABLE_SERVER_SIDE_CURSORS"):
         return []
-    connection.ensure_connection()
-    if not is_pooled(connection.connection):
+    try:
+        connection.ensure_connection()
+        if not is_pooled(connection.connection):
+            return []
+    except Error:  # there is no database yet
         return []
     hint = "Add ?disable_server_side_cursors=true to DATABASE_URL, or have the pooler keep a process for a session."
     return [Warning("A pooler such as PgBouncer answers at DATABASE_URL.", hint=hint, id="chat.W015")]
