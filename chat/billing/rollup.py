@@ -19,7 +19,8 @@ from django.db.models.functions import Coalesce, Trunc
 from django.utils import timezone
 
 from chat.billing.allowance import CHARGED, period_start
-from chat.models import LatencySum, OutcomeSum, Rollup, UsageRecord, UserSum
+from chat.models import CallSum, LatencySum, OutcomeSum, Rollup, UsageRecord, UserSum
+from chat.types import ABANDONED
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 DAYS = 31
@@ -40,8 +41,16 @@ OUTCOME = ("model", "provider", "state", "cached", "error")
 FACTS = ("chats", "tokens", "cost", "uncharged")
 TIMES = ("last", "durations", "first_tokens")
 COUNTS = ("chats", "tokens", "cost", "errors")
+CALLS = ("provider", "calls", "failed")
 PAIR = ("user_id", "api_key", *COUNTS)
 SUMS = ", ".join(f"CAST(SUM({name}) AS bigint) AS {name}" for name in COUNTS)
+NOT_ITS_DOING = (ABANDONED, "ClientLeft", "ProviderRequestRejectedError")
+"""Why a call has no answer, where the provider could have given one."""
+ATTEMPTS = {
+    "postgresql": ("jsonb_array_elements(attempts) AS attempt", "attempt ->> '{}'"),
+    "sqlite": ("json_each(attempts) AS attempt", "json_extract(attempt.value, '$.{}')"),
+}
+"""By database: the attempts of a record as rows, and a fact of one."""
 
 
 # --- sums of records --------------------------------------------------------------------------------------------------
@@ -74,6 +83,20 @@ def within(column: str) -> dict[str, Any]:
 
 def popped(row: dict[str, Any], column: str) -> list[int]:
     return [row.pop(f"{column}_{bound}") for bound in ("all", *BOUNDS)]
+
+
+def by_call(records: QuerySet[UsageRecord]) -> list[tuple[Any, ...]]:
+    """Return the calls to each provider and how many of them failed, as the fields CALLS of `CallSum`. A failure that
+    another provider made good is one."""
+    found, params = records.filter(attempts__isnull=False).order_by().values_list("attempts").query.sql_with_params()
+    rows, fact = ATTEMPTS[connection.vendor]
+    provider, number, reason = map(fact.format, ("provider", "number", "reason"))
+    others = ", ".join(["%s"] * len(NOT_ITS_DOING))
+    failed = f"SUM(CASE WHEN {reason} NOT IN ({others}) THEN 1 ELSE 0 END)"  # one that answered has no reason
+    sums = f"SELECT {provider}, COUNT(*), {failed} FROM found, {rows} WHERE {number} IS NOT NULL GROUP BY 1 ORDER BY 1"
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH found (attempts) AS ({found}) {sums}", [*params, *NOT_ITS_DOING])
+        return list(cursor.fetchall())
 
 
 def by_user(records: QuerySet[UsageRecord]) -> QuerySet[Any, Any]:
@@ -117,6 +140,11 @@ class Sources:
         rows = LatencySum.objects.filter(rollup__in=list(self.places)).values("rollup_id", "provider", *TIMES)
         found = [row | {"place": self.places[row["rollup_id"]]} for row in rows]
         return [*found, *by_provider(self.records, "place")]
+
+    def calls(self) -> list[tuple[Any, ...]]:
+        """Return the calls to providers, as `by_call` has them; a provider may stand there more than once."""
+        sums = CallSum.objects.filter(rollup__in=list(self.places)).values_list(*CALLS)
+        return [*sums, *by_call(self.records)]
 
     def pairs(self) -> QuerySet[Any, Any]:
         """Return the rows by user and key, for `added_up`."""
@@ -165,7 +193,7 @@ def sum_up(start: datetime, end: datetime) -> bool:
         held = list(Rollup.objects.select_for_update().filter(pk=rollup.pk, ready=False))
         if not held or records.filter(state=UsageRecord.State.RESERVED).exists():
             return False
-        for sums in (OutcomeSum, LatencySum, UserSum):
+        for sums in (OutcomeSum, LatencySum, CallSum, UserSum):
             sums.objects.filter(rollup=rollup).delete()  # those that were forgotten
         _write(rollup, records)
         Rollup.objects.filter(pk=rollup.pk).update(ready=True)
@@ -182,6 +210,8 @@ def _see_one_moment() -> None:
 def _write(rollup: Rollup, records: QuerySet[UsageRecord]) -> None:
     OutcomeSum.objects.bulk_create([OutcomeSum(rollup=rollup, **row) for row in by_outcome(records)], BATCH)
     LatencySum.objects.bulk_create([LatencySum(rollup=rollup, **row) for row in by_provider(records)], BATCH)
+    calls = [dict(zip(CALLS, row, strict=True)) for row in by_call(records)]
+    CallSum.objects.bulk_create([CallSum(rollup=rollup, **row) for row in calls], BATCH)
     pairs = added_up(by_user(records), "SELECT * FROM pairs")
     UserSum.objects.bulk_create([UserSum(rollup=rollup, **dict(zip(PAIR, pair, strict=True))) for pair in pairs], BATCH)
 
@@ -200,8 +230,10 @@ def contents(start: datetime, end: datetime) -> tuple[Any, ...]:
     rollup = Q(rollup__start=start, rollup__end=end)
     outcomes = OutcomeSum.objects.filter(rollup).order_by(*OUTCOME).values_list(*OUTCOME, *FACTS)
     latencies = LatencySum.objects.filter(rollup).order_by("provider").values_list("provider", *TIMES)
+    calls = CallSum.objects.filter(rollup).order_by("provider").values_list(*CALLS)
     pairs = UserSum.objects.filter(rollup).order_by().values_list(*PAIR)
-    return list(outcomes), list(latencies), added_up(pairs, "SELECT * FROM pairs ORDER BY user_id, api_key")
+    users = added_up(pairs, "SELECT * FROM pairs ORDER BY user_id, api_key")
+    return list(outcomes), list(latencies), list(calls), users
 
 
 # --- forgetting -------------------------------------------------------------------------------------------------------

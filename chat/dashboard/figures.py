@@ -70,7 +70,7 @@ def overview(span: Span, order: str, page: int, now: datetime) -> dict[str, Any]
         "tokens": series(groups, places, "model", "tokens"),
         "money": series(groups, places, "", "cost"),
         "outcomes": series(groups, places, "outcome", "chats"),
-        "providers": providers(groups, latencies),
+        "providers": providers(groups, latencies, found.calls()),
         "users": of_users[:MOST],
         "keys": of_keys[:MOST],
         "page": page,
@@ -237,19 +237,26 @@ def failures(since: datetime) -> list[dict[str, Any]]:
     return [{**row, "created_at": row["created_at"].isoformat(), "code": CODES.get(row["error"], BUG)} for row in rows]
 
 
-def providers(groups: list[dict[str, Any]], latencies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each provider of models.toml with its state now, and what came of it in the time."""
+def providers(
+    groups: list[dict[str, Any]], latencies: list[dict[str, Any]], calls: list[tuple[Any, ...]]
+) -> list[dict[str, Any]]:
+    """Return each provider of models.toml with its state now, and what came of it in the time: the chats that it ended,
+    and its calls, of which another provider may have made the failed ones good."""
     counted, entries = {row.pop("name"): row for row in ranked(groups, "provider")}, catalogue.current().providers
     rows = []
     for key, state in provider_states().items():
         routes = [{"model": model, **route} for model, route in state.pop("routes", {}).items()]
         rows.append({"key": key, "name": entries[key].name, "routes": routes} | state)
-    others = counted.keys() - entries.keys() - {"none", ALL_PROVIDERS}  # the simulator, and providers of the past
+    others = (
+        {*counted, *(key for key, _, _ in calls)} - entries.keys() - {"none", ALL_PROVIDERS}
+    )  # the simulator, and providers of the past
     rows += [{"key": key, "name": key, "routes": [], "state": ""} for key in sorted(others)]
     nothing = {"chats": 0, "tokens": 0, "cost": 0, "errors": 0}
     for row in rows:
         times = [each for each in latencies if each["provider"] == row["key"]]
         last = max((each["last"] for each in times if each["last"]), default=None)
         row |= counted.get(row["key"], nothing) | points("", times, "durations")
+        row["calls"] = sum(made for key, made, _ in calls if key == row["key"])
+        row["failed_calls"] = sum(failed for key, _, failed in calls if key == row["key"])
         row["last"] = last.isoformat() if last else None
     return rows

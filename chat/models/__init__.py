@@ -22,6 +22,7 @@ from chat.models.conversations import IdempotentRequest as IdempotentRequest
 from chat.models.conversations import Message as Message
 from chat.models.keys import Key as Key
 from chat.models.keys import KeyDetail as KeyDetail
+from chat.models.rollup import CallSum as CallSum
 from chat.models.rollup import LatencySum as LatencySum
 from chat.models.rollup import OutcomeSum as OutcomeSum
 from chat.models.rollup import Rollup as Rollup

@@ -61,6 +61,18 @@ class LatencySum(models.Model):
         return f"{self.provider}: {self.durations}"
 
 
+class CallSum(models.Model):
+    """The calls of a time to one provider, of whatever chat, and how many of them failed by the provider's doing."""
+
+    rollup = models.ForeignKey(Rollup, models.CASCADE, related_name="calls")
+    provider = models.CharField(max_length=50)
+    calls = models.BigIntegerField()
+    failed = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.failed} of {self.calls} failed"
+
+
 class UserSum(models.Model):
     """The requests of a time that came from one user, by one key. As in the records, a user who is deleted is null,
     and so is the key of a browser's session. Costs are nano-dollars; `errors` are the chats without an answer."""

@@ -6,6 +6,7 @@ import random
 import threading
 from datetime import timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -29,6 +30,15 @@ OUTCOMES = (
     {"state": "released", "error": "ProviderTimeoutError", "cached": True},
     {"state": "reclaimed", "error": "WorkerLost"},
     {"state": "refused", "error": "RateLimitExceededError"},
+)
+ATTEMPTS: tuple[Any, ...] = (
+    None,
+    [],
+    [{"provider": "p", "number": 1}],
+    [{"provider": "p", "reason": "ProviderRateLimitError"}, {"provider": "q", "number": 1}],
+    [{"provider": "p", "number": 1, "reason": "ProviderTimeoutError"}, {"provider": "q", "number": 2}],
+    [{"provider": "p", "number": 1, "reason": "abandoned"}, {"provider": "q", "number": 2}],
+    [{"provider": "q", "number": 1, "reason": "ProviderRequestRejectedError"}],
 )
 KEYS = (None, "6f9619ff-8b86-4d01-b42d-00c04fc964ff", "16fd2706-8baf-433b-82eb-8c7fada847da")
 
@@ -61,6 +71,7 @@ def records(users):
             model=chance.choice("mn"),
             api_key=chance.choice(KEYS),
             uncharged_tokens=chance.choice([0, 7]),
+            attempts=chance.choice(ATTEMPTS),
             **facts,
         )
 
@@ -82,6 +93,8 @@ def summed():
 def test_every_figure_is_the_same_with_and_without_sums(records):
     without = all_figures()
     assert len({row["name"] for row in without[0]["users"]}) > 5
+    failed = {row["key"]: row["failed_calls"] for row in without[-2]["providers"]}
+    assert (failed["p"] > 5, failed["q"]) == (True, 0)
     assert summed() == 31 + 12  # the days, and today's hours until noon
     assert all_figures() == without
     Rollup.objects.filter(start__day__in=[3, 4, 8]).delete()  # holes

@@ -21,6 +21,7 @@ from chat.models import BudgetPeriod, KeyDetail, TokenBudget, UsageRecord
 from tests.dashboard.test_pages import page_of
 
 pytestmark = pytest.mark.django_db
+CALL = {"provider": "p", "number": 1}
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -154,8 +155,10 @@ def test_a_provider_has_its_state_its_time_and_its_errors(operator, rig):
 
 def test_of_each_the_part_that_was_not_answered_is_told_and_from_5_percent_on_in_red(operator, user):
     for number in range(30):
-        add(user, state="released" if number < 2 else "settled", error="ProviderTimeoutError" if number < 2 else "")
-    add(provider="bad", model="rare", state="released", error="ProviderTimeoutError")
+        error, state = ("ProviderTimeoutError", "released") if number < 2 else ("", "settled")
+        add(user, state=state, error=error, attempts=[CALL | {"reason": error} if error else CALL])
+    failed = CALL | {"provider": "bad", "reason": "ProviderTimeoutError"}
+    add(provider="bad", model="rare", state="released", error="ProviderTimeoutError", attempts=[failed])
     page = page_of(operator, "/overview")
     cells = re.findall(r'<td( class="wrong")?>(\d+) <small>\((\S+) %\)</small></td>', page)
     of_users_models_and_providers = [("2", "6.7"), ("1", "100.0")]
