@@ -170,7 +170,8 @@ def test_an_error_is_provoked_from_its_page_and_shows_its_facts(page, live_serve
 
 def test_a_stream_that_breaks_off_shows_the_error_below_what_came(page):
     log_in(page, "/api-auth/login/?next=/playground?message=%2Ffault+truncated", "ada", PASSWORD)
-    say(page, page.get_by_label("Message").input_value())
+    expect(page.get_by_label("Message")).to_have_value("/fault truncated")  # once the script is at work
+    say(page, "/fault truncated")
     expect(page.get_by_role("alert")).to_contain_text("The answer broke off; what had arrived is charged")
     expect(page.get_by_role("alert")).to_contain_text("status 502")
     expect(page.locator("article .text").last).not_to_be_empty()
