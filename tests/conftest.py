@@ -73,13 +73,6 @@ OURS = {"db", "transactional_db", "live_server"}
 """The fixtures that have the database of DATABASE_URL."""
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Give three workers to two processors where no servers keep these busy: a test waits for sockets for a third of
-    its time."""
-    without_servers = "not served" in config.getoption("markexpr")
-    return len(os.sched_getaffinity(0)) * 3 // 2 if without_servers and hasattr(os, "sched_getaffinity") else None
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Keep the collector from what stays to the end: to look through six thousand tests again and again takes a
