@@ -247,9 +247,8 @@ def providers(
     for key, state in provider_states().items():
         routes = [{"model": model, **route} for model, route in state.pop("routes", {}).items()]
         rows.append({"key": key, "name": entries[key].name, "routes": routes} | state)
-    others = (
-        {*counted, *(key for key, _, _ in calls)} - entries.keys() - {"none", ALL_PROVIDERS}
-    )  # the simulator, and providers of the past
+    named = {*counted, *(key for key, _, _ in calls)}
+    others = named - entries.keys() - {"none", ALL_PROVIDERS}  # the simulator, and providers of the past
     rows += [{"key": key, "name": key, "routes": [], "state": ""} for key in sorted(others)]
     nothing = {"chats": 0, "tokens": 0, "cost": 0, "errors": 0}
     for row in rows:
